@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.config.registry import Registry
 from bench.extensions.estimates.expected_scores import expected, macros
-from bench.extensions.estimates.from_hospitals import KnownValues
+from bench.extensions.estimates.known_values import MEAN_GAP, KnownValues
 from bench.scoring.bootstrap.intervals import wilson
 
 RUNS_AND_FINDINGS = ((1, 1), (4, 1), (1, 3), (1, 5), (2, 5), (4, 9))
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".csv"))
     options = parser.parse_args()
-    entry, rows = Registry.read().sections["estimators"]["mean_gap"], []
+    rows = []
     for (runs, findings), hospitals, sd in product(RUNS_AND_FINDINGS, HOSPITALS, SDS):
         generator = np.random.default_rng([options.seed, runs, findings, hospitals, round(1000 * sd)])
         internal, stated, held, halves, of_mean = np.full((runs, findings), INTERNAL), [], [], [], []
@@ -47,7 +46,7 @@ def main() -> None:
             parts = (np.sqrt(share) * generator.normal(size=shape) for share, shape in zip(SHARES, shapes, strict=True))
             truth = INTERNAL + CHANGE + sd * sum(parts)
             known = KnownValues(internal, truth[1:], {})
-            found = expected(entry, known, {}, nothing)
+            found = expected(MEAN_GAP, known, {}, nothing)
             mean = macros(known, found, np.ones(internal.shape, bool))
             stated.append(found.stated.mean())
             if found.stated.any():

@@ -35,7 +35,7 @@ def invented_manifest(store: Store, **changes: Any) -> Manifest:
         "duplicates": 0,
         "phantom_settings": None,
         "links": {},
-        **dict.fromkeys(("custom_metrics", "estimators", "runs", "derived", "references", "analyses"), ()),
+        **dict.fromkeys(("custom_metrics", "runs", "derived", "references", "analyses"), ()),
         "planned_cohorts": (cohort,),
         "label_sources": (),
     }

@@ -29,7 +29,6 @@ SECTIONS = (
     "preprocessing",
     "augmentation",
     "metrics",
-    "estimators",
     "datasets",
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
@@ -54,7 +53,6 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
-    "estimators": {"given"},
     "datasets": {"headline_split"},
 }
 # facts whose values are part of the run id
@@ -239,11 +237,6 @@ class Registry:
         """Return the metrics that a registry file or a plug-in adds, each with its own Python function (entries with the key `given`)."""
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
-    @property
-    def estimators(self) -> tuple[Entry, ...]:
-        """Return the estimators of scores at a hospital without labels."""
-        return tuple(self.sections["estimators"].values())
-
     def match(self, section: str, pattern: str, where: str) -> list[str]:
         """Return the names of a section that match a pattern with wildcards, in the order of the registry. A name without wildcards matches only itself."""
         if not any(c in pattern for c in "*?["):
@@ -364,10 +357,7 @@ def _keys_of_extensions() -> set[str]:
 
 
 def _check_given(section: str, facts: Mapping[str, Any], use: str, where: str) -> None:
-    """Raise RegistryError if the entry of a custom metric or of an estimator does not state the input of its function."""
-    if section == "estimators" and facts.get("given") not in ("logits", "runs", "hospitals"):
-        fix = "add `given: logits` (of one run), `given: runs` (logits of several) or `given: hospitals` (what labels show)"
-        raise RegistryError("the estimator does not state its input", where, fix)
+    """Raise RegistryError if the entry of a custom metric does not state the input of its function."""
     custom = section == "metrics" and ("given" in facts or not use.startswith("bench.scoring."))
     if custom and facts.get("given") not in ("logit", "probability"):
         fix = "add `given: logit` or `given: probability`, the second argument of the function"

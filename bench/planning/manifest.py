@@ -69,7 +69,6 @@ class Manifest(PlannedGrid):
             unit=self.unit or IMAGE,
             threshold=self.threshold or "f1_max",
             custom_metrics=self.custom_metrics,
-            estimators=tuple(entry for entry in self.estimators if entry.facts["given"] == "logits"),
         )
 
     @property
@@ -425,7 +424,6 @@ def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"],
         bins=plan.bins,
         mapping=plan.runs[0].config.mapping,
         custom_metrics=plan.metrics,
-        estimators=plan.estimators,
         duplicates=duplicates,
         compared=_compared(plan, images=bool(caches)),
         links=links_of(pair for run in plan.runs for pair in run.entries.items()),

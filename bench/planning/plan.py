@@ -70,7 +70,6 @@ class Plan:
     command: str
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
-    estimators: tuple[Entry, ...] = ()  # the registry's estimators of scores without labels
     derived: tuple[DerivedRun, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
@@ -178,7 +177,7 @@ def make_plan(
     for ref in refs:
         if cohort_problem(ref.table):  # the table is missing, damaged or without a checksum
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
-    plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, registry.estimators, derived)
+    plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
     # once for all runs with the same starting weights, because a list of images may have a million rows
     start_of = {run.id: (run.config.architecture, run.config.weights) for run in runs}
     one_of_each = {start_of[run.id]: run for run in runs}

@@ -204,7 +204,6 @@ class PlannedGrid:
     unit: str = ""  # of scores: image or study; "" for the default
     counted: tuple[str, ...] = ()  # findings that `bench score --as --findings` scores; () for all
     custom_metrics: tuple[Entry, ...]
-    estimators: tuple[Entry, ...]  # of scores at a hospital without labels
     # number of internal images with the same pixels as another patient's image in another split
     duplicates: int
     planned_cohorts: tuple[PlannedCohort, ...]  # the internal cohort first
@@ -261,7 +260,6 @@ class PlannedGrid:
             "doubles": self.duplicates,
             "links": self.links,
             "metrics": [asdict(entry) for entry in self.custom_metrics],
-            "estimators": [asdict(entry) for entry in self.estimators],
             "cohorts": [_cohort_document(cohort) for cohort in self.planned_cohorts],
             "runs": [_run_document(run) for run in self.runs],
             "derived": [_derived_document(run) for run in self.derived],
@@ -279,7 +277,7 @@ _PLAIN = ("name", "title", "phantom", "source", "command", "mapping", "min_count
 _TEXTS = ("threshold", "reading", "unit", "scored_from", "scored_how", "scored_by")  # missing if empty
 _KEYS = {
     *(*_PLAIN, *_TEXTS, "schema", "doubles", "links", "counted", "training_sources", "compared", "search", "metrics"),
-    *("estimators", "cohorts", "runs", "derived", "references", "analyses", "label_sources", "phantom_settings"),
+    *("cohorts", "runs", "derived", "references", "analyses", "label_sources", "phantom_settings"),
     "bundles",
 }
 _OF_HOSPITAL = ("layout", "headline_split", "flow", "absent", "unreadable", "facts")
@@ -298,9 +296,7 @@ def _fields(document: Json) -> dict[str, Any]:
         **{key: document.get(key, "") for key in _TEXTS},
         **{key: tuple(document.get(key, ())) for key in ("counted", "training_sources")},
         "custom_metrics": tuple(Entry(**row) for row in document["metrics"]),
-        # manifest.json of a bundle has neither estimators nor links: its reader adds them
-        "estimators": tuple(Entry(**row) for row in document.get("estimators", ())),
-        "links": document.get("links", {}),
+        "links": document.get("links", {}),  # manifest.json of a bundle has none: its reader adds them
         "planned_cohorts": tuple(map(_cohort, document["cohorts"])),
         "runs": tuple(map(_run, document["runs"])),
         "derived": tuple(map(_derived, document["derived"])),

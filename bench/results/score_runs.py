@@ -339,11 +339,11 @@ def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -
         changes.append(f"numbers from {change.min_count} patients on")
     if change.registry is not None:
         registry = Registry.read(change.registry)
-        for entry in (*registry.custom_metrics, *registry.estimators):
+        for entry in registry.custom_metrics:
             entry.check()  # before the manifest is written, so that a wrong name leaves nothing behind
         entries = registry.sections["metrics"].values()
         bins = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), again.bins)
-        again = replace(again, custom_metrics=registry.custom_metrics, estimators=registry.estimators, bins=bins)
+        again = replace(again, custom_metrics=registry.custom_metrics, bins=bins)
         changes.append("metrics of another registry")
     how = ", ".join(changes)
     again = replace(
@@ -387,5 +387,5 @@ def _check_same_way(path: Path, again: Manifest) -> None:
 
 _SETTINGS = (
     *("scored_from", "mapping", "reading", "counted", "min_count"),
-    *("threshold", "unit", "custom_metrics", "estimators", "bins"),
+    *("threshold", "unit", "custom_metrics", "bins"),
 )

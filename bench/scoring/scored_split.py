@@ -52,7 +52,6 @@ class Settings:
     selection: str = "best_val"
     threshold: str = "f1_max"  # rule that chooses the threshold for subgroups and for the page
     custom_metrics: tuple[Entry, ...] = ()  # metrics that the registry adds, each with its Python function
-    estimators: tuple[Entry, ...] = ()  # estimators of scores without labels that need only logits
 
     def __post_init__(self) -> None:
         if self.min_count < 1:

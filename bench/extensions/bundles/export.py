@@ -90,7 +90,7 @@ def export(
         for run in chosen if with_weights else ():
             if not run.kind:
                 write_weights(manifest.store.run_dir(run.id), folder / "runs" / run.id)
-        read = replace(read_bundle(folder, again, str(output), registry), estimators=())  # a bundle states no estimates
+        read = read_bundle(folder, again, str(output), registry)
         score_all(read, progress)
         contested = tuple((run.id, finding) for run, finding in unlearned_without_evidence(read))
         num_scores = 0

@@ -34,7 +34,6 @@ from harmonize.labels.findings import STATES, labels_yaml, space
 from reports.schemas.exposure import NO
 
 BUNDLE_SCHEMA = 1  # increase this number when the format of bundles changes
-ADDED = ("estimators", "links")  # keys of a manifest that its reader adds, so that a bundle does not have them
 DERIVED_KINDS = ("tta", "ensemble", "panel")
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
 RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # JSON file of a run, without ".json" -> key -> allowed types
@@ -101,7 +100,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
         for run in (*manifest.runs, *manifest.derived):
             _run(folder, manifest, run, registry, where)
         _check_runs(manifest, where)
-        manifest = replace(with_titles(manifest, registry), estimators=registry.estimators)
+        manifest = with_titles(manifest, registry)
         manifest.write()
         return manifest
     except StoreError:
@@ -131,7 +130,7 @@ def bundle_document(manifest: Manifest) -> dict[str, Any]:
         scored_how="",
         scored_by="",
     )
-    return {key: value for key, value in kept.document.items() if key not in ADDED}
+    return {key: value for key, value in kept.document.items() if key != "links"}  # its reader adds them
 
 
 def _checked(content: Mapping[str, Any], store: Store, where: str, registry: Registry) -> Manifest:

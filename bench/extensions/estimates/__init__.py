@@ -1,1 +1,3 @@
-"""The scores to expect at a hospital without labels: `bench estimate`, `api.estimate`, and how wrong the estimators were."""
+"""The scores to expect at a hospital without labels: `bench estimate` and `api.estimate`."""
+
+NEEDS = ("next_hospital",)

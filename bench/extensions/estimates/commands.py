@@ -27,7 +27,6 @@ ESTIMATE_EXAMPLES = options.examples(
     "bench estimate images.csv --grid main-study --save-logits logits",
     "bench estimate --logits logits --grid main-study -o estimate.html",
     "bench estimate --logits logits --grid main-study --labels labels.csv",
-    "bench estimate --logits logits --grid main-study --prevalence Edema=.08",
     "bench estimate --cohort nih --data data.yaml --grid main-study --csv",
 )
 
@@ -65,15 +64,7 @@ def estimate(
             help="Labels of some of the images (1, 0, empty): image_id, optionally patient_id.",
         ),
     ] = None,
-    prevalence: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prevalence", metavar="FINDING=SHARE", help="A known share of images with the finding; repeatable."
-        ),
-    ] = None,
-    estimator: Annotated[
-        str | None, typer.Option(help="An entry of `bench list estimators`. Default: combination.")
-    ] = None,
+    estimator: Annotated[str, typer.Option(help="mean_gap, cbpe or atc (estimates the accuracy only).")] = "mean_gap",
     widest: Annotated[
         float | None,
         typer.Option(
@@ -99,23 +90,20 @@ def estimate(
     is none. Without images, the 95 % prediction intervals for a new hospital. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.planning.stored_names import check_entries, store_with
+    from bench.planning.stored_names import store_with
     from bench.runs.image_paths import images_of
     from bench.system.devices import Devices, first_device
 
     options.only_valid(context, images or cohort, "with IMAGE or --cohort", "--device")
     device = Devices.of(device, workers=1).name  # refuses a device that is not here
     opened = store_with(store, grid, run or ())
-    check_entries(opened, "estimator", [estimator] if estimator else [])
-    stated = {"--labels": labels, "--prevalence": prevalence or None, "--save-logits": save_logits}
-    needs_images = {**stated, "--estimator": estimator, "--widest": widest}
+    needs_images = {"--labels": labels, "--save-logits": save_logits, "--widest": widest}
     _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data, needs_images)
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
     files = images_of(images) if images else []
-    shares = _shares(prevalence or ())
     from bench.extensions.estimates import estimate_text
-    from bench.extensions.estimates.expected_at_hospital import DEFAULT, checked_request, read_logits, runs_to_estimate
+    from bench.extensions.estimates.expected_at_hospital import checked_request, read_logits, runs_to_estimate
     from bench.planning.manifest import read_manifest
     from bench.results.score_runs import score_all
     from bench.store.safe_csv import csv_text
@@ -125,11 +113,11 @@ def estimate(
     with choose_display(quiet) as display:
         score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
         runs = runs_to_estimate(manifest, run or ())
-        _, findings = checked_request(manifest, [chosen.id for chosen in runs], estimator or DEFAULT, labels, shares)
+        checked_request(manifest, [chosen.id for chosen in runs], estimator, labels)
         of_runs: Mapping[str, pd.DataFrame] = {}
         notes: list[str] = []
         if logits is not None:
-            of_runs, notes = read_logits(logits, runs, findings)
+            of_runs = read_logits(logits, runs)
         elif images or cohort:
             paths, notes = (files, []) if cohort is None else _images_of_cohort(cohort, data)
             from bench.extensions.estimates.hospital_logits import (
@@ -141,13 +129,12 @@ def estimate(
     if save_logits is not None:
         for run_id, table in of_runs.items():
             write_bytes(save_logits / f"{run_id}.csv", csv_text(table).encode())
-    result = _result(manifest, runs, of_runs, (estimator or DEFAULT, widest, labels, shares))
+    result = _result(manifest, runs, of_runs, (estimator, widest, labels))
     notes += result.notes
     if output is not None:
         from bench.extensions.estimates.estimate_page import render
-        from bench.extensions.estimates.estimate_page_content import page_of
 
-        write_bytes(output, render(page_of(result, notes)).encode())
+        write_bytes(output, render(result, notes).encode())
     if as_json:
         typer.echo(json.dumps(estimate_text.json_document(result, notes), indent=1))
     elif as_csv:
@@ -168,20 +155,6 @@ def _result(
     if of_runs:
         return expected_scores(manifest, of_runs, *options)
     return without_images(manifest, [run.id for run in runs])
-
-
-def _shares(texts: Sequence[str]) -> dict[str, float]:
-    """Return {finding: share} of the arguments of --prevalence. Raises ConfigError for a text that is no FINDING=SHARE."""
-    shares = {}
-    for text in texts:
-        finding, _, share = text.rpartition("=")
-        try:
-            shares[finding.strip()] = float(share)
-        except ValueError as error:
-            raise ConfigError(
-                f"{text!r} has no number", "--prevalence", "write FINDING=SHARE, such as Edema=.1"
-            ) from error
-    return shares
 
 
 def _check_sources(sources: Mapping[str, object], data: Path | None, needs_images: Mapping[str, object]) -> None:

@@ -4,13 +4,28 @@ Intervals of estimates are 90 % intervals over hospitals. Without an estimate fr
 intervals for any hospital like the labeled ones.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 from markupsafe import Markup
 
+from bench.extensions.estimates.estimate_summary import (
+    SHOWN,
+    basis_of,
+    from_images,
+    headline,
+    left_out_of_means,
+    macro_of,
+    measured_rows,
+    names_of,
+    number_of,
+    order_of,
+    reasons_of,
+    safest_of,
+)
+from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from reports.drawing import svg
-from reports.formatting import plural
+from reports.formatting import places
 from reports.html.section import write
 from reports.html.shell import shell
 from reports.report_data.headline_rows import Estimate
@@ -19,142 +34,67 @@ STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 WIDTH, HEIGHT = 260.0, 24.0
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedRun:
-    """A run with its expected macro AUROC, and the interval of its rank.
-
-    may_be_best: no other run is clearly better. is_predicted: the AUROC is not from images of the hospital.
-    """
-
-    name: str
-    id: str
-    auroc: Estimate
-    rank_low: int
-    rank_high: int
-    may_be_best: bool
-    is_predicted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedFinding:
-    """One finding of the first run: quantity -> expected value, without value if nothing is known.
-
-    predicted: quantities whose values are not from images of the hospital.
-    """
-
-    finding: str
-    values: Mapping[str, Estimate]
-    predicted: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class LocalScore:
-    """A score of the first run from labels of this hospital: with the predictions for all images, and from labels alone."""
-
-    finding: str
-    score: str
-    combined: Estimate
-    labels_alone: Estimate
-    num_patients: int
-
-
-@dataclass(frozen=True, slots=True)
-class LabelAdvice:
-    """How many labeled patients of this hospital are needed, learned from the hospitals with labels.
-
-    goals: what the labels are for. findings: finding -> for each goal, the number of patients or why there is none.
-    pair: a sentence on the labels that tell two runs apart, "" without one.
-    """
-
-    goals: Sequence[str]
-    findings: Mapping[str, Sequence[str]]
-    pair: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EstimatePage:
-    """The content of the page.
-
-    runs: the run with the highest expected value first. findings: of the first run. quantities: quantity -> title.
-    reasons: why values are missing. basis: sentences about what the estimates rest on. notes: further remarks. measured:
-    scores from labels of this hospital. needs: None if the labeled hospitals are too small to learn it. left_out: findings
-    that the means over findings leave out. safest: sentences on the safest run, if the images do not show the best one.
-    """
-
-    study: str
-    synthetic: bool
-    num_images: int
-    learned_from: Sequence[str]
-    runs: Sequence[ExpectedRun]
-    findings: Sequence[ExpectedFinding]
-    quantities: Mapping[str, str]
-    reasons: Sequence[str]
-    basis: Sequence[str]
-    notes: Sequence[str]
-    measured: Sequence[LocalScore] = ()
-    needs: LabelAdvice | None = None
-    left_out: Sequence[str] = ()
-    safest: Sequence[str] = ()
-
-
-def render(page: EstimatePage) -> str:
+def render(result: ExpectedScores, notes: Sequence[str]) -> str:
     """Return the page as one HTML text, which makes no network requests. Equal content gives equal bytes."""
-    macro = [run.auroc for run in page.runs]
-    scale = svg.Scale.of_areas(macro, WIDTH)
-    grid = svg.ticks(scale.low, scale.high, 5)
-    aurocs = [row.values["auroc"] for row in page.findings]
-    scale_of_findings = svg.Scale.of_areas(aurocs, WIDTH)
-    grid_of_findings = svg.ticks(scale_of_findings.low, scale_of_findings.high, 5)
+    names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
+    best = order[0]
+    runs: list[dict[str, Any]] = [
+        {
+            "name": names[result.run_ids[r]],
+            "id": result.run_ids[r],
+            "auroc": macro_of(result, r),
+            "ranks": (int(mean.rank_low[r]), int(mean.rank_high[r])),
+        }
+        for r in order
+    ]
+    findings: list[dict[str, Any]] = [
+        {"finding": finding, "values": {quantity: number_of(result, best, k, quantity) for quantity in SHOWN}}
+        for k, finding in enumerate(result.findings)
+    ]
+    shown = [value for row in findings for value in row["values"].values()]
     text = write(
         "estimate_page.html.j2",
         **shell(STYLES),
         title="Unseen: expected scores",
-        headline=headline(page),
-        phantom=page.synthetic,
-        page=page,
+        headline=headline(result),
+        phantom=result.manifest.phantom,
+        result=result,
         sections=[],
-        has_values=any(value.has_value for row in page.findings for value in row.values.values()),
-        has_predictions=any(
-            row.values[name].has_value for row in page.findings for name in row.predicted & {*row.values}
-        ),
-        has_estimates=not all(run.is_predicted for run in page.runs)
-        or any(
-            row.values[name].low < row.values[name].high  # equal bounds: the user stated the prevalence
-            for row in page.findings
-            for name in {*row.values} - row.predicted
-        ),
-        words={title: title if title.isupper() else title.lower() for title in page.quantities.values()},
-        runs=[{"run": run, "figure": _dot(run.auroc, scale, grid)} for run in page.runs],
-        axis=svg.tick_axis(scale, grid),
-        findings=[
-            {"row": row, "figure": _dot(row.values["auroc"], scale_of_findings, grid_of_findings)}
-            for row in page.findings
+        quantities=SHOWN,
+        words={title: title if title.isupper() else title.lower() for title in SHOWN.values()},
+        has_values=any(one.number.has_value for one in shown),
+        has_predictions=any(one.number.has_value and one.is_predicted for one in shown),
+        has_estimates=from_images(result),
+        safest=safest_of(result, names, places),
+        notes=notes,
+        runs=runs,
+        axis=_add_figures(runs, [row["auroc"].number for row in runs]),
+        findings=findings,
+        axis_of_findings=_add_figures(findings, [row["values"]["auroc"].number for row in findings]),
+        left_out=left_out_of_means(result) if mean.findings else [],
+        reasons=reasons_of(result, best),
+        measured=[
+            {
+                "finding": row["finding"],
+                "score": SHOWN[row["quantity"]],
+                "combined": Estimate(row["value"], row["low"], row["high"]),
+                "labels_alone": Estimate(row["labels_value"], row["labels_low"], row["labels_high"]),
+                "num_patients": int(row["num_patients"]),
+            }
+            for row in measured_rows(result, best)
         ],
-        axis_of_findings=svg.tick_axis(scale_of_findings, grid_of_findings),
+        basis=basis_of(result, places),
     )
     return str(text) + "\n"
 
 
-def headline(page: EstimatePage) -> str:
-    """Return the headline: which run to choose, that runs cannot be told apart, or that this hospital's images tell nothing.
-
-    >>> best = ExpectedRun("A", "1", Estimate(0.8, 0.7, 0.9), 1, 1, True)
-    >>> second = ExpectedRun("B", "2", Estimate(0.6, 0.5, 0.7), 2, 2, False)
-    >>> headline(EstimatePage("", False, 100, (), [best, second], (), {}, (), (), ()))
-    'A is expected to be the best run at this hospital'
-    >>> equal = ExpectedRun("B", "2", Estimate(0.8, 0.7, 0.9), 1, 2, True)
-    >>> headline(EstimatePage("", False, 100, (), [equal, equal], (), {}, (), (), ()))
-    'The 2 runs cannot be told apart at this hospital'
-    """
-    if page.runs[0].is_predicted or not page.runs[0].auroc.has_value:
-        return "No run can be recommended for this hospital"
-    best = [run.name for run in page.runs if run.may_be_best]
-    if len(page.runs) == 1:
-        return f"{best[0]}: expected scores at this hospital"
-    if len(best) == 1:
-        return f"{best[0]} is expected to be the best run at this hospital"
-    number = "The" if len(best) == len(page.runs) else f"{len(best)} of"
-    return f"{number} {plural(len(page.runs), 'run')} cannot be told apart at this hospital"
+def _add_figures(rows: Sequence[dict[str, Any]], aurocs: Sequence[Estimate]) -> Markup:
+    """Give each row the figure of its AUROC, on a common scale, and return the axis."""
+    scale = svg.Scale.of_areas(aurocs, WIDTH)
+    grid = svg.ticks(scale.low, scale.high, 5)
+    for row, estimate in zip(rows, aurocs, strict=True):
+        row["figure"] = _dot(estimate, scale, grid)
+    return svg.tick_axis(scale, grid)
 
 
 def _dot(estimate: Estimate, scale: svg.Scale, grid: Sequence[float]) -> Markup:

@@ -3,20 +3,18 @@
 Estimators do not read labels of the estimated hospital: they get all its images, with or without a label.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.registry import Entry
-from bench.extensions.estimates.plug_ins import checked_shares, result_of
+from bench.extensions.estimates.from_logits import FROM_LOGITS
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import Platt
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.scored_split import DROPPED, ScoredSplit, Settings
 from bench.scoring.thresholds import RULES
-from harmonize.errors import RegistryError
 from reports.schemas.tables import SCHEMAS
 
 Row = tuple[object, ...]
@@ -46,17 +44,16 @@ def rows(
     known: Sequence[InternalFinding | None],
     dataset: str,
     logit_NK: NDArray[np.float32],
-    estimators: Sequence[Entry],
 ) -> list[Row]:
-    """Return one row per finding and estimator, with the columns of the table `estimates`; errors as in `quantities_of`."""
+    """Return one row per finding and estimator, with the columns of the table `estimates`."""
     out: list[Row] = []
     for k, internal in enumerate(known):
         if internal is None:
             continue
         logit = logit_NK[:, k].astype(np.float64)
-        for entry in estimators:
-            values = quantities_of(entry, (), internal, logit)
-            out.append((run_id, dataset, findings[k], entry.name, *(float(values.get(q, np.nan)) for q in QUANTITIES)))
+        for name, estimator in FROM_LOGITS.items():
+            values = estimator(internal, logit)
+            out.append((run_id, dataset, findings[k], name, *(values.get(q, np.nan) for q in QUANTITIES)))
     return out
 
 
@@ -84,16 +81,3 @@ def frame_of(table_rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows as the table `estimates`."""
     kinds = dict.fromkeys(QUANTITIES, "float64")
     return pd.DataFrame(table_rows, columns=list(SCHEMAS["estimates"])).astype(kinds)
-
-
-def quantities_of(entry: Entry, shape: tuple[int, ...], *given: object) -> dict[str, NDArray[np.float64]]:
-    """Call an estimator and return quantity -> values of this shape.
-
-    Raises RegistryError for an estimator that raises an error, that returns no dict or an unknown quantity, and for values
-    that are no shares of this shape (see `checked_shares`).
-    """
-    returned = result_of(entry, *given)
-    if not isinstance(returned, Mapping) or set(returned) - set(QUANTITIES):
-        fix = f"return a dict with some of the keys {', '.join(QUANTITIES)}"
-        raise RegistryError(f"the estimator returned {str(returned)[:80]}", f"estimators.{entry.name}", fix)
-    return {str(quantity): checked_shares(entry, values, shape) for quantity, values in returned.items()}

@@ -1,15 +1,16 @@
-"""What the text and the page of `bench estimate` say: order of the runs, reasons, and what the estimates rest on."""
+"""What the text and the page of `bench estimate` say: numbers, order of the runs, reasons, and what the estimates rest on."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import LEAST_HOSPITALS, LEAST_IMAGES
+from bench.extensions.estimates.known_values import MEAN_GAP
 from bench.planning.manifest import Manifest
 from bench.scoring.gaps.gap import MACRO
+from reports.report_data.headline_rows import MISSING, Estimate
 
 CHANCE = 0.5  # AUROC of guessing
 Write = Callable[[float], str]
@@ -22,6 +23,53 @@ SHOWN = {
     "ece": "ECE",
     "prevalence": "Prevalence",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A number that is shown, MISSING if nothing is known. is_predicted: it is not from images of the hospital."""
+
+    number: Estimate
+    is_predicted: bool
+
+
+def macro_of(result: ExpectedScores, r: int) -> Shown:
+    """Return the expected macro AUROC of a run."""
+    mean = result.means["auroc"]
+    if mean.findings:
+        return Shown(Estimate(float(mean.value[r]), float(mean.low[r]), float(mean.high[r])), False)
+    return _predicted(result, r, "auroc", MACRO)
+
+
+def number_of(result: ExpectedScores, r: int, k: int, quantity: str) -> Shown:
+    """Return the expected value of a quantity for a run and a finding."""
+    one = result.results[quantity]
+    if one.stated[r, k]:
+        return Shown(Estimate(float(one.value[r, k]), float(one.low[r, k]), float(one.high[r, k])), False)
+    return _predicted(result, r, quantity, result.findings[k])
+
+
+def _predicted(result: ExpectedScores, r: int, quantity: str, finding: str) -> Shown:
+    found = result.predictions.get((result.run_ids[r], quantity, finding))
+    return Shown(Estimate(*found) if found else MISSING, True)
+
+
+def from_images(result: ExpectedScores) -> bool:
+    """Return whether any number is estimated from images. The mean may be, although each finding is too uncertain."""
+    return bool(result.means["auroc"].findings) or any(one.stated.any() for one in result.results.values())
+
+
+def headline(result: ExpectedScores) -> str:
+    """Return the headline: which run to choose, that runs cannot be told apart, or that the images tell nothing."""
+    mean, names, num = result.means["auroc"], names_of(result.manifest), len(result.run_ids)
+    if not mean.findings:
+        return "No run can be recommended for this hospital"
+    best = [names[result.run_ids[r]] for r in order_of(result) if mean.best[r]]
+    if num == 1:
+        return f"{best[0]}: expected scores at this hospital"
+    if len(best) == 1:
+        return f"{best[0]} is expected to be the best run at this hospital"
+    return f"{'The' if len(best) == num else f'{len(best)} of'} {num} runs cannot be told apart at this hospital"
 
 
 def order_of(result: ExpectedScores) -> list[int]:
@@ -83,36 +131,14 @@ def left_out_of_means(result: ExpectedScores) -> list[str]:
     return [finding for k, finding in enumerate(result.findings) if k not in result.means["auroc"].findings]
 
 
-def basis_of(result: ExpectedScores, write: Write, write_signed: Write) -> list[str]:
-    """Return sentences: what the estimates were learned from, and how wrong they were there.
-
-    write, write_signed: format a share and a difference; text and page have different formats.
-    """
+def basis_of(result: ExpectedScores, write: Write) -> list[str]:
+    """Return sentences: what the estimates were learned from, and how wrong they were there."""
     num = len(result.learned_from)
     if num < LEAST_HOSPITALS:
         return [f"The grid has {num} labeled {'hospital' if num == 1 else 'hospitals'}; {LEAST_HOSPITALS} are needed."]
     out = [f"Learned from {num} labeled hospitals: {', '.join(result.learned_from)}."]
-    rows = result.accuracy[result.accuracy["finding"] == "macro"].set_index("estimator")
-    if result.estimator.name in rows.index:
-        own: Any = rows.loc[result.estimator.name]
-        value, low, high = (write(own[name]) for name in ("value", "low", "high"))
-        out.append(
-            f"When each of them was left out, the expected macro AUROC was wrong by {value} on average [{low}, {high}]."
-        )
-        if "mean_gap" in rows.index and result.estimator.name != "mean_gap":
-            out.append(_against_mean_gap(own, write_signed))
+    if result.errors:
+        own = write(result.errors[result.estimator])
+        baseline = "" if result.estimator == MEAN_GAP else f" (the mean gap: by {write(result.errors[MEAN_GAP])})"
+        out.append(f"When each of them was left out, the expected macro AUROC was wrong by {own} on average{baseline}.")
     return out
-
-
-def _against_mean_gap(row: Any, write: Write) -> str:
-    """Return a sentence: whether the estimator was better than the mean gap at the labeled hospitals."""
-    columns = ("difference", "difference_low", "difference_high")
-    value, low, high = (write(row[name]) for name in columns)
-    # no verdict from an interval that is printed without width, or that is missing
-    has_width = bool(np.isfinite(row["difference_low"])) and low != high
-    difference = f"difference {value} [{low}, {high}]" if has_width else f"difference {value}"
-    if has_width and row["difference_high"] < 0:
-        return f"That is better than the mean gap ({difference})."
-    if has_width and row["difference_low"] > 0:
-        return f"That is worse than the mean gap ({difference})."
-    return f"That is not clearly better or worse than the mean gap ({difference})."

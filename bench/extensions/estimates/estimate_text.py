@@ -7,15 +7,20 @@ from typing import Any
 from bench.cli.text_tables import interval, table_lines
 from bench.extensions.estimates.estimate_summary import (
     SHOWN,
+    Shown,
     basis_of,
+    from_images,
+    headline,
     left_out_of_means,
+    macro_of,
     measured_rows,
     names_of,
+    number_of,
     order_of,
     reasons_of,
     safest_of,
 )
-from bench.extensions.estimates.expected_at_hospital import ExpectedScores
+from bench.extensions.estimates.expected_at_hospital import ESTIMATORS, ExpectedScores
 from bench.extensions.estimates.expected_scores import TOO_UNCERTAIN
 from bench.extensions.estimates.prediction_powered import LEAST_FOR_PREDICTIONS
 from bench.scoring.gaps.gap import MACRO
@@ -32,7 +37,7 @@ def json_document(result: ExpectedScores, notes: Sequence[str]) -> dict[str, Any
     return {
         "grid": result.manifest.name,
         "synthetic": result.manifest.phantom,
-        "estimator": result.estimator.name,
+        "estimator": result.estimator,
         "level": 0.9,
         "predicted_level": 0.95,
         "safest": list(result.safest),
@@ -52,9 +57,9 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     """Return the result as lines of text: the runs, the findings of the first run, reasons, and what it rests on."""
     names, mean, order = names_of(result.manifest), result.means["auroc"], order_of(result)
     out = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
-    # half 0: the user stated the prevalence. The mean may be stated although each finding is too uncertain
-    if mean.findings or any((one.stated & (one.half > 0)).any() for one in result.results.values()):
-        out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {result.estimator.title}"]
+    if from_images(result):
+        title = ESTIMATORS[result.estimator]
+        out += [f"{result.num_images:,} images, estimated without labels; 90 % intervals, {title}"]
     elif result.num_images:
         out += [f"{result.num_images:,} images, but no estimate from them (reasons below); 95 % prediction intervals"]
     else:
@@ -62,22 +67,22 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     cells = [["run", "id", "expected macro AUROC", "interval", "rank"]]
     for r in order:
         ranks = f"{mean.rank_low[r]}-{mean.rank_high[r]}" if mean.findings and len(order) > 1 else DASH
-        text, bounds = number(mean.value[r]), f"[{number(mean.low[r])}, {number(mean.high[r])}]"
-        if not mean.findings:
-            text, _, bounds = _predicted(result, r, "auroc", MACRO, ".3f").partition(" ")
+        text, _, bounds = _text(macro_of(result, r), ".3f").partition(" ")
         cells.append([names[result.run_ids[r]], result.run_ids[r], text, bounds or DASH, ranks])
-    out += ["", *(f"  {line}" for line in table_lines(cells)), "", *_choice(result, order, names)]
+    out += ["", *(f"  {line}" for line in table_lines(cells)), "", f"{headline(result)}."]
+    out += [*safest_of(result, names, number), *_without_images(result, order[0], names)]
     if mean.findings and (left := left_out_of_means(result)):
         out.append(f"The means leave out findings without an estimate for every run: {', '.join(left)}.")
     best = order[0]
-    rows = _finding_rows(result, best)
+    rows = [["finding", *SHOWN.values()]]
+    for k, finding in enumerate(result.findings):
+        rows.append([finding, *(_text(number_of(result, best, k, quantity), ".2f") for quantity in SHOWN)])
     if any(cell != DASH for row in rows[1:] for cell in row[1:]):
         out += ["", f"Findings of {names[result.run_ids[best]]} ({result.run_ids[best]}):"]
         out += [f"  {line}" for line in table_lines(rows)]
     else:
         out += ["", f"No score of {names[result.run_ids[best]]} ({result.run_ids[best]}) is estimated:"]
-    starred = any(STAR in cell for row in (*rows, *cells) for cell in row)
-    if starred:
+    if any(STAR in cell for row in (*rows, *cells) for cell in row):
         num = len(result.learned_from)
         out.append(
             f"  {STAR}: not from its images; 95 % prediction interval for any hospital like the {num} labeled ones"
@@ -87,49 +92,25 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     if any(reason.startswith(TOO_UNCERTAIN) for reason in reasons):
         out.append("  --widest prints wider intervals, too; --csv has the reason of each value")
     out += _measured_lines(result, best)
-    out += ["", *basis_of(result, number, lambda value: number(round(value, 3) + 0.0, "+.3f")), _WRONG_IF]
+    out += ["", *basis_of(result, number), _WRONG_IF]
     return [*out, *(f"note: {note}" for note in notes)]
 
 
-def _predicted(result: ExpectedScores, r: int, quantity: str, finding: str, digits: str) -> str:
-    """Return the prediction for a run without any image, marked with STAR; DASH if there is none."""
-    found = result.predictions.get((result.run_ids[r], quantity, finding))
-    return with_interval(*found, digits).replace(" ", f"{STAR} ", 1) if found else DASH
+def _text(shown: Shown, digits: str) -> str:
+    """Return a number with its interval; STAR marks a prediction without images."""
+    text = with_interval(shown.number.value, shown.number.low, shown.number.high, digits)
+    return text.replace(" ", f"{STAR} ", 1) if shown.is_predicted else text
 
 
-def _choice(result: ExpectedScores, order: Sequence[int], names: Mapping[str, str]) -> list[str]:
-    """Return sentences: the run to choose, or that runs cannot be told apart; and what is known without images."""
-    mean = result.means["auroc"]
-    if not mean.findings:
-        return safest_of(result, names, number)
-    out = []
-    best = [names[result.run_ids[r]] for r in order if mean.best[r]]
-    if len(order) == 1:
-        out.append("There is only one run, so there is no choice.")
-    elif len(best) == 1:
-        out.append(f"Recommended: {best[0]}. No other run is expected to be as good.")
-    else:
-        which = "The" if len(best) == len(order) else f"{len(best)} of"
-        out.append(f"{which} {len(order)} runs cannot be told apart: each of them may be the best at this hospital.")
-    out += safest_of(result, names, number)
-    if found := result.predictions.get((result.run_ids[order[0]], "auroc", MACRO)):
-        r, text = order[0], with_interval(*found, ".3f")
-        out.append(f"Without any image, {names[result.run_ids[r]]} has {text} (95 %, all findings).")
-        if mean.high[r] - mean.low[r] >= found[2] - found[1]:
-            out.append("The images do not narrow this interval.")
+def _without_images(result: ExpectedScores, r: int, names: Mapping[str, str]) -> list[str]:
+    """Return sentences: what is known of a run without images, if there is an estimate from images, too."""
+    mean, found = result.means["auroc"], result.predictions.get((result.run_ids[r], "auroc", MACRO))
+    if not mean.findings or not found:
+        return []
+    out = [f"Without any image, {names[result.run_ids[r]]} has {with_interval(*found, '.3f')} (95 %, all findings)."]
+    if mean.high[r] - mean.low[r] >= found[2] - found[1]:
+        out.append("The images do not narrow this interval.")
     return out
-
-
-def _finding_rows(result: ExpectedScores, r: int) -> list[list[str]]:
-    rows = [["finding", *SHOWN.values()]]
-    for k, finding in enumerate(result.findings):
-        cells = []
-        for quantity in SHOWN:
-            one = result.results[quantity]
-            stated = with_interval(one.value[r, k], one.low[r, k], one.high[r, k], ".2f") if one.stated[r, k] else ""
-            cells.append(stated or _predicted(result, r, quantity, finding, ".2f"))
-        rows.append([finding, *cells])
-    return rows
 
 
 def _measured_lines(result: ExpectedScores, r: int) -> list[str]:

@@ -14,55 +14,43 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.registry import Entry
 from bench.extensions.estimates import estimate_rows
-from bench.extensions.estimates.accuracy_of_estimators import BASELINE, estimator_table
-from bench.extensions.estimates.compared_runs import (
-    MOST_COMPARED,
-    InternalFindings,
-    compared,
-    compared_at_hospitals,
-    internal_findings_of,
-)
 from bench.extensions.estimates.expected_scores import (
     LEAST_IMAGES,
     ExpectedDifferences,
     ExpectedValues,
     Macros,
     expected,
+    left_out,
     macros,
     outside,
-    with_stated,
 )
-from bench.extensions.estimates.from_hospitals import KnownValues
-from bench.extensions.estimates.known_values import by_estimator, known_values
+from bench.extensions.estimates.known_values import MEAN_GAP, KnownValues, by_estimator, known_values
 from bench.extensions.estimates.local_labels import COLUMNS, label_table, measured, read_local_labels
-from bench.extensions.estimates.quantities import QUANTITIES
+from bench.extensions.estimates.quantities import QUANTITIES, finite_mean
+from bench.extensions.estimates.stored_runs import InternalFindings, internal_findings_of
+from bench.extensions.next_hospital.new_hospital import predictions
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.results.grid_recipes import with_chosen_runs
-from bench.results.read_predictions import load_replicates, load_scores, scored_ids
+from bench.results.read_predictions import load_scores, scored_ids
 from bench.store.checked_folders import CheckedFolder
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
-from reports import extensions
-from reports.formatting import places, plural
+from reports.formatting import plural
 
 Array = NDArray[np.float64]
 Logits = Mapping[str, pd.DataFrame]  # run id -> image_id, and one column of logits for each finding
 
 HERE = "here"  # name of the hospital without labels in the table `estimates`
-DEFAULT = "combination"  # the estimator that is used unless another one is chosen
+ESTIMATORS = {MEAN_GAP: "mean gap", "cbpe": "CBPE", "atc": "ATC"}  # name -> title
 CONSTANT = "all images have the same logit"  # a reason why nothing is estimated
 SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
 PREDICTED = ("predicted", "predicted_low", "predicted_high")
 # columns of `ExpectedScores.table`
 TABLE = ("run_id", "finding", "quantity", "value", "low", "high", "reason", *PREDICTED)
 _SAME_LOGIT = 1e-3  # logits of one image on two devices differ less
-_NEAR = 0.25  # logits of a re-encoded image differ by less than this share of the distance between different images
 _MANY = 0.5  # share of images that a hospital of the grid may not have
-_SOME = 0.1  # a smaller share of similar images is a matter of chance
-_LEAST_COMPARED = 10  # fewer images are similar by chance
 _LEAST_FINDINGS = 3  # logits of fewer findings are equal by chance
 
 
@@ -70,21 +58,21 @@ _LEAST_FINDINGS = 3  # logits of fewer findings are equal by chance
 class ExpectedScores:
     """Expected scores of R runs and K findings at a hospital without labels.
 
-    results: quantity -> values with intervals and reasons. means: quantity -> means over findings, and ranks. accuracy: the
-    table `estimators` of the estimator and of the mean gap. learned_from: titles of the labeled hospitals. predicted: what to
-    expect without any image of the hospital: rows of the table `next_hospital`; safest: the runs that are safest by this
-    prediction, the first one first. Both are empty without an extension that predicts.
+    results: quantity -> values with intervals and reasons. means: quantity -> means over findings, and ranks. errors: mean
+    absolute error of the macro AUROC, of the estimator and of the mean gap, if each labeled hospital is left out in turn.
+    learned_from: titles of the labeled hospitals. predicted: what to expect without any image of the hospital: rows of the
+    table `next_hospital`; safest: the runs that are safest by this prediction, the first one first.
     """
 
     manifest: Manifest
-    estimator: Entry
+    estimator: str
     run_ids: tuple[str, ...]
     findings: tuple[str, ...]
     num_images: int
     learned_from: tuple[str, ...]
     results: Mapping[str, ExpectedValues]
     means: Mapping[str, Macros]
-    accuracy: pd.DataFrame
+    errors: Mapping[str, float]
     measured: pd.DataFrame  # see `measured` of bench.extensions.estimates.local_labels, empty without labels
     notes: tuple[str, ...]
     predicted: pd.DataFrame
@@ -126,35 +114,33 @@ class ExpectedScores:
 def expected_scores(
     manifest: Manifest,
     logits: Logits,
-    estimator: str = DEFAULT,
+    estimator: str = MEAN_GAP,
     widest: float | None = None,
     labels: Path | None = None,
-    prevalence: Mapping[str, float] | None = None,
 ) -> ExpectedScores:
     """Estimate the scores of some runs at a hospital without labels.
 
-    logits: for each run, the logits of the hospital's images. All runs need the same images and findings. estimator: an
-    entry of `estimators` in the registry of the grid. widest: an interval with a larger half width is replaced by its
-    reason (see `expected`). labels: a table with labels of some images (see `read_local_labels`). prevalence: finding -> its share of the
-    images, from 0 to 1, where it is known from elsewhere; it replaces the estimate.
+    logits: for each run, the logits of the hospital's images. All runs need the same images and findings. estimator: one of
+    ESTIMATORS. widest: an interval with a larger half width is replaced by its reason (see `expected`). labels: a table with
+    labels of some images (see `read_local_labels`).
 
-    Raises ConfigError for an unknown estimator, for a grid that was scored without this estimator, for runs with different
-    findings, for a stated prevalence of an unknown finding or outside 0 to 1, and if the images are those of a hospital
-    whose true scores are known. Raises DatasetError for logits that
-    are missing, are not finite, are constant, or belong to different images.
+    Raises ConfigError for an unknown estimator, for runs with different findings, and if the images are those of a hospital
+    whose true scores are known. Raises DatasetError for logits that are missing, are not finite, or belong to different
+    images.
     """
     run_ids = tuple(logits)
-    entry, findings = checked_request(manifest, run_ids, estimator)
-    stated = _stated(prevalence or {}, findings)
-    logit_of = {run_id: _checked(run_id, table, findings, logits[run_ids[0]]) for run_id, table in logits.items()}
-    notes = _compare_with_cohorts(manifest, run_ids[0], logit_of[run_ids[0]], findings)
+    findings = checked_request(manifest, run_ids, estimator)
+    first = logits[run_ids[0]]
+    logit_of = {run_id: _checked(run_id, table, findings, first) for run_id, table in logits.items()}
+    _refuse_known_images(manifest, run_ids[0], logit_of[run_ids[0]], findings)
     internal_of_runs = internal_findings_of(manifest, run_ids, findings)
     if without_val := [run_id for run_id in run_ids if run_id not in internal_of_runs]:
         what = f"run {without_val[0]} has no prediction of the validation split"
         raise ConfigError(what, "bench estimate", "choose other runs with --run")
     from_labels = pd.DataFrame(columns=list(COLUMNS))
+    notes: list[str] = []
     if labels is not None:
-        local = read_local_labels(labels, logits[run_ids[0]]["image_id"].astype(str).tolist(), findings)
+        local = read_local_labels(labels, first["image_id"].astype(str).tolist(), findings)
         from_labels = measured(local, findings, internal_of_runs, logit_of)
         notes += local.notes
         labeled = [name for name in local.state if local.labeled(name).any()]
@@ -162,110 +148,79 @@ def expected_scores(
             why = "too few validation patients of the internal hospital have or lack it, or no run learned it"
             notes.append(f"No score is measured of {', '.join(unmeasured)}: {why}.")
     hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
-    notes += not_unseen
-    known = known_at_hospitals(manifest, run_ids, findings, internal_of_runs, hospitals)
-    here = estimates_here(manifest, findings, internal_of_runs, logit_of)
-    no_number = outside(known, here, len(logit_of[run_ids[0]]))
+    known = known_values(load_scores(manifest, run_ids, "estimates"), run_ids, findings, manifest.source, hospitals)
+    here = _estimates_here(findings, internal_of_runs, logit_of)
+    no_number = outside(known, here, len(first))
     for r, logit_NK in enumerate(logit_of.values()):
         if len(logit_NK) >= LEAST_IMAGES:
             no_number[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
     num_images = [len(manifest.table(cohort)) for cohort in manifest.external if cohort.name in hospitals]
-    differing = ExpectedDifferences.of(entry, known, here, num_images, len(logit_of[run_ids[0]]))
-    results = {q: expected(entry, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
-    results["prevalence"] = with_stated(results["prevalence"], stated)
+    differing = ExpectedDifferences.of(estimator, known, here, num_images, len(first))
+    results = {q: expected(estimator, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
-    if stated:
-        names = ", ".join(f"{findings[k]} ({places(share, 3)})" for k, share in stated.items())
-        notes.append(f"Stated, not estimated: the prevalence of {names}.")
-    listed = [e for e in manifest.estimators if e.name in {estimator, BASELINE}]
-    of_runs = [load_replicates(manifest, run_id) for run_id in run_ids]
-    replicates = (
-        np.array([[of_run[f"auroc/{name}"] for of_run in of_runs] for name in hospitals]) if hospitals else None
-    )
-    accuracy = estimator_table(known, listed, num_images, replicates, ["auroc"])
-    titles = tuple(manifest.titles[name] for name in hospitals)
-    num = len(logit_of[run_ids[0]])
+    predicted, safest = predictions(manifest, run_ids, findings, hospitals)
     return ExpectedScores(
-        *(manifest, entry, run_ids, findings, num, titles, results, means, accuracy, from_labels, tuple(notes)),
-        *_predicted(manifest, run_ids, findings, hospitals),
+        manifest,
+        estimator,
+        run_ids,
+        findings,
+        len(first),
+        tuple(manifest.titles[name] for name in hospitals),
+        results,
+        means,
+        {name: _error_of_means(name, known["auroc"]) for name in (estimator, MEAN_GAP)},
+        from_labels,
+        (*notes, *not_unseen),
+        predicted,
+        tuple(safest),
     )
+
+
+def _error_of_means(estimator: str, known: KnownValues) -> float:
+    """Compute the mean absolute error of the mean over findings, over runs and labeled hospitals that are left out."""
+    return float(finite_mean(np.abs(finite_mean(left_out(estimator, known) - known.truth, 2)), (0, 1)))
 
 
 def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores:
     """Return what to expect of runs at a hospital without any image: the prediction intervals, and no estimate.
 
-    Raises ConfigError for runs with different findings, and if no extension predicts.
+    Raises ConfigError for runs with different findings.
     """
-    entry, findings = checked_request(manifest, run_ids, DEFAULT)
-    if not extensions.modules("new_hospital"):
-        raise ConfigError("there are no images", "bench estimate", "give one of IMAGE, --logits, --cohort")
+    findings = checked_request(manifest, run_ids, MEAN_GAP)
     hospitals, notes = _labeled_hospitals(manifest, run_ids)
     shape = len(run_ids), len(findings)
     none, reason = np.full(shape, np.nan), np.full(shape, f"no images: {LEAST_IMAGES} images needed", object)
     errors = np.empty((0, *shape))
     nothing = ExpectedValues(none, none, np.zeros(shape), reason, errors, none, np.ones(shape))
-    known = KnownValues(none, errors, {})
-    means = macros(known, nothing, np.zeros(shape, bool))
-    predicted, safest = _predicted(manifest, run_ids, findings, hospitals)
+    means = macros(KnownValues(none, errors, {}), nothing, np.zeros(shape, bool))
+    predicted, safest = predictions(manifest, run_ids, findings, hospitals)
     return ExpectedScores(
         manifest,
-        entry,
+        MEAN_GAP,
         tuple(run_ids),
         findings,
         num_images=0,
         learned_from=tuple(manifest.titles[name] for name in hospitals),
         results=dict.fromkeys(QUANTITIES, nothing),
         means=dict.fromkeys(QUANTITIES, means),
-        accuracy=pd.DataFrame(columns=["finding", "estimator"]),
+        errors={},
         measured=pd.DataFrame(columns=list(COLUMNS)),
         notes=tuple(notes),
         predicted=predicted,
-        safest=safest,
+        safest=tuple(safest),
     )
 
 
-def _predicted(
-    manifest: Manifest, run_ids: Sequence[str], findings: Sequence[str], hospitals: Sequence[str]
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return `predicted` and `safest` of `ExpectedScores`."""
-    for module in extensions.modules("new_hospital"):
-        table, safest = module.predictions(manifest, run_ids, findings, hospitals)
-        return table, tuple(safest)
-    return pd.DataFrame(columns=["run_id", "metric", "finding", "value", "new_low", "new_high", "reason"]), ()
-
-
-def _stated(prevalence: Mapping[str, float], findings: Sequence[str]) -> dict[int, float]:
-    """Return the index of each finding with its stated prevalence; errors as in `expected_scores`."""
-    for finding, share in prevalence.items():
-        if finding not in findings:
-            raise ConfigError(
-                f"the runs have no finding {finding!r}", "prevalence", f"choose from: {', '.join(findings)}"
-            )
-        if not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ConfigError(f"the prevalence of {finding} is {share!r}", "prevalence", "give a share from 0 to 1")
-    return {list(findings).index(finding): float(share) for finding, share in prevalence.items()}
-
-
 def checked_request(
-    manifest: Manifest,
-    run_ids: Sequence[str],
-    estimator: str,
-    labels: Path | None = None,
-    prevalence: Mapping[str, float] | None = None,
-) -> tuple[Entry, tuple[str, ...]]:
-    """Return the estimator and the findings of a request, before images are predicted; errors as in `expected_scores`."""
-    entries, name = {entry.name: entry for entry in manifest.estimators}, manifest.name
-    if not entries:
-        fix = f"`bench run --grid {name}` adds what is missing; finished runs are kept"
-        raise ConfigError("the grid was scored before this program had estimators", f"grid {name}", fix)
-    if estimator not in entries:
-        fix = f"choose from: {', '.join(entries)}; `bench run --grid {name}` adds new entries of the registry"
-        raise ConfigError(f"unknown estimator {estimator!r}", "--estimator", fix)
+    manifest: Manifest, run_ids: Sequence[str], estimator: str, labels: Path | None = None
+) -> tuple[str, ...]:
+    """Return the findings of a request, before images are predicted; errors as in `expected_scores`."""
+    if estimator not in ESTIMATORS:
+        raise ConfigError(f"unknown estimator {estimator!r}", "--estimator", f"choose from: {', '.join(ESTIMATORS)}")
     findings = _findings(manifest, run_ids)
-    _stated(prevalence or {}, findings)
     if labels is not None:
         label_table(labels, findings)  # an error is better before the images are predicted
-    return entries[estimator], findings
+    return findings
 
 
 def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[PlannedRun]:
@@ -334,11 +289,6 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         image, cell = images.iloc[row[n]], table[findings[k]].iloc[row[n]]
         what = f"{int(missing_NK.sum()):,} of {missing_NK.size:,} logits are no finite numbers, first {cell!s} ({findings[k]} of {image})"
         raise DatasetError(what, where, "give a finite number for each image and finding")
-    constant = [name for name, logit in zip(findings, logit_NK.T, strict=True) if len(logit) > 1 and np.ptp(logit) == 0]
-    if len(constant) == len(findings):
-        raise DatasetError(
-            "all images have the same logits", where, "check the images and the model that predicted them"
-        )
     if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0:
         kind, most = ("probabilities", 1) if logit_NK.max() <= 1 else ("percentages", max(100, logit_NK.max()))
         fix = "give logits, log(p / (1 - p)) of a probability p"
@@ -346,52 +296,21 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
     return logit_NK
 
 
-def _compare_with_cohorts(
+def _refuse_known_images(
     manifest: Manifest, run_id: str, logit_NK: NDArray[np.float32], findings: Sequence[str]
-) -> list[str]:
-    """Return notes about images that a cohort of the grid has, too. An image is recognized by its logits of one run.
+) -> None:
+    """Raise ConfigError if most images have the same logits of one run as images of a cohort of the grid."""
+    from scipy.spatial import cKDTree
 
-    Raises ConfigError if most images belong to one cohort.
-    """
-    notes = []
     folder = CheckedFolder(manifest.store.run_dir(run_id))
     for cohort in manifest.cohorts:
         known_MK = folder.table(f"predictions/{cohort.name}.parquet")[list(findings)].to_numpy(np.float64)
-        equal, similar = compared_with(known_MK, logit_NK)
-        title = manifest.titles[cohort.name]
-        if max(equal, similar) >= _MANY:
-            belong = "belong to" if equal >= _MANY else "have almost the same logits as images of"
-            raise ConfigError(
-                f"{max(equal, similar):.0%} of the images {belong} {title}, a cohort of the grid, whose true scores are known",
-                "bench estimate",
-                f"`bench report --grid {manifest.name}` shows its true scores",
-            )
-        if equal > 0:
-            notes.append(f"{round(equal * len(logit_NK)):,} images belong to {title}, a cohort of the grid.")
-        elif similar >= _SOME:
-            number = f"{round(similar * len(logit_NK)):,} images"
-            notes.append(f"{number} have almost the same logits as images of {title}, a cohort of the grid.")
-    return notes
-
-
-def compared_with(known_MK: NDArray[Any], logit_NK: NDArray[np.float32]) -> tuple[float, float]:
-    """Compare the logits of N images with those of M known images of one cohort.
-
-    Returns two shares of the N images: those whose logits equal those of a known image, up to the difference of devices,
-    and those whose logits are similar. Files that were resized or compressed again have similar logits: the largest
-    difference is less than a quarter of the median distance between a known image and the nearest other one. Few images,
-    and few findings, are similar by chance, so their second share is 0.
-    """
-    from scipy.spatial import cKDTree
-
-    tree, many = cKDTree(known_MK), logit_NK.shape[1] >= _LEAST_FINDINGS
-    distance, _ = tree.query(logit_NK.astype(np.float64), p=np.inf)
-    equal = float((distance < (_SAME_LOGIT if many else 1e-9)).mean())
-    if not many or min(len(known_MK), len(logit_NK)) < _LEAST_COMPARED:
-        return equal, 0.0
-    rows = known_MK[:: max(1, len(known_MK) // 2000)]
-    spacing, _ = tree.query(rows, k=2, p=np.inf)
-    return equal, float((distance < _NEAR * np.median(spacing[:, 1])).mean())
+        distance, _ = cKDTree(known_MK).query(logit_NK.astype(np.float64), p=np.inf)
+        share = float((distance < (_SAME_LOGIT if len(findings) >= _LEAST_FINDINGS else 1e-9)).mean())
+        if share >= _MANY:
+            title = manifest.titles[cohort.name]
+            what = f"{share:.0%} of the images belong to {title}, a cohort of the grid, whose true scores are known"
+            raise ConfigError(what, "bench estimate", f"`bench report --grid {manifest.name}` shows its true scores")
 
 
 def _labeled_hospitals(manifest: Manifest, run_ids: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -411,58 +330,29 @@ def _labeled_hospitals(manifest: Manifest, run_ids: Sequence[str]) -> tuple[list
     return hospitals, notes
 
 
-def known_at_hospitals(
-    manifest: Manifest,
-    run_ids: Sequence[str],
-    findings: Sequence[str],
-    internal_of_runs: InternalFindings,
-    hospitals: Sequence[str],
-) -> dict[str, KnownValues]:
-    """Return what is known at the internal hospital and at labeled external hospitals: quantity -> `KnownValues`."""
-    estimates = load_scores(manifest, run_ids, "estimates")
-    estimates = pd.concat([estimates, compared_at_hospitals(manifest, findings, internal_of_runs)], ignore_index=True)
-    return known_values(estimates, run_ids, findings, manifest.source, hospitals)
-
-
-def estimates_here(
-    manifest: Manifest,
-    findings: Sequence[str],
-    internal_of_runs: InternalFindings,
-    logit_of: Mapping[str, NDArray[np.float32]],
+def _estimates_here(
+    findings: Sequence[str], internal_of_runs: InternalFindings, logit_of: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, dict[str, Array]]:
     """Return quantity -> estimator -> estimates [R, K] at the hospital without labels."""
-    rows = (
-        compared(manifest, findings, internal_of_runs, HERE, logit_of) if len(internal_of_runs) <= MOST_COMPARED else []
-    )
+    rows: list[estimate_rows.Row] = []
     for run_id, known in internal_of_runs.items():
-        rows += estimate_rows.rows(run_id, findings, known, HERE, logit_of[run_id], manifest.settings.estimators)
+        rows += estimate_rows.rows(run_id, findings, known, HERE, logit_of[run_id])
     stated = by_estimator(estimate_rows.frame_of(rows), list(internal_of_runs), findings, [HERE])
     return {quantity: {name: value[0] for name, value in of.items()} for quantity, of in stated.items()}
 
 
-def read_logits(folder: Path, runs: Sequence[PlannedRun], findings: Sequence[str]) -> tuple[Logits, list[str]]:
-    """Read the files `<run id>.csv` or `.parquet` of a folder; return the logits, and notes about ignored columns.
-
-    Raises DatasetError for a missing or unreadable file.
-    """
+def read_logits(folder: Path, runs: Sequence[PlannedRun]) -> Logits:
+    """Read the files `<run id>.csv` or `.parquet` of a folder. Raises DatasetError for a missing or unreadable file."""
     if not folder.is_dir():
         fix = f"give a folder with {runs[0].id}.csv or .parquet, and one file for each other run"
         raise DatasetError("there is no such folder of logits", str(folder), fix)
     logits: dict[str, pd.DataFrame] = {}
-    ignored_in: dict[str, list[str]] = {}
     for run in runs:
         path = next((p for end in ("parquet", "csv") if (p := folder / f"{run.id}.{end}").is_file()), None)
         if path is None:
             raise DatasetError(f"no logits of run {run.id}", str(folder), f"add {run.id}.csv or .parquet")
         try:
-            table = read_user_table(path, dtype={"image_id": str})
+            logits[run.id] = read_user_table(path, dtype={"image_id": str})
         except (OSError, ValueError) as error:
             raise DatasetError(f"cannot read the table: {str(error)[:200]}", str(path), "write it again") from error
-        if ignored := [str(name) for name in table.columns if name not in {"image_id", *findings}]:
-            ignored_in.setdefault(", ".join(ignored), []).append(path.name)
-        logits[run.id] = table
-    notes = [
-        f"{files[0] if len(files) == 1 else plural(len(files), 'file')}: ignored columns {columns}; labels are never read."
-        for columns, files in ignored_in.items()
-    ]
-    return logits, notes
+    return logits

@@ -10,7 +10,6 @@ Shapes: R runs, K findings, H labeled hospitals.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from bench.config.registry import Entry
-from bench.extensions.estimates.from_hospitals import KnownValues
-from bench.extensions.estimates.plug_ins import checked_shares, result_of
+from bench.extensions.estimates.known_values import MEAN_GAP, KnownValues
 from bench.extensions.estimates.quantities import Array, finite_mean
 
 LEVEL = 0.90  # of the intervals
@@ -64,11 +61,6 @@ class ExpectedValues:
         """Return the upper bounds, at most 1."""
         return np.asarray((self.value + self.half + self.extra.clip(min=0)).clip(0, 1))
 
-    @property
-    def mean_half(self) -> Array:
-        """Return half the distance between the bounds."""
-        return np.asarray(self.half + np.abs(self.extra) / 2)
-
     @staticmethod
     def toward_internal(
         error_HRK: Array, error_RK: Array, to_internal_RK: Array, growth_RK: Array, alone: bool = False
@@ -97,22 +89,18 @@ class ExpectedValues:
         return np.asarray(self.reason == "")
 
 
-def estimate(entry: Entry, known: KnownValues, here: Mapping[str, Array]) -> Array:
-    """Return the estimates [R, K] of one estimator; NaN where it has none. `here`: see `from_hospitals`.
-
-    Errors as in `result_of` and `checked_shares`.
-    """
-    if entry.facts["given"] != "hospitals":
-        return here.get(entry.name, np.full(known.internal.shape, np.nan))
-    return checked_shares(entry, result_of(entry, known, here), known.internal.shape)
+def estimate(estimator: str, known: KnownValues, here: Mapping[str, Array]) -> Array:
+    """Return the estimates [R, K] of one estimator; NaN where it has none. here: name of an estimator in `from_logits` -> [R, K]."""
+    if estimator == MEAN_GAP:
+        return known.mean_gap()
+    return here.get(estimator, np.full(known.internal.shape, np.nan))
 
 
-def left_out(entry: Entry, known: KnownValues) -> Array:
+def left_out(estimator: str, known: KnownValues) -> Array:
     """Return the estimates [H, R, K] at each labeled hospital, learned from the other labeled hospitals."""
-    if entry.facts["given"] != "hospitals":  # nothing is learned
-        return known.estimates.get(entry.name, np.full(known.truth.shape, np.nan))
-    hospitals = range(len(known.truth))
-    estimates = [estimate(entry, known.without(h), known.at(h)) for h in hospitals]
+    if estimator != MEAN_GAP:  # nothing is learned
+        return known.estimates.get(estimator, np.full(known.truth.shape, np.nan))
+    estimates = [known.without(h).mean_gap() for h in range(len(known.truth))]
     return np.stack(estimates) if estimates else np.empty((0, *known.internal.shape))
 
 
@@ -156,14 +144,14 @@ class ExpectedDifferences:
     @classmethod
     def of(
         cls,
-        entry: Entry,
+        estimator: str,
         known: Mapping[str, KnownValues],
         here: Mapping[str, Mapping[str, Array]],
         labeled_images: Sequence[int],
         images: int,
     ) -> Self:
-        """Return how a new hospital differs from the labeled hospitals. Errors as in `estimate`."""
-        prevalence = estimate(entry, known["prevalence"], here["prevalence"])
+        """Return how a new hospital differs from the labeled hospitals."""
+        prevalence = estimate(estimator, known["prevalence"], here["prevalence"])
         num_labeled = np.asarray(labeled_images, np.float64)
         return cls(widening(known, here), num_labeled, known["prevalence"].truth, images, prevalence)
 
@@ -231,7 +219,7 @@ def _growth(quantity: str, value: Array, truth: Array, error: Array, differing: 
 
 
 def expected(
-    entry: Entry,
+    estimator: str,
     known: KnownValues,
     here: Mapping[str, Array],
     no_number: NDArray[np.object_],
@@ -249,13 +237,13 @@ def expected(
     Of one finding, there is no such limit by default. Its intervals rest on H errors, so the narrow ones are those of errors
     that happened to be small: a limit of .10 left intervals of which 73 to 84 % held. `benchmarks/expected.csv` has the coverage.
     """
-    value, error = estimate(entry, known, here), left_out(entry, known) - known.truth
+    value, error = estimate(estimator, known, here), left_out(estimator, known) - known.truth
     growth = np.ones(value.shape) if differing is None else _growth(quantity, value, known.truth, error, differing)
     alone = int(np.isfinite(error).any((0, 1)).sum()) == 1
     limit = (np.inf if alone else WIDEST) if widest is None else widest
     half = half_widths(error, alone) * growth
     # estimators from logits are fitted to internal images, so their estimates there are the internal values
-    at_internal = estimate(entry, known, dict.fromkeys(here, known.internal)) - known.internal
+    at_internal = estimate(estimator, known, dict.fromkeys(here, known.internal)) - known.internal
     extra = ExpectedValues.toward_internal(error, at_internal, known.internal - value, growth, alone)
     num_hospitals = np.isfinite(known.truth).any(1).sum(0)
     reason = no_number.copy()
@@ -268,15 +256,6 @@ def expected(
         if not reason[r, k]:
             reason[r, k] = f"{TOO_UNCERTAIN}: a bound is {distance[r, k]:.2f} away"
     return ExpectedValues(value, np.asarray(half), extra, reason, error, at_internal, growth)
-
-
-def with_stated(result: ExpectedValues, stated: Mapping[int, float]) -> ExpectedValues:
-    """Return expected values in which some findings (index -> value) are known and not estimated: without any error."""
-    changed = deepcopy(result)
-    for k, share in stated.items():
-        changed.value[:, k], changed.half[:, k], changed.extra[:, k], changed.reason[:, k] = share, 0.0, 0.0, ""
-        changed.error[:, :, k], changed.at_internal[:, k] = 0.0, 0.0
-    return changed
 
 
 def outside(

@@ -1,6 +1,9 @@
-"""Arrays of what is known at hospitals with labels, from the table `estimates`."""
+"""What is known at hospitals with labels, from the table `estimates`, and the mean of these hospitals.
 
-from collections.abc import Sequence
+Shapes: R runs, K findings, H labeled hospitals.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,10 +12,32 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.extensions.estimates.estimate_rows import MEASURED
-from bench.extensions.estimates.from_hospitals import KnownValues
-from bench.extensions.estimates.quantities import QUANTITIES
+from bench.extensions.estimates.quantities import QUANTITIES, Array, finite_mean
 
-Array = NDArray[np.float64]
+MEAN_GAP = "mean_gap"  # the estimator that learns from the labeled hospitals
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownValues:
+    """Values of one quantity where labels are known.
+
+    internal [R, K]: on the internal test split. truth [H, R, K]: at the labeled hospitals, NaN where a finding has too few
+    patients. estimates: name of an estimator in `from_logits` -> its estimates [H, R, K] at the same hospitals.
+    """
+
+    internal: Array
+    truth: Array
+    estimates: Mapping[str, Array]
+
+    def without(self, hospital: int) -> Self:
+        """Return the values without one hospital."""
+        others = np.arange(len(self.truth)) != hospital
+        estimates = {name: value[others] for name, value in self.estimates.items()}
+        return type(self)(self.internal, self.truth[others], estimates)
+
+    def mean_gap(self) -> Array:
+        """Add the mean change at the labeled hospitals to the internal value, for each run and finding."""
+        return np.asarray((self.internal + finite_mean(self.truth - self.internal)).clip(0, 1))
 
 
 def known_values(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.api import AnyPath, require_grid
-from bench.config.arguments import mapping_of, path_of, path_or_none, require, several
+from bench.config.arguments import path_of, path_or_none, require, several
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def estimate(
     *,
     logits: "Mapping[str, pd.DataFrame] | None" = None,
     runs: Sequence[str] = (),
-    estimator: str = "combination",
-    prevalence: "Mapping[str, float] | None" = None,
+    estimator: str = "mean_gap",
     labels: "AnyPath | None" = None,
     device: str = "cpu",
 ) -> "ExpectedScores":
@@ -33,8 +32,7 @@ def estimate(
     Give `images` (files, folders, or CSV files that list image files), or `logits`: run id -> a table with `image_id` and
     one column of logits for each finding; without both, the result has only the 95 % prediction intervals for a hospital of
     which nothing is known. `runs`, not with logits: starts of run ids, by default the ranked runs. Runs
-    without current scores are scored first. `prevalence`: finding -> its share of the images, where it is known.
-    `labels`: a table with labels of some of the images, as for `bench estimate --labels`; the scores from these labels
+    without current scores are scored first. `labels`: a table with labels of some of the images, as for `bench estimate --labels`; the scores from these labels
     are in `measured`. The `table` of the result has one row per run, finding (or "macro") and quantity: value, low, high
     (90 % interval), the reason if there is no value, and the prediction without images (predicted, predicted_low,
     predicted_high). Raises ConfigError for unknown runs and estimators, and for
@@ -63,7 +61,6 @@ def estimate(
     require_grid(grid, "estimate")
     check_device(str(device))
     given = [path_of(image, "an image") for image in several(images, "images", "estimate")]
-    require(estimator, str, "estimator", "estimate", 'write estimator="combination"')
     chosen = several(runs, "runs", "estimate", str)
     if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
         raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
@@ -73,11 +70,9 @@ def estimate(
         raise ConfigError("give either images or logits", "estimate", "remove one of them")
     if logits and chosen:
         raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
-    of_labels, shares = path_or_none(labels, "labels"), mapping_of(prevalence, "prevalence", "estimate")
-    if not given and not logits and (labels is not None or prevalence):
-        raise ConfigError(
-            "labels and prevalence need images or logits", "estimate", f"write images=[...], or {_LOGITS}"
-        )
+    of_labels = path_or_none(labels, "labels")
+    if not given and not logits and labels is not None:
+        raise ConfigError("labels need images or logits", "estimate", f"write images=[...], or {_LOGITS}")
     score_all(grid, lambda *_: None, processes=1)
     named = runs_to_estimate(grid, list(logits) if logits else chosen)
     if not given and not logits:
@@ -87,7 +82,7 @@ def estimate(
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
         of_runs = {run.id: table for run, table in zip(named, logits.values(), strict=True)}
     else:
-        checked_request(grid, [run.id for run in named], estimator, of_labels, shares)
+        checked_request(grid, [run.id for run in named], estimator, of_labels)
         paths = images_of(given)
         of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
-    return expected_scores(grid, of_runs, estimator, labels=of_labels, prevalence=shares)
+    return expected_scores(grid, of_runs, estimator, labels=of_labels)

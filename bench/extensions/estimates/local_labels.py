@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.estimates.compared_runs import InternalFindings
 from bench.extensions.estimates.prediction_powered import Images, combined_scores
 from bench.extensions.estimates.quantities import QUANTITIES
+from bench.extensions.estimates.stored_runs import InternalFindings
 from bench.results.prediction_files import BLANK, IMAGE, PATIENT, label_states, read_table
 from harmonize.datasets.ids import examples
 from harmonize.errors import ConfigError

@@ -57,7 +57,7 @@ def reproduce(
         request.grid, request.registry, Store.open(into), data, weights, workers, command, display.progress
     )
     settings = manifest.settings
-    plan = replace(plan, bins=settings.bins, metrics=settings.custom_metrics, estimators=manifest.estimators)
+    plan = replace(plan, bins=settings.bins, metrics=settings.custom_metrics)
     _check_same(stored.document, plan, manifest)
     executor = Local(device, workers)
     executor.prepare()

@@ -7,19 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.config.registry import Entry, Registry
-from bench.extensions.estimates.from_hospitals import KnownValues
+from bench.extensions.estimates.known_values import KnownValues
 from bench.extensions.estimates.quantities import InternalFinding
 from bench.scoring.calibrators import Platt, fit_platt
 
 Array = NDArray[np.float64]
-
-ENTRIES = Registry.read().sections["estimators"]
-
-
-def entry(name: str) -> Entry:
-    """Return an estimator of the registry."""
-    return ENTRIES[name]
 
 
 def calibrated(num: int, seed: int = 0, offset: float = -0.5) -> tuple[NDArray[np.int8], Array]:

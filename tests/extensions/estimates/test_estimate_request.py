@@ -1,4 +1,4 @@
-"""`bench estimate` refuses wrong labels and prevalences before it predicts the images."""
+"""`bench estimate` refuses wrong labels before it predicts the images."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,19 +6,17 @@ from types import SimpleNamespace
 import pytest
 
 from bench.extensions.estimates.expected_at_hospital import checked_request
-from harmonize.errors import ConfigError, CxrError
+from harmonize.errors import CxrError
 
 GRID = SimpleNamespace(
-    estimators=[SimpleNamespace(name="combination")],
     name="demo",
     run_of={"a": SimpleNamespace(config=SimpleNamespace(findings=("Edema", "Pneumonia")))},
 )
 
 
-def test_a_right_request_returns_estimator_and_findings(tmp_path: Path) -> None:
+def test_a_right_request_returns_the_findings(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image_id,Edema\nx.png,1\ny.png,-2\n")
-    entry, findings = checked_request(GRID, ["a"], "combination", tmp_path / "labels.csv", {"Edema": 0.2})
-    assert entry.name == "combination"
+    findings = checked_request(GRID, ["a"], "mean_gap", tmp_path / "labels.csv")
     assert findings == ("Edema", "Pneumonia")
 
 
@@ -37,11 +35,5 @@ def test_wrong_labels_are_refused(text: str | None, what: str, tmp_path: Path) -
     if text is not None:
         path.write_text(text)
     with pytest.raises(CxrError, match=what) as refused:
-        checked_request(GRID, ["a"], "combination", path)
+        checked_request(GRID, ["a"], "mean_gap", path)
     assert refused.value.where.startswith(str(path))
-
-
-@pytest.mark.parametrize("prevalence", [{"Ascites": 0.1}, {"Edema": 1.5}, {"Edema": float("nan")}])
-def test_a_wrong_prevalence_is_refused(prevalence: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"Ascites|the prevalence of Edema is"):
-        checked_request(GRID, ["a"], "combination", None, prevalence)

@@ -1,20 +1,16 @@
 """Intervals, reasons and ranks of expected scores."""
 
-import sys
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from bench.config.registry import Entry
 from bench.extensions.estimates.expected_scores import (
     ExpectedDifferences,
     ExpectedValues,
     Macros,
-    estimate,
     expected,
     half_widths,
     left_out,
@@ -22,15 +18,13 @@ from bench.extensions.estimates.expected_scores import (
     outside,
     sampling_variance,
     widening,
-    with_stated,
 )
-from bench.extensions.estimates.from_hospitals import KnownValues
+from bench.extensions.estimates.known_values import KnownValues
 from bench.scoring.metrics import auroc
-from harmonize.errors import RegistryError
-from tests.extensions.estimates.hospitals import entry, known
+from tests.extensions.estimates.hospitals import known
 
 Array = NDArray[np.float64]
-GAP = entry("mean_gap")
+GAP = "mean_gap"
 
 
 def no_reason(values: KnownValues) -> NDArray[np.object_]:
@@ -45,27 +39,8 @@ def ranked(
     values: KnownValues, here: dict[str, Array] | None = None, name: str = "mean_gap", **options: bool
 ) -> Macros:
     none = no_reason(values)
-    result = expected(entry(name), values, here or {}, none)
+    result = expected(name, values, here or {}, none)
     return macros(values, result, none == "", **options)
-
-
-def test_a_stated_value_has_no_error_and_leaves_the_others_alone() -> None:
-    values = known(num_hospitals=5, noise=0.05)
-    result = expected(GAP, values, {}, no_reason(values), widest=0.0)
-    assert not result.stated.any()
-    found = with_stated(result, {1: 0.25})
-    assert found.stated.tolist() == [[False, True, False]] * 4
-    assert (found.value[:, 1] == 0.25).all()
-    assert (found.low[:, 1] == 0.25).all()
-    assert (found.high[:, 1] == 0.25).all()
-    for name in ("value", "half", "error"):
-        assert np.array_equal(getattr(found, name)[..., [0, 2]], getattr(result, name)[..., [0, 2]])
-    error = result.error.copy()
-    error[:, :, 1] = 0
-    mean = macros(values, found, no_reason(values) == "")
-    assert mean.value - mean.low == pytest.approx(half_widths(error.mean(2, keepdims=True))[0])
-    assert mean.value == pytest.approx(found.value.mean(1))
-    assert with_stated(result, {}).value.tolist() == result.value.tolist()
 
 
 def test_half_widths_equal_the_formula_written_out() -> None:
@@ -229,29 +204,9 @@ def test_a_reason_that_is_known_already_is_kept_unless_hospitals_are_missing() -
     assert before.item() == "few images"
 
 
-@pytest.mark.parametrize(
-    ("function", "what"),
-    [
-        (lambda known, here: known.truth, "returned the shape"),
-        (lambda known, here: known.internal + 1, "a value outside 0 to 1"),
-        (lambda known, here: here["age"], "the estimator failed: KeyError: 'age'"),
-    ],
-)
-def test_a_plug_in_that_learns_from_hospitals_is_checked(
-    function: object, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = ModuleType("plugged_hospitals")
-    module.__dict__["mine"] = function
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    mine = Entry("estimators", "mine", "plugged_hospitals:mine", {}, {"given": "hospitals"})
-    with pytest.raises(RegistryError, match=what) as error:
-        estimate(mine, known(), {})
-    assert error.value.where == "estimators.mine"
-
-
 def test_an_estimator_without_a_value_says_so() -> None:
     values = known()
-    result = expected(entry("em"), values, {}, no_reason(values))
+    result = expected("cbpe", values, {}, no_reason(values))
     assert np.isnan(result.value).all()
     assert set(result.reason.ravel()) == {"the estimator has no value"}
     assert not result.stated.any()
@@ -440,3 +395,19 @@ def test_intervals_contain_measured_scores_of_hospitals_with_fewer_images() -> N
             into.append(float((np.abs(result.value - truth[6]) <= result.half).mean()))
     assert 0.86 <= np.mean(inside) <= 0.98
     assert np.mean(plain) < 0.75
+
+
+def test_the_mean_gap_is_the_internal_value_plus_the_mean_change() -> None:
+    inside = np.array([[0.9, 0.8]])
+    truth = np.array([[[0.8, 0.75]], [[0.7, np.nan]]])
+    assert KnownValues(inside, truth, {}).mean_gap() == pytest.approx(np.array([[0.75, 0.75]]))
+    assert KnownValues(np.array([[0.1]]), np.array([[[0.0]], [[0.2]]]) - 0.3, {}).mean_gap().item() == 0.0
+    assert np.isnan(KnownValues(inside, np.full((2, 1, 2), np.nan), {}).mean_gap()).all()
+
+
+@pytest.mark.parametrize("name", ["mean_gap", "cbpe", "atc"])
+def test_the_truth_of_the_hospital_that_is_left_out_has_no_effect_on_its_estimates(name: str) -> None:
+    values = known()
+    before = left_out(name, values)[2].copy()
+    values.truth[2] = 0.123
+    assert np.array_equal(left_out(name, values)[2], before, equal_nan=True)

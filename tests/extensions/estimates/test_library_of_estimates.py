@@ -21,18 +21,14 @@ def test_wrong_arguments_are_named_before_any_work(finished: Path) -> None:
         (lambda: api.estimate(wrong, ["a.png"]), "grid must be of type Manifest"),
         (lambda: api.estimate(grid, logits={run_id: pd.DataFrame(), run_id[:5]: pd.DataFrame()}), "the same run"),
         (lambda: api.estimate(grid, [image], logits={run_id: pd.DataFrame()}), "give either images or logits"),
-        (lambda: api.estimate(grid, prevalence={"Edema": 0.1}), "labels and prevalence need images or logits"),
+        (lambda: api.estimate(grid, labels="labels.csv"), "labels need images or logits"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}), "zzz"),
         (lambda: api.estimate(grid, logits=pd.DataFrame()), "logits must map run ids to tables"),  # type: ignore[arg-type]
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "`runs` has no effect"),
         (lambda: api.estimate(grid, [image], runs=[3]), "an item of runs must be of type str"),  # type: ignore[list-item]
         (lambda: api.estimate(grid, logits={grid.runs[0].id: 3}), "a table of logits must be of type DataFrame"),  # type: ignore[dict-item]
         (lambda: api.estimate(grid, [None]), "an image must be a path"),  # type: ignore[list-item]
-        (lambda: api.estimate(grid, [image], estimator=[]), "estimator must be of type str"),  # type: ignore[arg-type]
         (lambda: api.estimate(grid, [absent], estimator="none"), "unknown estimator 'none'"),
-        (lambda: api.estimate(grid, [absent], prevalence={"Edema": "a"}), "the prevalence of Edema is 'a'"),  # type: ignore[dict-item]
-        (lambda: api.estimate(grid, [absent], prevalence={"Edema": 2}), "the prevalence of Edema is 2"),
-        (lambda: api.estimate(grid, [absent], prevalence=["Edema"]), "prevalence must be a mapping"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ConfigError, match=what):
             call()
@@ -58,6 +54,6 @@ def test_scores_of_another_grid_do_not_change_an_estimate(
     table = api.predict(api.load_run(finished / "runs", run_id), [data / "nih"]).table
     wide = table.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()
     wide.iloc[:, 1:] += 0.5
-    found = api.estimate(grid, logits={run_id[:6]: wide}, prevalence=pd.Series({"Edema": 0.2}))
+    found = api.estimate(grid, logits={run_id[:6]: wide})
     assert found.run_ids == (run_id,)
     assert len(found.learned_from) == 5

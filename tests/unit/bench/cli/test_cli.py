@@ -195,8 +195,6 @@ def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_entry_says_what_it_is_where_it_comes_from_and_under_which_licence(section: str) -> None:
-    if section == "estimators":
-        pytest.importorskip("bench.extensions.estimates")
     entries = list(Registry.read(OURS).sections[section].values())
     header, *rows = list_tables.described(section, entries)
     for entry, row in nonempty(zip(entries, rows, strict=True)):
@@ -288,7 +286,7 @@ def requested(tmp_path: Path) -> Path:
     store = Store.open(tmp_path / "runs")
     CheckedFolder(store.begin(run.id, run.document)).mark_done()
     (store.root / "grids").mkdir()
-    (store.root / "grids" / "mine.json").write_text('{"metrics": [], "cohorts": [], "estimators": []}')
+    (store.root / "grids" / "mine.json").write_text('{"metrics": [], "cohorts": []}')
     return tmp_path
 
 
