@@ -12,9 +12,7 @@ QUANTITIES = ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
 
 def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
     """Invent the rows of all tables of decisions: {name: rows}."""
-    tables: dict[str, list[Row]] = {
-        name: [] for name in ("net_benefit", "decision_curves", "workload", "triage", "triage_repair")
-    }
+    tables: dict[str, list[Row]] = {name: [] for name in ("net_benefit", "decision_curves", "workload", "triage")}
     for row in scores:
         if row["metric"] != "auroc":
             continue
@@ -75,11 +73,3 @@ def _triaged(tables: dict[str, list[Row]], place: Row, auroc: float) -> None:
     chance = {"miss_rate_by_chance": 0.2, "false_positive_rate_by_chance": 0.14}
     for level in (0.05, 0.1):
         tables["triage"].append(place | {"level": level} | at | values | sizes | chance | {"n": 260})
-        if place["dataset"] != "mimic":
-            tables["triage_repair"] += [
-                place
-                | {"level": level, "n": n, "num_positive": n / 5, "num_negative": n * 4 / 5, "draws": 20}
-                | values
-                | {"without_release": 1.0 if n == 50 else 0.0, "without_flag": 0.0, "num_hospitals": 2}
-                for n in (50, 100)
-            ]

@@ -1,4 +1,4 @@
-"""What the details of a run show of its decisions: tables of net benefit, workload and triage, and figures."""
+"""What the details of a run show of its decisions: tables of net benefit, workload and triage, and decision curves."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from bench.extensions.decisions.decision_figures import decision_panels
 from bench.extensions.decisions.decisions_of_runs import Decisions
-from bench.extensions.decisions.triage_figures import triage_panels
 from bench.extensions.decisions.triage_of_runs import Triage
 from reports.drawing.run_figures import by_run
 from reports.html.section import write
@@ -20,18 +19,17 @@ SCRIPTS = ("predictive.js",)
 
 @dataclass(frozen=True, slots=True)
 class DecisionDetails:
-    """Decisions of some runs. curves, repair: run id -> its rows of the tables `decision_curves` and `triage_repair`."""
+    """Decisions of some runs. curves: run id -> its rows of the table `decision_curves`."""
 
     decisions: Decisions
     triage: Triage
     curves: Mapping[str, pd.DataFrame]
-    repair: Mapping[str, pd.DataFrame]
 
     @classmethod
     def of(cls, data: ReportData, run_ids: Collection[str]) -> "DecisionDetails":
         """Select the rows of these runs."""
-        rows = (by_run(data.tables[name], run_ids) for name in ("decision_curves", "triage_repair"))
-        return cls(Decisions.of(data, run_ids), Triage.of(data, run_ids), *rows)
+        curves = by_run(data.tables["decision_curves"], run_ids)
+        return cls(Decisions.of(data, run_ids), Triage.of(data, run_ids), curves)
 
     def html(self, data: ReportData, run: Run, _drawn: bool) -> Markup:
         """Return the tables of a run; data: with its hospitals (`ReportData.of_run`)."""
@@ -40,8 +38,7 @@ class DecisionDetails:
     def figures(self, data: ReportData, run: Run) -> Markup:
         """Return the figures of a run; data: with its hospitals."""
         curves = decision_panels(data, self.curves[run.id]) if run.id in self.curves else []
-        triage = triage_panels(data, run.id, self.triage.rates, self.repair.get(run.id))
-        return write("decision_figures.html.j2", data=data, curves=curves, triage=triage)
+        return write("decision_figures.html.j2", data=data, curves=curves)
 
 
 details = DecisionDetails.of

@@ -16,7 +16,7 @@ _BY_CHANCE = ("miss_rate_by_chance", "false_positive_rate_by_chance")
 SCORE_TABLES = ()
 FLOATS = ("standardized", "standardized_low", "standardized_high", "treat_all", "level", *_WORKLOAD)
 SHOWN = ("net_benefit",)
-DETAILS = ("decision_curves", "workload", "triage", "triage_repair")
+DETAILS = ("decision_curves", "workload", "triage")
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # net benefit at the stated threshold of each finding, in the internal test split, at each external hospital, and as the
     #     mean over the external hospitals. A call is positive if the probability after Platt scaling is at least the threshold.
@@ -60,15 +60,5 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "triage": (
         *("run_id", "dataset", "finding", "level", "release_threshold", "flag_threshold"),
         *(*_INTERNAL_PATIENTS, *_TRIAGED, *_BY_CHANCE, "num_positive", "num_negative", "n"),
-    ),
-    # the same with thresholds from n labeled patients of the hospital itself, drawn at random; the other patients are measured.
-    #     dataset "external": all hospitals; finding "macro": all findings
-    # n: labeled patients; miss_rate to deferred: means over the draws, and 10th and 90th percentile (low, high)
-    # num_positive, num_negative: mean number of labeled patients with a positive image, and with a negative image
-    # without_release, without_flag: share of draws with too few of these patients to release, or to flag, any image
-    # num_hospitals: number of hospitals with at least 2 n patients; draws: number of draws
-    "triage_repair": (
-        *("run_id", "dataset", "finding", "level", "n", *_TRIAGED, "num_positive", "num_negative"),
-        *("without_release", "without_flag", "num_hospitals", "draws"),
     ),
 }

@@ -4,7 +4,7 @@ import pandas as pd
 from numpy import float32
 from numpy.typing import NDArray
 
-from bench.extensions.decisions import net_benefit, triage, triage_repair, workload
+from bench.extensions.decisions import net_benefit, triage, workload
 from bench.extensions.decisions.calls import DecisionThresholds
 from bench.extensions.decisions.schemas import SCHEMAS
 from bench.scoring.score_rows import frame
@@ -22,7 +22,6 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
         "decision_curves": curve_rows,
         "workload": workload.rows(run, thresholds.goal, decisions),
         "triage": triage.rows(run),
-        "triage_repair": triage_repair.rows(run),
     }
     of_tables = {name: frame(of_table, SCHEMAS[name]) for name, of_table in rows.items()}
     return of_tables, net_benefit.replicates_of(benefits)

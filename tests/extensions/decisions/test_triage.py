@@ -18,16 +18,12 @@ from bench.extensions.decisions.conformal import (
     release_threshold,
     thresholds,
 )
-from bench.extensions.decisions.triage_repair import LabeledDraws
-from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.tables import SCHEMAS
 from tests.nonempty import nonempty
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "conformal.json").read_text())
-NAMES = ("triage", "triage_repair")
 SHARES = ("miss_rate", "false_positive_rate", "released", "flagged", "deferred")
 
 
@@ -135,12 +131,10 @@ def test_the_table_has_what_the_internal_thresholds_give(scored: RunScores) -> N
 
 
 def test_tables_have_the_columns_of_the_report_and_no_number_is_missing_without_a_reason(scored: RunScores) -> None:
-    for name in NAMES:
-        table = scored.detail[name]
-        assert tuple(table.columns) == SCHEMAS[name]
-        assert np.isfinite(table[[f"{share}{end}" for share in SHARES for end in ("", "_low", "_high")]]).all(axis=None)
-    assert set(scored.detail["triage"]["dataset"]) == {"chexpert", "nih", "vindr", "external"}
-    assert set(scored.detail["triage_repair"]["dataset"]) == {"nih", "vindr", "external"}
+    table = scored.detail["triage"]
+    assert tuple(table.columns) == SCHEMAS["triage"]
+    assert np.isfinite(table[[f"{share}{end}" for share in SHARES for end in ("", "_low", "_high")]]).all(axis=None)
+    assert set(table["dataset"]) == {"chexpert", "nih", "vindr", "external"}
 
 
 def test_the_external_macro_is_the_mean_of_the_hospitals(scored: RunScores) -> None:
@@ -167,83 +161,17 @@ def test_a_finding_without_a_class_has_no_rows(state: int) -> None:
     splits = parts()
     splits[0].state[:, 1] = state  # no calibrator can be fitted, either
     splits[3].state[:, 0] = state
-    tables = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail
-    triage, repair = (tables[name] for name in NAMES)
+    triage = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail["triage"]
     assert triage[triage["finding"] == FINDINGS[1]].empty
     assert triage[(triage["finding"] == FINDINGS[0]) & (triage["dataset"] == "vindr")].empty
-    assert repair[(repair["finding"] == FINDINGS[0]) & (repair["dataset"] == "vindr")].empty
-    assert not repair[repair["finding"] == FINDINGS[1]].empty  # local labels need no internal labels
 
 
-def test_without_a_validation_split_there_are_only_local_thresholds() -> None:
-    tables = score_run("abc", FINDINGS, "chexpert", parts()[1:], QUICK).detail
-    assert tables["triage"].empty
-    assert not tables["triage_repair"].empty
+def test_without_a_validation_split_there_is_no_triage() -> None:
+    assert score_run("abc", FINDINGS, "chexpert", parts()[1:], QUICK).detail["triage"].empty
 
 
 def test_a_rising_transformation_of_the_logits_changes_no_call(scored: RunScores) -> None:
     bent = [replace(split, logit=np.arctan(split.logit).astype(np.float32)) for split in parts()]
     again = score_run("abc", FINDINGS, "chexpert", bent, QUICK).detail
-    for name in NAMES:
-        columns = [*SHARES, *(f"{share}_low" for share in SHARES)]
-        pd.testing.assert_frame_equal(scored.detail[name][columns], again[name][columns])
-
-
-def column_of(split: ScoredSplit, k: int) -> Column:
-    codes = np.unique(split.patient_id.astype(str), return_inverse=True)[1].astype(np.int32)
-    return Column.of(codes, split.labels()[:, k], split.logit[:, k])
-
-
-@pytest.mark.slow
-@settings(max_examples=25)
-@given(st.integers(0, 10_000), st.integers(0, 1), st.sampled_from([0.5, 2.0, 5.0]))
-def test_a_draw_equals_thresholds_of_the_labeled_patients_on_the_others(
-    seed: int, decimals: int, distance: float
-) -> None:
-    draw = np.random.default_rng(seed)
-    patient = np.repeat(np.arange(60), draw.integers(1, 5, 60)).astype(np.int32)
-    label = (draw.random(len(patient)) < 0.4).astype(np.int8)
-    score = (draw.normal(size=len(patient)) + distance * label).round(decimals).astype(np.float32)
-    draws, levels = LabeledDraws.of(60, str(seed), 2), (0.1, 0.4)
-    found, counted = draws.quantities(Column.of(patient, label, score), (5, 30), levels)
-    for d, m in nonempty(np.ndindex(2, 2)):
-        labeled = np.isin(patient, draws.order[d, : (5, 30)[m]])
-        at = thresholds(label[labeled], score[labeled].astype(float), patient[labeled], levels)
-        frame = pd.DataFrame({"patient": patient, "label": label})[~labeled]
-        for k in range(2):
-            call = decide(score[~labeled], *at[k])
-            rates = [(call == sign)[frame["label"] == own].astype(float) for sign, own in ((-1, 1), (1, 0))]
-            means = [
-                pd.Series(rate).groupby(frame["patient"][frame["label"] == own].to_numpy()).mean().mean()
-                for rate, own in zip(rates, (1, 0), strict=True)
-            ]
-            shares = [np.mean(call == sign) for sign in (-1, 1, 0)]
-            np.testing.assert_allclose(found[d, m, k], [*means, *shares], atol=1e-9)
-        people = [len(set(patient[labeled & (label == own)])) for own in (1, 0)]
-        assert counted[d, m].tolist() == people
-
-
-def test_local_labels_keep_the_stated_rates_at_a_hospital_that_breaks_the_internal_guarantee() -> None:
-    draw = np.random.default_rng(5)
-    patient = np.repeat(np.arange(400), draw.integers(1, 4, 400)).astype(np.int32)
-    label = (draw.random(400) < 0.3).astype(np.int8)[patient]
-    shared = draw.normal(size=400)[patient]
-    score = (shared + draw.normal(size=len(patient)) + label).astype(np.float32)
-    drawn, _ = LabeledDraws.of(400, "x", 300).quantities(Column.of(patient, label, score), (50, 200))
-    means = drawn.mean(0)  # [M, L, V]
-    for k, level in enumerate(LEVELS):
-        # 300 draws of the same 400 patients: their mean is known to about .006
-        assert (means[:, k, :2] < level + 0.012).all()
-    assert means[1, 1, 0] > 0.07  # not so low that images are deferred without need
-    assert (means[1, :, 4] < means[0, :, 4]).all()
-
-
-def test_few_labeled_patients_release_nothing() -> None:
-    splits = parts()
-    rare = np.flatnonzero(splits[3].state[:, 0] == 1)[15:]
-    splits[3].state[rare, 0] = 0
-    table = score_run("abc", FINDINGS, "chexpert", splits, QUICK).detail["triage_repair"]
-    row = table[(table["dataset"] == "vindr") & (table["finding"] == FINDINGS[0]) & (table["level"] == 0.05)].iloc[0]
-    assert row["num_positive"] < 19
-    assert row["without_release"] == 1
-    assert row["released"] == row["miss_rate"] == 0
+    columns = [*SHARES, *(f"{share}_low" for share in SHARES)]
+    pd.testing.assert_frame_equal(scored.detail["triage"][columns], again["triage"][columns])
