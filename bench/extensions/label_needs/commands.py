@@ -11,7 +11,6 @@ from bench.cli import options
 from bench.cli.completion import run_ids
 from bench.cli.group import NEW_HOSPITAL
 from bench.cli.text_tables import table_lines, wrapped
-from harmonize.errors import ConfigError
 from reports.formatting import number
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
 LABELS_NEEDED_EXAMPLES = options.examples(
     "bench labels-needed --grid demo",
-    "bench labels-needed --grid demo --finding Edema --sensitivity .85",
-    "bench labels-needed --run 3fa9 --second 81c2 --plot labels.svg",
+    "bench labels-needed --grid demo --finding Edema --ece .1",
+    "bench labels-needed --run 3fa9 --second 81c2",
 )
 
 
@@ -43,11 +42,7 @@ def labels_needed(
     ] = None,
     finding: options.FindingsOption = None,
     ece: Annotated[float, typer.Option("--ece", help="Highest calibration error (ECE) after recalibration.")] = 0.05,
-    sensitivity: Annotated[
-        float, typer.Option("--sensitivity", help="Lowest sensitivity at the chosen threshold.")
-    ] = 0.9,
     share: Annotated[float, typer.Option("--share", help="Share of draws that must reach the goal.")] = 0.8,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curves into this SVG file.")] = None,
     store: options.StoreOption = Path("runs"),
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
@@ -56,26 +51,19 @@ def labels_needed(
     """Estimate how many labeled patients a new hospital needs.
 
     Each external hospital of the grid plays the new hospital: labels of a few of its patients are drawn at random. They
-    recalibrate the run, set a threshold, or compare two runs. Other patients show the result.
+    recalibrate the run, or compare two runs. Other patients show the result.
     """
     from bench.extensions.label_needs.goals import Goals
     from bench.planning.stored_names import store_with
 
-    goals = Goals(ece, sensitivity, share)
+    goals = Goals(ece, share)
     opened = store_with(store, grid, [prefix for prefix in (run, second) if prefix])
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise ConfigError(f"{plot.name} is not an SVG file", "--plot", f"name it {plot.with_suffix('.svg').name}")
     from bench.cli.progress_bars import choose_display  # slow imports: a wrong name was refused above
     from bench.extensions.label_needs.needs import labels_needed as measure
     from bench.store.safe_csv import csv_text
-    from bench.store.store import write_bytes
 
     with choose_display(quiet) as display:
         result = measure(opened, grid, run, second, finding or (), goals, display.progress)
-    if plot is not None:
-        from bench.extensions.label_needs.figure import label_curves
-
-        write_bytes(plot, label_curves(result.curves, result.needs, result.synthetic).encode())
     if as_json:
         tables = {
             name: json.loads(table.to_json(orient="records", double_precision=15))
@@ -87,8 +75,6 @@ def labels_needed(
         typer.echo(csv_text(result.curves.assign(synthetic=result.synthetic)), nl=False)
     else:
         typer.echo("\n".join(lines(result)))
-        if plot is not None:
-            typer.echo(f"curves: {plot}")
 
 
 def lines(result: "LabelNeeds") -> list[str]:
@@ -105,12 +91,7 @@ def lines(result: "LabelNeeds") -> list[str]:
         curve = curves[curves["goal"] == goal]
         out += [headings[goal], *_indented([_HEADERS[goal], *(_answer(row, _at(curve, row)) for row in rows)]), ""]
         if needs["finding"].nunique() == 1:
-            steps = [_CURVE_HEADER, *(_step(row) for row in curve.to_dict("records"))]
-            if goal != "sensitivity":  # only thresholds have a specificity
-                at = _CURVE_HEADER.index("specificity")
-                steps = [[*cells[:at], *cells[at + 1 :]] for cells in steps]
-            out += _indented(steps)
-            out.append("")
+            out += [*_indented([_CURVE_HEADER, *(_step(row) for row in curve.to_dict("records"))]), ""]
     return [*out, *wrapped([*_notes(result), *result.left_out])]
 
 
@@ -118,7 +99,6 @@ def _headings(result: "LabelNeeds") -> dict[str, str]:
     goals, share = result.goals, f"in {result.goals.share:.0%} of the draws".replace("%", " %")
     return {
         "calibration": f"Recalibrate to an ECE of at most {goals.ece:g} {share} (Platt scaling)",
-        "sensitivity": f"Set a threshold that keeps a sensitivity of at least {goals.sensitivity:g} {share}",
         "difference": f"Tell the two runs apart by AUROC {share} (95 % interval)",
     }
 
@@ -134,19 +114,9 @@ _HEADERS = {
         "best possible",
         "hospitals",
     ],
-    "sensitivity": [
-        "finding",
-        "patients needed",
-        "share",
-        "sensitivity",
-        "10-90 %",
-        "specificity",
-        "best possible",
-        "hospitals",
-    ],
     "difference": ["finding", "patients needed", "share", "difference", "10-90 %", "hospitals"],
 }
-_CURVE_HEADER = ["patients", "share", "share by hospital", "median", "10-90 %", "specificity", "hospitals", "draws"]
+_CURVE_HEADER = ["patients", "share", "share by hospital", "median", "10-90 %", "hospitals", "draws"]
 
 
 def _at(curve: Any, row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -164,8 +134,6 @@ def _answer(row: Mapping[Any, Any], at: Mapping[str, Any]) -> list[str]:
     cells = [row["finding"], needed, number(at["share"], ".2f"), number(at["median"], form), _spread(at, form)]
     if row["goal"] == "calibration":
         cells += [number(at["start"]), number(row["best"])]
-    if row["goal"] == "sensitivity":
-        cells += [number(at["specificity"]), number(row["best"])]
     return [*cells, str(at["hospitals"])]
 
 
@@ -174,7 +142,7 @@ def _step(row: Mapping[Any, Any]) -> list[str]:
     form = "+.3f" if row["goal"] == "difference" else ".3f"
     hospitals = f"{row['share_low']:.2f} to {row['share_high']:.2f}"
     values = [f"{row['share']:.2f}", hospitals, number(row["median"], form), _spread(row, form)]
-    return [f"{row['n']:,}", *values, number(row["specificity"]), str(row["hospitals"]), f"{row['draws']:,}"]
+    return [f"{row['n']:,}", *values, str(row["hospitals"]), f"{row['draws']:,}"]
 
 
 def _spread(row: Mapping[Any, Any], form: str) -> str:
@@ -198,12 +166,6 @@ def _notes(result: "LabelNeeds") -> list[str]:
         notes.append(
             "too few patients to measure: even perfectly calibrated probabilities have an ECE above the goal too often."
         )
-    if "sensitivity" in goals:
-        notes += [
-            "specificity: the mean at the chosen threshold. The threshold has a safety margin, which costs specificity.",
-            "useless: the threshold calls 90 % or more of the images without the finding.",
-            "best possible specificity: at the threshold that the labels of the measured patients themselves give.",
-        ]
     if "difference" in goals:
         notes.append("not clear with all patients: at no hospital does the interval over all patients exclude 0.")
     else:

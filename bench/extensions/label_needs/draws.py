@@ -2,10 +2,9 @@
 
 A hospital with all its labels plays the part of a hospital with few labels. One draw gives the labels of n of its
 patients to a method and measures the result on other patients of the same hospital. The same draw is made for a rising
-number n, so the results form a curve. Patients are drawn, not images. There are three goals:
+number n, so the results form a curve. Patients are drawn, not images. There are two goals:
 
 - CALIBRATION: Platt scaling is fitted on the n patients; the goal is an ECE of at most `Goals.ece`.
-- SENSITIVITY: a threshold is chosen on the n patients; the goal is a sensitivity of at least `Goals.sensitivity`.
 - DIFFERENCE: two runs are compared on the n patients; the goal is an interval of the AUROC difference that excludes 0,
   on the same side as the difference over all patients.
 
@@ -15,21 +14,19 @@ images that changes with n would bend the curve. The n patients come from the ot
 Shapes: N images, P patients, D draws; label [N] of 0 and 1, logit [N], patient [N] codes from 0.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import betainc, stdtrit
+from scipy.special import stdtrit
 
 from bench.extensions.label_needs.goals import Goals
 from bench.scoring.bootstrap.intervals import LEVEL
 from bench.scoring.calibration_metrics import ece
-from bench.scoring.calibrators import Platt, fit_platt
+from bench.scoring.calibrators import fit_platt
 from bench.scoring.delong import influence
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics import Label, Score
@@ -39,13 +36,11 @@ from harmonize.seeds import stream
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-CALIBRATION, SENSITIVITY, DIFFERENCE = "calibration", "sensitivity", "difference"
+CALIBRATION, DIFFERENCE = "calibration", "difference"
 # values of n; only those up to half of the patients are used
 NUM_LABELED = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 DRAWS = 100  # draws of one run at one hospital
 LEAST_DRAWS = 20  # of each run, if many runs are measured together
-CONFIDENCE = 0.95  # of the threshold rule: the probability that the sensitivity of other patients reaches the goal
-USELESS = 0.1  # a threshold with at most this specificity is no answer: it calls almost all images
 LEAST_IN_CLASS = 5  # patients with and without the finding; with fewer, an AUROC difference has no interval
 QUANTILES = (0.1, 0.5, 0.9)  # the spread and the median of a curve
 
@@ -53,15 +48,13 @@ CURVES = (
     "goal",
     "finding",
     "dataset",  # a hospital, or EXTERNAL for all hospitals together
-    "n",  # labeled patients; 0 is the run as it is, with calibrator and threshold of the internal validation split
-    "median",  # of ECE, sensitivity or AUROC difference, over hospitals, runs and draws
+    "n",  # labeled patients; 0 is the run as it is, with the calibrator of the internal validation split
+    "median",  # of ECE or AUROC difference, over hospitals, runs and draws
     "low",  # 10th percentile
     "high",  # 90th percentile
     "share",  # share of draws that reach the goal
     "share_low",  # smallest share of a hospital
     "share_high",  # largest share of a hospital
-    "specificity",  # mean specificity at the threshold; only for the goal SENSITIVITY
-    "plain_share",  # share of draws that reach the goal if the threshold has no safety margin; only for SENSITIVITY
     "hospitals",
     "draws",
 )
@@ -69,14 +62,12 @@ NEEDS = (
     "goal",
     "finding",
     "dataset",
-    "target",  # largest ECE, smallest sensitivity, or, for DIFFERENCE, smallest share of draws
+    "target",  # largest ECE, or, for DIFFERENCE, smallest share of draws
     "needed",  # smallest n at which enough draws reach the goal; NaN if there is none
     "largest",  # largest n that was tried
     "share",  # share of draws that reach the goal at n = needed, or at the largest n
     "note",  # reason why `needed` has no value, "" otherwise
-    # CALIBRATION: median ECE of perfectly calibrated probabilities on the measured patients. SENSITIVITY: mean
-    # specificity at the threshold that the labels of the measured patients themselves give. DIFFERENCE: NaN
-    "best",
+    "best",  # median ECE of perfectly calibrated probabilities on the measured patients; NaN for DIFFERENCE
 )
 
 
@@ -89,8 +80,6 @@ class GoalDraws(NamedTuple):
     n: int
     value: Array  # NaN if the labels do not suffice, for example because none is positive
     reached: NDArray[np.bool_]
-    specificity: Array | None = None
-    plain: NDArray[np.bool_] | None = None  # whether a threshold without safety margin reaches the goal
     best: Array | None = None  # the column `best` of NEEDS, for each draw
     clear: bool = True  # whether the labels of all patients of the hospital reach the goal
 
@@ -145,35 +134,7 @@ def ranks(num_patients: int, draws: int, *names: object) -> Iterator[Codes]:
         yield generator.permutation(num_patients)
 
 
-# ---- calibration and thresholds
-
-
-def thresholds(labeled: LabeledColumn, sensitivity: float) -> tuple[float, float]:
-    """Choose two thresholds, with and without safety margin; NaN when a class is absent.
-
-    Without margin: the highest threshold at which the sensitivity of the labeled images is at least `sensitivity`, as
-    in `thresholds.sens_90`. On other patients, about half of such thresholds miss the goal, however many labels there
-    are. With margin: the highest threshold at which the sensitivity on other patients is at least `sensitivity` with
-    CONFIDENCE. The sensitivity at the j-th lowest positive score has a beta distribution, whatever the distribution of
-    the scores. Images of one patient are alike, so the number of positive patients takes the place of the number of
-    positive images (Korn and Graubard 1998). If no threshold is certain enough, the lowest positive score is chosen.
-    """
-    positive = labeled.label == 1
-    score = labeled.logit[positive]  # sorted, as all images are
-    if len(score) in (0, len(positive)):
-        return float("nan"), float("nan")
-    misses = _misses_allowed(len(score), _num_patients(labeled.patient[positive]), sensitivity)
-    # 1e-9 is subtracted, so that a rounding error cannot make the result of ceil too large by 1.
-    return float(score[misses]), float(score[len(score) - math.ceil(sensitivity * len(score) - 1e-9)])
-
-
-@cache
-def _misses_allowed(num_images: int, num_patients: int, sensitivity: float) -> int:
-    """Return how many of the positive images may be below the threshold."""
-    misses = np.arange(int((1 - sensitivity) * num_images) + 1)
-    scale = num_patients / num_images
-    too_low = betainc((num_images - misses) * scale, misses * scale + 1, sensitivity)
-    return max(int(np.count_nonzero(too_low <= 1 - CONFIDENCE)) - 1, 0)
+# ---- calibration
 
 
 def recalibrated(
@@ -185,57 +146,30 @@ def recalibrated(
     draws: int = DRAWS,
     bins: int = 15,
 ) -> list[GoalDraws]:
-    """Draw patients of one hospital, and measure calibrator and threshold on other patients.
+    """Draw patients of one hospital, and measure their calibrator on other patients.
 
-    `internal`: the internal validation split; its calibrator and threshold give the outcomes for n = 0. Without this
-    split there are none.
+    `internal`: the internal validation split; its calibrator gives the outcomes for n = 0. Without this split there are
+    none.
     """
-    numbers = numbers_of_patients(column.num_patients)
-    methods: list[int] = ([0] if internal is not None else []) + numbers
-    shape = len(methods), draws
-    errors, (lowest, highest) = np.full(shape, np.nan), np.full((2, draws), np.nan)
-    careful, plain, specificity = (np.full(shape, np.nan) for _ in range(3))
+    methods: list[int] = ([0] if internal is not None else []) + numbers_of_patients(column.num_patients)
+    errors, lowest = np.full((len(methods), draws), np.nan), np.full(draws, np.nan)
     best = fit_platt(column.label, column.logit).apply(column.logit)
     generator = stream(0, "perfect calibration", dataset, finding)
-    fixed = None if internal is None else _Fit.of(internal, goals.sensitivity)
+    fixed = None if internal is None else fit_platt(internal.label, internal.logit)
     for d, rank in enumerate(ranks(column.num_patients, draws, dataset, finding)):
         of_image = rank[column.patient]
         measured_rows = of_image >= column.num_patients - column.num_patients // 2
         measured, prob = column.part(measured_rows), best[measured_rows]
         lowest[d] = ece((generator.random(len(prob)) < prob).astype(np.int8), prob, bins)
-        positive, negative = (measured.logit[measured.label == value] for value in (1, 0))
-        if len(positive) and len(negative):
-            highest[d] = 1 - _share_called(negative, thresholds(measured, goals.sensitivity)[1])
         for i, n in enumerate(methods):
-            fit = fixed if n == 0 and fixed else _Fit.of(column.part(of_image < n), goals.sensitivity)
-            if not np.isnan(fit.platt.a):
-                errors[i, d] = ece(measured.label, fit.platt.apply(measured.logit), bins)
-            if len(positive) and len(negative) and not np.isnan(fit.careful):
-                careful[i, d], plain[i, d] = (_share_called(positive, t) for t in (fit.careful, fit.plain))
-                specificity[i, d] = 1 - _share_called(negative, fit.careful)
-    outcomes = []
-    for i, n in enumerate(methods):
-        where = finding, dataset, n
-        outcomes.append(GoalDraws(CALIBRATION, *where, errors[i], errors[i] <= goals.ece, best=lowest))
-        kept, plainly = (sensitivity[i] >= goals.sensitivity for sensitivity in (careful, plain))
-        outcomes.append(GoalDraws(SENSITIVITY, *where, careful[i], kept, specificity[i], plainly, highest))
-    return outcomes
-
-
-class _Fit(NamedTuple):
-    """What the labels of some patients give: a calibrator, and thresholds with and without safety margin."""
-
-    platt: Platt
-    careful: float
-    plain: float
-
-    @classmethod
-    def of(cls, labeled: LabeledColumn, sensitivity: float) -> Self:
-        return cls(fit_platt(labeled.label, labeled.logit), *thresholds(labeled, sensitivity))
-
-
-def _share_called(sorted_logit: Score, threshold: float) -> float:
-    return 1 - float(np.searchsorted(sorted_logit, threshold, "left")) / len(sorted_logit)
+            labeled = column.part(of_image < n)
+            fit = fixed if n == 0 and fixed else fit_platt(labeled.label, labeled.logit)
+            if not np.isnan(fit.a):
+                errors[i, d] = ece(measured.label, fit.apply(measured.logit), bins)
+    return [
+        GoalDraws(CALIBRATION, finding, dataset, n, errors[i], errors[i] <= goals.ece, best=lowest)
+        for i, n in enumerate(methods)
+    ]
 
 
 # ---- the difference of two runs
@@ -350,7 +284,6 @@ def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[GoalDraws]) 
     low, median, high = np.quantile(np.where(np.isnan(value), worst, value), QUANTILES, method="nearest")
     spread = [v if np.isfinite(v) else float("nan") for v in (median, low, high)]
     shares = _shares(group)
-    plain = [outcome.plain for outcome in group if outcome.plain is not None]
     return (
         *where,
         n,
@@ -358,18 +291,9 @@ def _curve_row(where: tuple[str, str, str], n: int, group: Sequence[GoalDraws]) 
         _reached(group),
         min(shares),
         max(shares),
-        _specificity(group),
-        float(np.concatenate(plain).mean()) if plain else float("nan"),
         len(shares),
         len(value),
     )
-
-
-def _specificity(group: Sequence[GoalDraws]) -> float:
-    """Return the mean specificity at the thresholds of draws, NaN without any."""
-    each = [outcome.specificity for outcome in group if outcome.specificity is not None]
-    known = np.concatenate([np.empty(0), *each])
-    return float(np.nanmean(known)) if np.isfinite(known).any() else float("nan")
 
 
 def _reached(group: Sequence[GoalDraws]) -> float:
@@ -385,8 +309,7 @@ def _shares(group: Sequence[GoalDraws]) -> list[float]:
 def _need_row(where: tuple[str, str, str], by_n: dict[int, list[GoalDraws]], goals: Goals) -> tuple[object, ...]:
     share = {n: _reached(by_n[n]) for n in sorted(by_n)}
     largest = max(share)
-    useful = {n: where[0] != SENSITIVITY or _specificity(group) > USELESS for n, group in by_n.items()}
-    needed = next((n for n, reached in share.items() if reached >= goals.share and useful[n]), None)
+    needed = next((n for n, reached in share.items() if reached >= goals.share), None)
     every = [outcome for group in by_n.values() for outcome in group]
     best = np.concatenate([np.empty(0), *(outcome.best for outcome in every if outcome.best is not None)])
     best = best[np.isfinite(best)]
@@ -395,16 +318,14 @@ def _need_row(where: tuple[str, str, str], by_n: dict[int, list[GoalDraws]], goa
         note = f"more than {largest:,}"
         if where[0] == CALIBRATION and (best <= goals.ece).mean() < goals.share:
             note = "too few patients to measure"
-        elif share[largest] >= goals.share:
-            note = f"useless (calls {1 - _specificity(by_n[largest]):.0%})".replace("%", " %")
         elif not any(outcome.clear for outcome in every):
             note = "not clear with all patients"
     return (
         *where,
-        {CALIBRATION: goals.ece, SENSITIVITY: goals.sensitivity, DIFFERENCE: goals.share}[where[0]],
+        goals.ece if where[0] == CALIBRATION else goals.share,
         float("nan") if needed is None else float(needed),
         largest,
         share[largest if needed is None else needed],
         note,
-        float(np.median(best) if where[0] == CALIBRATION else best.mean()) if len(best) else float("nan"),
+        float(np.median(best)) if len(best) else float("nan"),
     )

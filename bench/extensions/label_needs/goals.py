@@ -10,7 +10,6 @@ class Goals:
     """What the labels are for. `share`: share of draws that must reach a goal. Raises ConfigError for a number outside 0 and 1."""
 
     ece: float = 0.05
-    sensitivity: float = 0.9
     share: float = 0.8
 
     def __post_init__(self) -> None:

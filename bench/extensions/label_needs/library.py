@@ -20,14 +20,13 @@ def labels_needed(
     *,
     findings: Sequence[str] = (),
     ece: float = 0.05,
-    sensitivity: float = 0.9,
     share: float = 0.8,
 ) -> "LabelNeeds":
     """Estimate how many labeled patients a new hospital needs, from the external hospitals of a grid.
 
-    The labels are for three goals: a calibration error of at most `ece`, a threshold with at least `sensitivity`, and,
-    with a `second` run, an interval of the AUROC difference that excludes 0. `share`: share of random draws of patients
-    that must reach the goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
+    The labels are for two goals: a calibration error of at most `ece`, and, with a `second` run, an interval of the
+    AUROC difference that excludes 0. `share`: share of random draws of patients that must reach the goal. Without
+    `run_id`, all finished trained runs are measured together. The result has the tables
     `needs` (one answer per goal, finding and hospital) and `curves`. docs/extensions/estimates.md explains the method. Raises
     the errors of `bench labels-needed`.
 
@@ -35,13 +34,12 @@ def labels_needed(
     >>> answer.needs[["goal", "finding", "dataset", "largest"]]
               goal     finding dataset  largest
     0  calibration  No Finding     nih       10
-    1  sensitivity  No Finding     nih       10
     """
     from bench.extensions.label_needs.goals import Goals
     from bench.extensions.label_needs.needs import labels_needed as measure
 
     require_grid(grid, "labels_needed")
-    goals = Goals(*plain([ece, sensitivity, share]))
+    goals = Goals(*plain([ece, share]))
     chosen = several(findings, "findings", "labels_needed", str)
     for name, chosen_run in (("run_id", run_id), ("second", second)):
         require(chosen_run, (str, type(None)), name, "labels_needed", "choose from api.finished(grid)")

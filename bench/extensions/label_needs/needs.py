@@ -38,7 +38,7 @@ class LabelNeeds:
     """The numbers of labeled patients that are needed, with the curves behind them.
 
     needs, curves: tables with the columns NEEDS and CURVES of bench.extensions.label_needs.draws. runs: id and name of each run
-    behind the goals calibration and sensitivity. pair: id and name of the two runs that are told apart, () without
+    behind the goal calibration. pair: id and name of the two runs that are told apart, () without
     this goal. hospitals: dataset -> title. left_out: sentences that name findings and hospitals without a result.
     """
 

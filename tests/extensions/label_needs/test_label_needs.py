@@ -6,28 +6,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
 
 from bench.extensions.label_needs.draws import (
     CALIBRATION,
     CURVES,
     DIFFERENCE,
     NEEDS,
-    SENSITIVITY,
     GoalDraws,
     LabeledColumn,
     numbers_of_patients,
     recalibrated,
     summarize,
-    thresholds,
     told_apart,
 )
-from bench.extensions.label_needs.figure import label_curves
 from bench.extensions.label_needs.goals import Goals
 from bench.scoring.calibration_metrics import ece, errors
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.scored_split import ScoredSplit
-from bench.scoring.thresholds import sens_90
 from harmonize.errors import ConfigError
 
 DRAWS = 40
@@ -78,59 +73,17 @@ def test_a_stricter_goal_needs_more_patients() -> None:
     assert by_error == sorted(by_error)
     assert by_error[0] == 0
     assert 10 < by_error[1] < by_error[3] < by_error[4] == float("inf")
-    by_sensitivity = [needed(SENSITIVITY, Goals(sensitivity=goal)) for goal in (0.5, 0.8, 0.95, 0.99)]
-    assert by_sensitivity == sorted(by_sensitivity)
-    assert by_sensitivity[0] < by_sensitivity[3]
     by_share = [needed(CALIBRATION, Goals(share=share)) for share in (0.3, 0.8, 0.99)]
     assert by_share == sorted(by_share)
 
 
-def test_the_careful_threshold_keeps_the_sensitivity_and_pays_with_specificity(shifted: list[GoalDraws]) -> None:
-    at = {o.n: o for o in shifted if o.goal == SENSITIVITY}
-    assert at[0].reached.mean() in (0.0, 1.0)  # one threshold, and many patients to measure it on
-    for n in (200, 500, 1000):
-        assert at[n].reached.mean() >= 0.85
-        plain = at[n].plain
-        assert plain is not None
-        assert 0.2 < plain.mean() < 0.8  # without a margin, about half of the thresholds miss the goal
-    costs = [float(np.nanmean(o.specificity)) for n in (50, 200, 1000) if (o := at[n]).specificity is not None]
-    assert costs == sorted(costs)
-    best = at[10].best
-    assert best is not None
-    assert costs[-1] < np.mean(best)
-
-
-@pytest.mark.parametrize(("num", "least"), [(20, 0.9), (29, 0.9), (80, 0.9), (200, 0.8)])
-def test_the_careful_threshold_is_the_tolerance_limit_of_the_binomial_distribution(num: int, least: float) -> None:
-    """The number of misses j is the largest with P(Binomial(num, 1 - least) <= j) <= .05 (Wilks 1941); at least 0."""
-    label, logit = np.append(0, np.ones(num, np.int8)), np.arange(-1.0, num)
-    careful, plain = thresholds(LabeledColumn(label, logit, np.arange(num + 1)), least)
-    misses = [j for j in range(num) if binom.cdf(j, num, 1 - least) <= 0.05]
-    assert careful == max([*misses, 0])
-    assert careful <= plain == num - np.ceil(least * num - 1e-9)
-
-
 @pytest.mark.slow
 @given(st.integers(0, 300))
-def test_the_quick_paths_equal_the_functions_of_scoring(seed: int) -> None:
+def test_the_quick_calibration_error_is_that_of_scoring(seed: int) -> None:
     hospital = column(seed, 30, 0.5, 0.3)
-    _, plain = thresholds(hospital, 0.9)
-    np.testing.assert_equal(plain, sens_90(hospital.label, hospital.logit))
     prob = fit_platt(hospital.label, hospital.logit).apply(hospital.logit)
     if np.isfinite(prob).all():
         assert ece(hospital.label, prob, 15) == pytest.approx(errors(hospital.label, prob)["ece"], abs=1e-12)
-
-
-def test_without_positive_images_there_is_no_threshold() -> None:
-    constant, absent = np.zeros(5, np.float32), np.zeros(5, np.int8)
-    assert np.isnan(thresholds(LabeledColumn(absent, constant, np.arange(5)), 0.9)).all()
-
-
-@given(st.integers(0, 100))
-def test_fewer_patients_with_the_same_images_make_the_threshold_more_careful(seed: int) -> None:
-    hospital = column(seed, 120)
-    grouped = LabeledColumn(hospital.label, hospital.logit, hospital.patient // 3)
-    assert thresholds(grouped, 0.8)[0] <= thresholds(hospital, 0.8)[0]
 
 
 def split(hospital: LabeledColumn, order: Any, names: Any) -> ScoredSplit:
@@ -232,38 +185,13 @@ def test_an_answer_that_no_number_of_labels_can_give_has_its_reason() -> None:
     assert summarize(equal, Goals())[1]["note"].tolist() == ["not clear with all patients"]
 
 
-def test_a_threshold_that_calls_almost_all_images_is_no_answer() -> None:
-    def at(n: int, specificity: float, reached: bool) -> GoalDraws:
-        return outcome(
-            n, [0.99], [reached], goal=SENSITIVITY, specificity=np.array([specificity]), plain=np.array([0.5])
-        )
-
-    def answer(*outcomes: GoalDraws) -> tuple[float, str]:
-        row = summarize(outcomes, Goals())[1].iloc[0]
-        return row["needed"], row["note"]
-
-    assert answer(at(0, 0.002, True), at(10, 0.3, True)) == (10, "")
-    assert answer(at(0, 0.002, True), at(10, 0.3, False)) == (pytest.approx(np.nan, nan_ok=True), "more than 10")
-    assert answer(at(0, 0.3, False), at(10, 0.01, True)) == (pytest.approx(np.nan, nan_ok=True), "useless (calls 99 %)")
-
-
 def test_half_of_the_patients_are_never_drawn() -> None:
     assert numbers_of_patients(19) == []
     assert numbers_of_patients(100) == [10, 20, 50]
     assert numbers_of_patients(25_000)[-1] == 5000
 
 
-@pytest.mark.parametrize("wrong", [{"ece": 0.0}, {"sensitivity": 1.0}, {"share": 80}])
+@pytest.mark.parametrize("wrong", [{"ece": 0.0}, {"share": 80}])
 def test_a_goal_is_a_share(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be a number above 0 and below 1"):
         Goals(**wrong)
-
-
-def test_the_picture_has_a_panel_for_each_curve_and_states_the_answer(shifted: list[GoalDraws]) -> None:
-    pair = told_apart("nih", ["Edema"], *(a[..., :1] if a.ndim > 1 else a for a in runs(0, 400, 1.2)), 10)
-    picture = label_curves(*summarize([*shifted, *pair], Goals()), True)
-    assert picture.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
-    assert picture.count('class="curve"') == picture.count('class="target"') == 3
-    assert " needed</text>" in picture
-    assert "Synthetic images" in picture
-    assert "nan" not in picture
