@@ -4,8 +4,7 @@
 
     CheXpert  radiologists/{groundtruth,benchmark_radiologists}/bc*.csv: a file for each of eight readers, with the columns of
               groundtruth.csv; github.com/rajpurkarlab/cheXpert-test-set-labels
-    VinDr     annotations/image_labels_train.csv with the column rad_id; else annotations_train.csv, or train.csv of the
-              Kaggle challenge: a reader marks a label by drawing a box. Labels that no file has are null
+    VinDr     annotations/image_labels_train.csv with the column rad_id
     NIH       four_findings_expert_labels/individual_readers.csv (22 readers, two or three for each image) and
               all_findings_expert_labels/test_individual_readers.csv (five readers); HEDGE means uncertain
     own       image_id, reader, and a column for each finding with the cells 1, 0, -1 (uncertain) or blank
@@ -76,11 +75,10 @@ def panels(layout: str, root: Path) -> list[Panel]:
         return [_of_files(files)] if files else []
     if layout == "vindr":
         votes = find(root, "annotations/image_labels_train.csv")
-        boxes = find(root, "annotations/annotations_train.csv", "train.csv")
         if votes is not None and "rad_id" in header(votes):
             rows = read_text(votes, [IMAGE, "rad_id"], vindr.LABELS).rename(columns={"rad_id": READER})
             return [_panel(ONE, IMAGE, layout, "default", votes, rows)]
-        return [_of_boxes(boxes)] if boxes is not None and "rad_id" in header(boxes) else []
+        return []
     if layout == "nih":
         found = []
         for name, source, file in (
@@ -164,22 +162,6 @@ def _of_files(files: Sequence[Path]) -> Panel:
         tables.append(_panel(ONE, STUDY, "chexpert", "default", file, rows).table)
     table = pd.concat(tables)[[STUDY, READER, *chexpert.LABELS]]
     return Panel(ONE, STUDY, "chexpert", "default", files[0].parent.parent, table)
-
-
-def _of_boxes(path: Path) -> Panel:
-    """Return VinDr's panel from boxes: the label of a box is present, other labels of the file are absent."""
-    raw = read_text(path, [IMAGE, "rad_id", "class_name"])
-    fault = faults(~raw["class_name"].isin(vindr.LABELS), raw["class_name"], "class_name", "a label of VinDr", path)
-    require_whole(raw.assign(**{FAULT: first_fault(raw[FAULT], fault)}), path)
-    pairs = raw[[IMAGE, "rad_id"]].drop_duplicates()
-    pair = pd.MultiIndex.from_frame(pairs).get_indexer(pd.MultiIndex.from_frame(raw[[IMAGE, "rad_id"]]))
-    asked = {*vindr.KAGGLE_LABELS, *raw["class_name"]}
-    rows = pairs.rename(columns={"rad_id": READER}).assign(**{FAULT: ""})
-    for label in vindr.LABELS:
-        marked = np.zeros(len(pairs), np.int8)
-        marked[pair[(raw["class_name"] == label).to_numpy()]] = PRESENT
-        rows[label] = states_array(marked, np.full(len(pairs), label not in asked))
-    return _panel(ONE, IMAGE, "vindr", "default", path, rows)
 
 
 def _of_google(name: str, source: str, path: Path) -> Panel:

@@ -96,28 +96,6 @@ def test_answers_become_states_of_findings_and_what_was_not_asked_is_null(tmp_pa
     assert panels("brax", tmp_path) == panels("chexpert", tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["train.csv", "annotations/annotations_train.csv"])
-def test_boxes_of_vindr_are_answers_of_their_readers(name: str, tmp_path: Path) -> None:
-    (tmp_path / "annotations").mkdir()
-    rows = [
-        "a,R1,Cardiomegaly,1,2,3,4",
-        "a,R1,Cardiomegaly,5,6,7,8",
-        "a,R2,No finding,,,,",
-        "b,R1,Pneumothorax,1,1,2,2",
-    ]
-    (tmp_path / name).write_text("\n".join(["image_id,rad_id,class_name,x_min,y_min,x_max,y_max", *rows]) + "\n")
-    [panel] = panels("vindr", tmp_path)
-    states = panel.states(("Cardiomegaly", "Pneumothorax", "No Finding", "Pneumonia"))
-    assert states.fillna(-9).to_numpy().tolist() == [
-        ["a", "R1", 1, 0, 0, -9],
-        ["a", "R2", 0, 0, 1, -9],
-        ["b", "R1", 0, 1, 0, -9],
-    ]
-    (tmp_path / name).write_text("image_id,rad_id,class_name\na,R1,Cardiomegali\n")
-    with pytest.raises(DatasetError, match=r"'Cardiomegali' in column 'class_name' is not a label of VinDr at .*csv:2"):
-        panels("vindr", tmp_path)
-
-
 def own(folder: Path, *rows: str, head: str = "image_id,reader,Edema") -> Path:
     path = folder / "readers.csv"
     path.write_text("\n".join([head, *rows]) + "\n")
