@@ -92,7 +92,8 @@ def _target(entry: Entry) -> str:
             f"{name} ({_plain(options)})" if options else name for name, options in parse(entry.facts.get("ops", ()))
         )
         fit = ", ".join(filter(None, (entry.facts.get("fit", "squash"), entry.facts.get("interpolation"))))
-        return f"{entry.facts.get('size')} px, {fit}: {ops}"
+        other = "" if "input" in entry.facts else f" (other sizes: {entry.name}_SIZE)"
+        return f"{entry.facts.get('size')} px{other}, {fit}: {ops}"
     return f"{entry.use} ({_plain(entry.options)})" if entry.options else entry.use
 
 

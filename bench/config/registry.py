@@ -204,13 +204,28 @@ class Registry:
             return entries[name]
         if section in ("architectures", "weights") and name in self.sections["encoders"]:
             return self._part_of_encoder(section, name, where)
+        if section == "preprocessing" and (sized := self._of_size(name)):
+            return sized
         if section == "architectures" and name.startswith("timm:"):
             return _entry(section, name, {"timm": name.removeprefix("timm:"), "family": "other"}, where)
         unread_plugins = "".join(
             f"; plug-in {plugin} was not read: {error.what}" for plugin, error in self.refused.items()
         )
         fix = f"{ConfigError.hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
+        if section == "preprocessing":
+            fix += "; for another size, 8 pixels or more, add it to the name of an entry: imagenet_512"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
+
+    def _of_size(self, name: str) -> Entry | None:
+        """Return the preprocessing entry NAME for the name NAME_SIZE, with images of SIZE pixels; None for another name.
+
+        An entry with the key `input` has only its own sizes.
+        """
+        base, _, size = name.rpartition("_")
+        entry = self.sections["preprocessing"].get(base)
+        if entry is None or "input" in entry.facts or not size.isdecimal() or int(size) < 8:
+            return None
+        return replace(entry, name=name, facts={**entry.facts, "size": int(size)}, title=f"{entry.title}, {size} px")
 
     def _part_of_encoder(self, section: str, name: str, where: str) -> Entry:
         """Return the network of an encoder, or its starting weights, as an entry of this section."""

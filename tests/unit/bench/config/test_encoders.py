@@ -40,7 +40,7 @@ def test_an_encoder_states_its_facts_with_their_source(encoder: Entry) -> None:
     assert encoder.licence
     assert str(encoder.facts["source"]).startswith(("https://", "arXiv:"))
     assert encoder.facts["corpus"]
-    assert encoder.facts["preprocessing"] in REGISTRY.sections["preprocessing"]
+    assert REGISTRY.find("preprocessing", str(encoder.facts["preprocessing"]), "here")
     seen = SeenData.parse(encoder.facts["seen"], Path(), encoder.name)
     assert set(seen) <= {*HOSPITALS, OTHERS}
 

@@ -73,7 +73,7 @@ def test_the_error_for_a_failed_import_names_the_entry(tmp_path: Path) -> None:
 def test_the_version_and_options_of_an_entry_are_part_of_its_identity() -> None:
     focal = REGISTRY.sections["losses"]["focal"]
     assert focal.identity == {"use": "bench.training.losses:focal", "with": {"gamma": 2.0}, "version": 1}
-    assert REGISTRY.sections["preprocessing"]["imagenet_64"].identity["size"] == 64
+    assert REGISTRY.find("preprocessing", "imagenet_64", "here").identity["size"] == 64
 
 
 def test_the_number_of_states_is_part_of_the_identity() -> None:
@@ -85,8 +85,25 @@ def test_the_number_of_states_is_part_of_the_identity() -> None:
 def test_the_input_is_part_of_the_identity_if_given() -> None:
     entries = REGISTRY.sections["preprocessing"]
     plain = {"use": "", "with": {}, "version": 1, "size": 224, "fit": "squash", "ops": ["imagenet"]}
-    assert entries["imagenet_224"].identity == plain
+    assert entries["imagenet"].identity == REGISTRY.find("preprocessing", "imagenet_224", "here").identity == plain
     assert entries["crop_256_224"].identity == plain | {"size": 256, "input": 224, "fit": "smallest_crop"}
+
+
+def test_a_size_after_the_name_of_a_preprocessing_replaces_its_size() -> None:
+    sized = REGISTRY.find("preprocessing", "adaptive_roi_hist_2048", "here")
+    assert (sized.name, sized.facts["size"], sized.facts["ops"]) == (
+        "adaptive_roi_hist_2048",
+        2048,
+        ["adaptive_roi", "histstd"],
+    )
+    assert sized.title == "adaptive region, histogram standardization, 2048 px"
+
+
+@pytest.mark.parametrize("name", ["imagenet_", "imagenet_large", "imagenet_-8", "imagenet_4", "imagnet_512", "crop_256_224_512"])
+def test_a_wrong_size_of_a_preprocessing_is_refused_with_the_form(name: str) -> None:
+    with pytest.raises(ConfigError, match="unknown name") as caught:
+        REGISTRY.find("preprocessing", name, "here")
+    assert "imagenet_512" in caught.value.fix
 
 
 def test_an_option_that_the_code_does_not_accept_is_refused() -> None:
