@@ -99,7 +99,9 @@ def test_a_size_after_the_name_of_a_preprocessing_replaces_its_size() -> None:
     assert sized.title == "adaptive region, histogram standardization, 2048 px"
 
 
-@pytest.mark.parametrize("name", ["imagenet_", "imagenet_large", "imagenet_-8", "imagenet_4", "imagnet_512", "crop_256_224_512"])
+@pytest.mark.parametrize(
+    "name", ["imagenet_", "imagenet_large", "imagenet_-8", "imagenet_4", "imagnet_512", "crop_256_224_512"]
+)
 def test_a_wrong_size_of_a_preprocessing_is_refused_with_the_form(name: str) -> None:
     with pytest.raises(ConfigError, match="unknown name") as caught:
         REGISTRY.find("preprocessing", name, "here")
