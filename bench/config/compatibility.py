@@ -69,21 +69,7 @@ def without_unused_groups(config: RunConfig, registry: Registry) -> RunConfig:
     So a sweep over algorithms can state groups for all its runs, and a run that ignores them keeps its id.
     """
     facts = algorithm_facts(config, registry, "")
-    return config if facts.get("groups") or facts.get("refit") else replace(config, groups="hospital")
-
-
-def with_stored_epoch(config: RunConfig, registry: Registry, where: str) -> RunConfig:
-    """Return the configuration with `selection: last` if its algorithm always stores the weights after the last epoch.
-
-    So the configuration of a stored run, and every page about it, states the epoch that was stored. Raises ConfigError
-    if the configuration names a split that selects the epoch.
-    """
-    if not algorithm_facts(config, registry, where).get("stores_last"):
-        return config
-    if config.schedule.select_on != "val":
-        what = f"{config.algorithm} stores the weights after the last epoch, so no split selects the epoch"
-        raise ConfigError(what, f"{where}.schedule.select_on", "remove `select_on`")
-    return replace(config, selection="last")
+    return config if facts.get("groups") else replace(config, groups="hospital")
 
 
 def algorithm_facts(config: RunConfig, registry: Registry, where: str) -> Mapping[str, Any]:
@@ -109,22 +95,11 @@ def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, state
         _check_two_trainings(config, where)
     if str(algorithm.use).startswith("bench.training.algorithms.averages:"):
         _check_average(config, algorithm, optimizer, where)
-    if algorithm.facts.get("refit"):
-        _check_refit(config, states, where)
     if not config.groups.strip():
         fix = "name a column, such as hospital, sex, age or view"
         raise ConfigError(f"{config.algorithm} needs groups", f"{where}.groups", fix)
     if algorithm.facts.get("groups"):
         _check_whole_batches(config, algorithm, optimizer, where)
-
-
-def _check_refit(config: RunConfig, states: int, where: str) -> None:
-    """Raise ConfigError for a network with other outputs than one for each finding."""
-    if states == 1 and config.heads == "multilabel":
-        return
-    what = f"{config.algorithm} fits an output layer with one output per finding, and nothing else"
-    key, fix = ("heads", "remove `heads`") if states == 1 else ("uncertainty", "use another policy, such as u_ignore")
-    raise ConfigError(what, f"{where}.{key}", fix)
 
 
 def _check_whole_batches(config: RunConfig, algorithm: Entry, optimizer: Entry, where: str) -> None:
@@ -172,15 +147,6 @@ def _check_average(config: RunConfig, algorithm: Entry, optimizer: Entry, where:
                 f"{config.algorithm} averages the epochs after the share {start:g} of training, and none begins there"
             )
             raise ConfigError(what, f"{where}.schedule.epochs", f"train for at least {least} epochs")
-    if "n_converge" not in algorithm.options:
-        return
-    if config.schedule.pretrain_epochs:
-        what = f"{config.algorithm} compares the validation losses of all epochs, which must have the same loss"
-        raise ConfigError(what, f"{where}.schedule.pretrain_epochs", "remove `pretrain_epochs`")
-    least = algorithm.options["n_converge"]
-    if config.schedule.epochs < least:
-        what = f"{config.algorithm} looks for the lowest loss of {least} epochs, and there are {config.schedule.epochs}"
-        raise ConfigError(what, f"{where}.schedule.epochs", f"train for at least {least} epochs")
 
 
 def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:

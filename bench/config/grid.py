@@ -18,7 +18,6 @@ from bench.config.compatibility import (
     check_trainable,
     with_own_preprocessing,
     with_required_kind,
-    with_stored_epoch,
     without_training,
     without_unused_groups,
 )
@@ -576,7 +575,7 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
     check_augmentation(registry.find("augmentation", config.augmentation, where))
     if "kind" not in block.get("schedule", {}):
         config = with_required_kind(config, registry.find("optimizers", config.optimizer, where))
-    return with_stored_epoch(without_training(without_unused_groups(config, registry)), registry, where)
+    return without_training(without_unused_groups(config, registry))
 
 
 def _pool(hospitals: list[object], where: str) -> str:

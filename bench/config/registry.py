@@ -49,7 +49,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
         "source",
     },
     "optimizers": {"schedule", "closure"},
-    "algorithms": {"groups", "features", "pretraining", "refit", "stores_last", "test_time"},
+    "algorithms": {"groups", "features", "pretraining", "test_time"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
@@ -68,7 +68,6 @@ _HASHED_FACTS = {
     "std",
     "groups",
     "features",
-    "refit",
     "test_time",
 }
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
@@ -78,8 +77,6 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "groups": (True, False),
     "features": (True, False),
     "pretraining": (True, False),
-    "refit": (True, False),
-    "stores_last": (True, False),
     "test_time": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),

@@ -129,17 +129,12 @@ class RunSpec:
     @property
     def group_column(self) -> str:
         """Return the column whose values are the groups of the training images; "" if the algorithm uses no groups."""
-        return self.config.groups if self._has("groups") or self.refits_output_layer else ""
+        return self.config.groups if self._has("groups") else ""
 
     @property
     def compares_groups(self) -> bool:
         """Return whether the algorithm compares the groups of each batch."""
         return self._has("groups")
-
-    @property
-    def refits_output_layer(self) -> bool:
-        """Return whether the output layer is fitted again after training, on balanced groups."""
-        return self._has("refit")
 
     @property
     def sees_external_images(self) -> bool:

@@ -1,7 +1,5 @@
 """Train the network of a run on the internal images; write weights, history and facts."""
 
-from dataclasses import replace
-
 import torch
 
 from bench.inputs.batches import BatchReader
@@ -9,14 +7,14 @@ from bench.inputs.examples import Examples
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import RunSpec
-from bench.runs.encoder_features import EncoderFeatures, compute_features
+from bench.runs.encoder_features import EncoderFeatures
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Store, canonical_json, write_bytes, write_table
 from bench.system.peak_memory import PeakMemory
 from bench.training import TrainingError
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
-from bench.training.probe import fit_probe, refit_output_layer
+from bench.training.probe import fit_probe
 from harmonize.progress import Progress
 
 
@@ -50,13 +48,12 @@ def train(
     else:
         reader = BatchReader(cache.images, device)
         checkpoint = folder / "last.pt"
-        without_groups = replace(training, group_N=None) if run.refits_output_layer else training
         trained = fit(
             run,
             network,
             normalization,
             reader,
-            without_groups,
+            training,
             watched,
             device,
             checkpoint,
@@ -65,13 +62,6 @@ def train(
         )
         if not processes.is_main:
             return
-        if run.refits_output_layer:
-            train_ND, *watched_ND = (
-                compute_features(trained.network, normalization, reader, examples.rows, progress, internal.name)
-                for examples in (training, *watched.values())
-            )
-            val = dict(zip(watched, zip(watched.values(), watched_ND, strict=True), strict=True))
-            trained = refit_output_layer(run, trained, training, train_ND, val)
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,

@@ -269,7 +269,7 @@ def _compares_features(config: RunConfig, registry: Registry) -> bool:
     """Return whether the algorithm of a run needs the features of the images."""
     section = config.named.get("algorithm")
     facts = registry.find(section, config.algorithm, "algorithm").facts if section else {}
-    return bool(facts.get("features") or facts.get("refit"))
+    return bool(facts.get("features"))
 
 
 def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:

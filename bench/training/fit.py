@@ -118,10 +118,7 @@ def fit(
             raise TrainingError(
                 f"the loss became {row['train_loss']} in epoch {epoch}; lower schedule.lr or set schedule.clip"
             )
-        trained_loss = math.nan
-        if step.needs_trained_loss:
-            trained_loss = _validate_watched(step, step.network, watched)[f"{schedule.select_on}_loss"]
-        evaluated = step.end_epoch(order, size, epoch, trained_loss)
+        evaluated = step.end_epoch(order, size, epoch)
         row |= _validate_watched(step, evaluated, watched)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations

@@ -9,7 +9,6 @@ Legend: N images, K findings, D features.
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,9 +41,8 @@ def fit_probe(
 ) -> TrainingResult:
     """Set the output layer of `network` to the regression with the highest AUROC on the split `val`.
 
-    `feature_ND`: features of the images `train`. `watched`: {split: (images, their features)}. If the images have groups,
-    all cells of a group and a class count equally (`balancing_factors`). A finding that lacks present or absent images
-    gets weights 0 and a constant logit. Raises TrainingError for a network without a single linear output layer on these
+    `feature_ND`: features of the images `train`. `watched`: {split: (images, their features)}. A finding that
+    lacks present or absent images gets weights 0 and a constant logit. Raises TrainingError for a network without a single linear output layer on these
     features, and when no finding can be trained or validated with the labels.
     """
     began = time.perf_counter()
@@ -53,8 +51,6 @@ def fit_probe(
     target_NK, weight_NK = targets.target_NK.numpy(), targets.weight_NK.numpy()
     if run.config.shots:
         weight_NK = weight_NK * few_shots(target_NK, weight_NK, run.config.shots, run.config.seed)
-    if train.group_N is not None:
-        weight_NK = weight_NK * balancing_factors(target_NK, weight_NK, train.group_N)
     regressions = logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES)
     scores = [
         {
@@ -78,39 +74,6 @@ def fit_probe(
         "labels": [int(n) for n in (weight_NK > 0).sum(0)],
     }
     return TrainingResult(network, pd.DataFrame([row]), 1, passes, targets.unlearnt(), probe=facts)
-
-
-def refit_output_layer(
-    run: RunSpec,
-    trained: TrainingResult,
-    train: Examples,
-    feature_ND: NDArray[np.float32],
-    watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
-) -> TrainingResult:
-    """Return a trained network with a new output layer: the probe on its features, in which the groups of `train` count equally.
-
-    The arguments are those of `fit_probe`. Epochs and history are those of the trained network.
-    Source: Kirichenko et al. 2023 (DFR), arXiv:2204.02937, section 4, on training images; with weights in place of random subsets
-    of equal size.
-    """
-    refitted = fit_probe(run, trained.network, train, feature_ND, watched)
-    return replace(trained, probe=refitted.probe)
-
-
-def balancing_factors(
-    target_NK: NDArray[np.float32], weight_NK: NDArray[np.float32], group_N: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return factors [N, K] with which all cells of a finding have the same total weight, of mean 1 over the labels.
-
-    A cell is one group and one class (present or absent) of a finding. Cells without labels are left out.
-    """
-    cell_NK = 2 * group_N[:, None] + (np.where(weight_NK > 0, target_NK, 0) > 0.5)
-    factor_NK = np.zeros(target_NK.shape, np.float32)
-    for k in range(target_NK.shape[1]):
-        totals = np.bincount(cell_NK[:, k], weights=weight_NK[:, k])
-        share = weight_NK[:, k].sum() / max(1, np.count_nonzero(totals))
-        factor_NK[:, k] = np.divide(share, totals, out=np.zeros_like(totals), where=totals > 0)[cell_NK[:, k]]
-    return factor_NK
 
 
 def few_shots(

@@ -5,7 +5,6 @@ Legend: N images, O outputs, C channels, H height, W width.
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -201,19 +200,18 @@ class Step:
                 progress(f"epoch {epoch}/{schedule.epochs}{so_far}", done, schedule.epochs * num_steps)
         return total
 
-    def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int, trained_loss: float = math.nan) -> Network:
+    def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
         """Return the network to validate and store after the epoch: the network with averaged weights if `ema` is set.
 
         A schedule-free optimizer first switches to its evaluation weights. The batch-norm statistics of these weights are
         computed on the first batches of the epoch, augmented as in training. `order`: indices of the training images in the
-        order of the epoch. `size`: images per batch. `trained_loss`: validation loss of the trained network, if
-        `needs_trained_loss`.
+        order of the epoch. `size`: images per batch.
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
             self._recalibrate(self.network, self.forward, order, size, epoch)
         if self.algorithm is not None:
-            averaged = self.algorithm.end_epoch(self.network, (epoch - 1) / self.schedule.epochs, trained_loss)
+            averaged = self.algorithm.end_epoch(self.network, (epoch - 1) / self.schedule.epochs)
             if averaged is not None:
                 network = cast("Network", averaged)
                 self._recalibrate(network, network.outputs, order, size, epoch)
@@ -241,11 +239,6 @@ class Step:
     def is_selectable(self) -> bool:
         """Return whether the algorithm allows that the epoch which has just ended is selected."""
         return self.algorithm is None or self.algorithm.is_selectable
-
-    @property
-    def needs_trained_loss(self) -> bool:
-        """Return whether the algorithm needs the validation loss of the trained network after each epoch."""
-        return self.algorithm is not None and self.algorithm.needs_trained_loss
 
     @property
     def _is_schedule_free(self) -> bool:

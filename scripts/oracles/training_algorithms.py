@@ -20,14 +20,12 @@ from domainbed.hparams_registry import default_hparams
 from torch import nn
 
 INPUTS, FEATURES, GROUPS, EACH, LR = 4, 3, 3, 6, 0.05
-ANNEAL = {"irm_penalty_anneal_iters": 2, "vrex_penalty_anneal_iters": 2}
-OPTIONS = ("groupdro_", "vrex_", "irm_", "mmd_", "mixup_", "lambda")  # starts of the names of the algorithms' options
+ANNEAL = {"irm_penalty_anneal_iters": 2}
+OPTIONS = ("groupdro_", "irm_", "mmd_", "mixup_", "lambda")  # starts of the names of the algorithms' options
 NAMES = {
     "groupdro": "GroupDRO",
-    "vrex": "VREx",
     "irm": "IRM",
     "coral": "CORAL",
-    "mmd": "MMD",
     "mixup": "Mixup",
     "dann": "DANN",
 }

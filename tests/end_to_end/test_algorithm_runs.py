@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from bench.planning.run import read_run
 from bench.store.store import Store
@@ -16,8 +14,8 @@ from tests.tiny_grids import tiny_with
 
 @pytest.mark.grid
 def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(drawn: Drawn, tmp_path: Path) -> None:
-    """Runs with CORAL and DFR in a store and in a bundle."""
-    path = tiny_with(tmp_path, "grouped", "{groups: sex, algorithm: [erm, coral, dfr], schedule.epochs: 1}", 3)
+    """Runs with ERM and CORAL in a store and in a bundle."""
+    path = tiny_with(tmp_path, "grouped", "{groups: sex, algorithm: [erm, coral], schedule.epochs: 1}", 2)
     folder = drawn(path, tmp_path)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")
@@ -32,13 +30,9 @@ def test_runs_with_algorithms_are_trained_stored_and_verified_as_a_bundle(drawn:
         for run in runs.values()
     }
     assert len(steps) == 1
-    erm, refitted = (load_file(store.run_dir(runs[name].id) / "model.safetensors") for name in ("erm", "dfr"))
-    changed = {name for name in erm if not torch.equal(erm[name], refitted[name])}
-    assert changed == {"backbone.fc.weight", "backbone.fc.bias"}  # DFR trains as ERM, then fits the output layer again
-    assert json.loads((store.run_dir(runs["dfr"].id) / "trained.json").read_text())["probe"]["penalty"] > 0
     manifest = json.loads((store.root / "grids" / "grouped.json").read_text())
     titles = {row["config"]["algorithm"]: row["titles"].get("algorithm") for row in manifest["runs"]}
-    assert titles == {"erm": None, "coral": "CORAL", "dfr": "DFR"}
+    assert titles == {"erm": None, "coral": "CORAL"}
     assert "CORAL" in (store.root / "report" / "grouped" / "leaderboard.html").read_text()
     pytest.importorskip("bench.extensions.bundles")
     bench("export", "-o", "grouped.zip", "--quiet", cwd=folder)

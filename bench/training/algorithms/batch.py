@@ -89,7 +89,6 @@ class Algorithm(nn.Module):
     """
 
     restarts = False  # whether the network starts again after `schedule.pretrain_epochs`, with other loss weights
-    needs_trained_loss = False  # whether `end_epoch` needs the validation loss of the trained network
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of a batch."""
@@ -107,11 +106,10 @@ class Algorithm(nn.Module):
         """Return the factor of the loss weight of each pair of training image and finding; None if all are 1."""
         return None
 
-    def end_epoch(self, network: nn.Module, share: float, loss: float) -> nn.Module | None:  # noqa: ARG002
+    def end_epoch(self, network: nn.Module, share: float) -> nn.Module | None:  # noqa: ARG002
         """Return the network to validate and store after an epoch, without valid batch-norm statistics; None: the trained one.
 
-        `share`: epochs before this one, as a share of all epochs. `loss`: validation loss of the trained network; NaN
-        without `needs_trained_loss`.
+        `share`: epochs before this one, as a share of all epochs.
         """
         return None
 
@@ -122,20 +120,20 @@ class Algorithm(nn.Module):
 
 
 class Annealed(Algorithm):
-    """An algorithm whose penalty has the weight `before` in the first `anneal` steps, and `weight` afterwards.
+    """An algorithm whose penalty has the weight 1 in the first `anneal` steps, and `weight` afterwards.
 
     The state of the optimizer is reset where the weight changes, because Adam's moments do not fit the new size of the
     gradients.
     """
 
-    def __init__(self, weight: float, anneal: int, before: float = 1.0) -> None:
+    def __init__(self, weight: float, anneal: int) -> None:
         super().__init__()
-        self.weight, self.anneal, self.before, self.steps = weight, anneal, before, 0
+        self.weight, self.anneal, self.steps = weight, anneal, 0
 
     @property
     def penalty_weight(self) -> float:
         """Return the weight of the penalty in the next step."""
-        return self.weight if self.steps >= self.anneal else self.before
+        return self.weight if self.steps >= self.anneal else 1.0
 
     def after_step(self, network: nn.Module) -> bool:  # noqa: ARG002
         """Count the step; return whether the weight changes now."""

@@ -42,18 +42,6 @@ class GroupDRO(Algorithm):
         return False
 
 
-class VREx(Annealed):
-    """Minimize the mean loss of the groups plus `weight` times the variance of the losses of the groups (divided by G).
-
-    Source: Krueger et al. 2021, arXiv:2003.00688, equation 7; DomainBed divides both terms by G.
-    """
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Return mean and penalty of the losses of the groups."""
-        losses = batch.group_losses(batch.outputs())
-        return losses.mean() + self.penalty_weight * losses.var(correction=0)
-
-
 class IRM(Annealed):
     """Minimize the mean loss of the groups plus `weight` times the mean of their penalties.
 

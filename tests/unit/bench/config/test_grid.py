@@ -140,37 +140,23 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ),
         ("sweeps:\n  - {algorithm: groupdr0}\n", "groupdr0", "sweeps[0].algorithm", "groupdro"),
         (
-            "sweeps:\n  - {algorithm: vrex, schedule: {batch_size: 32, micro_batch: 8}}\n",
+            "sweeps:\n  - {algorithm: irm, schedule: {batch_size: 32, micro_batch: 8}}\n",
             "micro-batches",
             "sweeps[0].schedule.micro_batch",
             "batch_size: 8",
         ),
-        ("sweeps:\n  - {algorithm: vrex, schedule.sampling: balanced}\n", "fill the batches", "sampling", "remove"),
-        ("sweeps:\n  - {algorithm: vrex, optimizer: [adamw, sam]}\n", "several times", "optimizer", "adamw"),
+        ("sweeps:\n  - {algorithm: irm, schedule.sampling: balanced}\n", "fill the batches", "sampling", "remove"),
+        ("sweeps:\n  - {algorithm: irm, optimizer: [adamw, sam]}\n", "several times", "optimizer", "adamw"),
         ("sweeps:\n  - {algorithm: coral, compile: true}\n", "the features", "sweeps[0].compile", "remove `compile`"),
         ("sweeps:\n  - {algorithm: label_smoothing, uncertainty: u_multiclass}\n", "smoothed", "algorithm", "u_ignore"),
         ("sweeps:\n  - {algorithm: swa, schedule.ema: 0.9}\n", "both average", "sweeps[0].schedule.ema", "remove"),
         ("sweeps:\n  - {algorithm: swa, optimizer: schedulefree}\n", "both average", "optimizer", "remove"),
         ("sweeps:\n  - {algorithm: swa, schedule.patience: 1}\n", "may stop before", "schedule.patience", "remove"),
-        ("sweeps:\n  - {algorithm: swad, schedule.ema: 0.9}\n", "both average", "sweeps[0].schedule.ema", "remove"),
         (
             "sweeps:\n  - {algorithm: swa, schedule: {epochs: 1}}\n",
             "none begins there",
             "schedule.epochs",
             "at least 2",
-        ),
-        ("sweeps:\n  - {algorithm: swad, schedule: {epochs: 2}}\n", "of 3 epochs", "schedule.epochs", "at least 3"),
-        (
-            "sweeps:\n  - {algorithm: swad, loss: auc_hinge, schedule: {epochs: 4, pretrain_epochs: 1}}\n",
-            "the same loss",
-            "schedule.pretrain_epochs",
-            "remove",
-        ),
-        (
-            "sweeps:\n  - {algorithm: swad, schedule: {epochs: 4, select_on: expert_valid}}\n",
-            "no split selects the epoch",
-            "sweeps[0].schedule.select_on",
-            "remove `select_on`",
         ),
         ("sweeps:\n  - {algorithm: jtt}\n", "trains twice", "sweeps[0].schedule.pretrain_epochs", "first training"),
         (
@@ -180,9 +166,7 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
             "remove",
         ),
         ("sweeps:\n  - {schedule.pretrain_epochs: 1}\n", "cross-entropy already", "schedule.pretrain_epochs", "remove"),
-        ("sweeps:\n  - {algorithm: dfr, heads: auxiliary}\n", "one output per finding", "sweeps[0].heads", "remove"),
-        ("sweeps:\n  - {algorithm: dfr, uncertainty: u_multiclass}\n", "one output per", "uncertainty", "u_ignore"),
-        ('sweeps:\n  - {algorithm: [vrex, dfr], groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
+        ('sweeps:\n  - {algorithm: [irm, coral], groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
         ("sweeps:\n  - {mapping: [default, strict]}\n", "the same mapping", "mapping", "one grid for each"),
         ("sweeps:\n  - {schedule.lr: .nan}\n", "nan", "sweeps[0].schedule.lr", "finite"),
@@ -224,29 +208,18 @@ def test_an_algorithm_that_trains_twice_states_its_first_training_as_pretraining
     assert [config.schedule.pretrain_epochs for config in grid.configs] == [1, 2]
 
 
-def test_swad_has_the_last_epoch_in_its_configuration(tmp_path: Path, registry: Registry) -> None:
-    """Pages and tables read from the configuration which epoch is stored."""
-    text = "sweeps:\n  - {algorithm: [erm, swad], schedule.epochs: 4}\n  - {algorithm: swad, selection: last, seed: 1, schedule.epochs: 4}\n"
-    grid = read(tmp_path, text, registry)
-    found = [(config.algorithm, config.selection) for config in grid.configs]
-    assert found == [("erm", "best_val"), ("swad", "last"), ("swad", "last")]
-    probe = "sweeps:\n  - {head: probe, algorithm: swad, schedule.epochs: 4, schedule.select_on: expert_valid}\n"
-    (config,) = read(tmp_path, probe, registry).configs
-    assert (config.algorithm, config.selection) == ("erm", "best_val")  # a probe trains no network
-
-
 def test_a_network_without_one_output_layer_has_no_features_for_an_algorithm(
     tmp_path: Path, registry: Registry
 ) -> None:
     text = "sweeps:\n  - {algorithm: %s, architecture: timm:deit_tiny_distilled_patch16_224, preprocessing: imagenet_224}\n"
-    check_foreign(read(tmp_path, text % "vrex", registry), registry)
+    check_foreign(read(tmp_path, text % "irm", registry), registry)
     with pytest.raises(ConfigError, match="`algorithm: coral` is impossible") as error:
         check_foreign(read(tmp_path, text % "coral", registry), registry)
     assert "algorithm: erm" in error.value.fix
 
 
 def test_groups_count_only_for_algorithms_that_compare_groups(tmp_path: Path, registry: Registry) -> None:
-    text = "sweeps:\n  - {groups: [sex, age], algorithm: [erm, groupdro]}\n  - {algorithm: vrex, groups: sex, head: probe}\n"
+    text = "sweeps:\n  - {groups: [sex, age], algorithm: [erm, groupdro]}\n  - {algorithm: irm, groups: sex, head: probe}\n"
     grid = read(tmp_path, text, registry)
     found = [(config.algorithm, config.groups, config.head) for config in grid.configs]
     assert found == [

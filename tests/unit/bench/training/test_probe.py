@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.class_weight import compute_sample_weight
 
 from bench.training.logistic_regression import logistic_regressions
-from bench.training.probe import PENALTIES, balancing_factors, few_shots
+from bench.training.probe import PENALTIES, few_shots
 from tests.nonempty import nonempty
 
 N, D, K = 400, 24, 4
@@ -107,28 +106,3 @@ def test_shots_are_images_of_both_classes_and_few_shots_are_among_more(seed: int
         previous = kept
     assert (previous == (weight_NK > 0)).all()
     assert (few_shots(target_NK, weight_NK, 10, seed) != few_shots(target_NK, weight_NK, 10, seed + 1)).any()
-
-
-def test_balanced_cells_of_groups_and_classes_have_equal_weights_and_give_the_regression_of_scikit_learn() -> None:
-    feature_ND, target_NK, weight_NK = data()
-    group_N = (np.random.default_rng(5).random(N) < 0.2).astype(np.int64)
-    weight_NK[(group_N == 1) & (target_NK[:, 2] == 1), 2] = 0  # a cell without labels
-    factor_NK = balancing_factors(target_NK, weight_NK, group_N)
-    balanced_NK = weight_NK * factor_NK
-    for k in range(K):
-        present = np.where(weight_NK[:, k] > 0, target_NK[:, k], 0) > 0.5
-        totals = [balanced_NK[(group_N == g) & (present == c), k].sum() for g in (0, 1) for c in (False, True)]
-        totals = [total for total in totals if total]
-        assert len(totals) == (3 if k == 2 else 4)
-        np.testing.assert_allclose(totals, totals[0], rtol=1e-5)
-        assert balanced_NK[:, k].sum() == pytest.approx(weight_NK[:, k].sum(), rel=1e-5)
-    (found,) = logistic_regressions(feature_ND, target_NK, balanced_NK, [0.01])
-    k, used = 1, (weight_NK > 0).any(1)
-    rows = weight_NK[:, k] > 0
-    mean_D, std_D = feature_ND[used].astype(float).mean(0), feature_ND[used].astype(float).std(0)
-    std_D[std_D < 1e-6] = 1.0
-    cells = [f"{g} {c}" for g, c in zip(group_N[rows], target_NK[rows, k] > 0.5, strict=True)]
-    reference = LogisticRegression(C=1 / (0.01 * rows.sum()), tol=1e-10, max_iter=10_000)
-    own = compute_sample_weight("balanced", cells)
-    reference.fit((feature_ND[rows].astype(float) - mean_D) / std_D, target_NK[rows, k], sample_weight=own)
-    np.testing.assert_allclose(found.weight_KD[k] * std_D, reference.coef_[0], atol=1e-4)
