@@ -247,9 +247,8 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     >>> [scored.name for scored in logits.scored_splits], logits.scored_splits[-1].logit.shape
     (['chexpert/val', 'chexpert/test', 'chexpert/expert_valid', 'chexpert/expert_test', 'nih/all'], (40, 9))
     """
-    from bench.results.read_predictions import load_scored_splits, unfinished
-    from bench.scoring.across_runs.paired_runs import ScoredRun
-    from bench.store.checked_folders import CheckedFolder
+    from bench.results.read_predictions import unfinished
+    from bench.results.scored_run import load_scored_run
     from harmonize.errors import StoreError
 
     require_grid(grid, "load_logits")
@@ -260,9 +259,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
         raise StoreError(f"no run {run_id!r} in the grid {grid.name}", where, f"choose from: {', '.join(grid.run_of)}")
     if reason := unfinished(grid, planned):
         raise StoreError(f"run {run_id}: {reason}", where, "finish it with `bench run`")
-    config = planned.config
-    unlearnt = CheckedFolder(grid.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
-    return ScoredRun(config.findings, grid.source, load_scored_splits(grid, planned, config, {}), unlearnt)
+    return load_scored_run(grid, planned)
 
 
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":

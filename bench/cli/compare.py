@@ -37,7 +37,7 @@ def compare(
     grid: options.GridOfRunOption = None,
     cohort: options.CohortsOption = None,
     metric: Annotated[str, typer.Option("--metric", help="A metric of `bench list metrics`, or auroc_gap.")] = "auroc",
-    at: options.ThresholdOption = "f1_max",
+    at: options.ThresholdOption = None,
     calibrator: Annotated[str, typer.Option("--calibrator", help=f"One of {', '.join(CALIBRATORS)}.")] = "none",
     every: Annotated[bool, typer.Option("--all", help="Also print each finding, with corrected p values.")] = False,
     as_json: options.JsonOption = False,

@@ -29,7 +29,7 @@ def errors(
         ),
     ] = "",
     most: Annotated[int, typer.Option("-n", min=1, help="Number of errors, the most confident first.")] = 20,
-    at: options.ThresholdOption = "f1_max",
+    at: options.ThresholdOption = None,
     grid: options.GridOfRunOption = None,
     store: options.StoreOption = Path("runs"),
     as_json: options.JsonOption = False,

@@ -137,7 +137,11 @@ CohortsOption = Annotated[
 ]
 THRESHOLD_RULES = ("f1_max", "youden", "sens_90", "f1_grid")
 ThresholdOption = Annotated[
-    str, typer.Option("--at", help=f"Threshold, chosen on internal validation data: {', '.join(THRESHOLD_RULES)}.")
+    str | None,
+    typer.Option(
+        "--at",
+        help=f"Threshold, chosen on internal validation data: {', '.join(THRESHOLD_RULES)}. Default: that of the grid.",
+    ),
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.", callback=_one_format)]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

@@ -31,8 +31,9 @@ def predict(
         list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`.")
     ],
     store: options.StoreOption = Path("runs"),
+    grid: options.GridOfRunOption = None,
     finding: options.FindingsOption = None,
-    at: options.ThresholdOption = "f1_max",
+    at: options.ThresholdOption = None,
     device: options.DeviceOption = "auto",
     trust: options.TrustOption = False,
     quiet: options.QuietOption = False,
@@ -59,7 +60,7 @@ def predict(
     from bench.runs.new_images import infer
 
     with choose_display(quiet) as display:
-        stored = load_model(model, store, first_device(device), trust=trust)
+        stored = load_model(model, store, first_device(device), trust=trust, grid=grid)
         learned = stored.learned
         for name in finding or ():
             if name not in learned:
@@ -77,7 +78,7 @@ def predict(
             typer.echo(TRAINED_ON_SYNTHETIC, err=True)
         typer.echo(csv_document(inference, table), nl=False)
     else:
-        typer.echo("\n".join(wrapped(_lines(inference, table, at), 0)))
+        typer.echo("\n".join(wrapped(_lines(inference, table, at or inference.threshold), 0)))
     for row in inference.skipped.itertuples() if as_csv or not as_json else ():
         typer.echo(f"skipped {printable(row.image)}: {row.reason}", err=True)
     if not as_json:
@@ -87,16 +88,16 @@ def predict(
 
 
 def check_model_options(context: typer.Context, reference: str) -> None:
-    """Raise ConfigError for --store with a model from outside the store, and for --trust with a run of the store."""
+    """Raise ConfigError for --store and --grid with a model from outside the store, and for --trust with a run of the store."""
     from bench.runs.model_reference import is_outside
 
     options.only_valid(context, is_outside(reference), "for a folder or a hub repository", "--trust")
-    options.only_valid(context, not is_outside(reference), "for a run of the store", "--store")
+    options.only_valid(context, not is_outside(reference), "for a run of the store", "--store", "--grid")
 
 
-def check_rule(rule: str) -> None:
-    """Raise ConfigError for an unknown threshold rule."""
-    if rule not in options.THRESHOLD_RULES:
+def check_rule(rule: str | None) -> None:
+    """Raise ConfigError for an unknown threshold rule; None stands for the rule of the grid."""
+    if rule not in (None, *options.THRESHOLD_RULES):
         raise ConfigError(
             f"unknown threshold rule {rule!r}", "--at", f"choose from: {', '.join(options.THRESHOLD_RULES)}"
         )

@@ -86,6 +86,10 @@ class Manifest(PlannedGrid):
         """Return those of the given findings that `bench score --as --findings` left out, so that they have no scores."""
         return [finding for finding in findings if self.counted and finding not in self.counted]
 
+    def scored_findings(self, run: PlannedRun) -> tuple[str, ...]:
+        """Return the findings of a run that the grid scores, in the order of the run's logits."""
+        return tuple(finding for finding in run.config.findings if finding not in self.uncounted(run.config.findings))
+
     @cached_property
     def ranked(self) -> list[PlannedRun]:
         """Return the ranked runs: runs and panels that learn all findings of the grid.
@@ -316,11 +320,12 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
 def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, PlannedRun]:
     """Return the manifest that contains a run, and the run.
 
-    `grid` is the name of the grid; None means the first grid, by name, that contains the run. Raises StoreError when no
-    manifest contains the run.
+    `grid` is the name of the grid; None means the first grid, by name, that contains the run; a grid that was scored again under
+    another name comes last. Raises StoreError when no manifest contains the run.
     """
-    for name in [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json")):
-        manifest = read_manifest(store, name)
+    names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
+    manifests = [read_manifest(store, name) for name in names]
+    for manifest in sorted(manifests, key=lambda manifest: bool(manifest.scored_from)):
         if run_id in manifest.run_of:
             return manifest, manifest.run_of[run_id]
     where, fix = str(store.root / "grids"), "name the grid of the run, or run that grid again"

@@ -12,6 +12,7 @@ from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import CohortLabels, labels_of, load_scored_splits, reference
+from bench.scoring.scored_split import without
 from bench.store.checked_folders import CheckedFolder
 from harmonize.cohorts.splits import shared_patients
 from harmonize.labels.findings import UNMAPPED_CODE, space
@@ -219,15 +220,13 @@ class _CleanScores:
         if seen is None:
             return {}
         from bench.scoring.clean_images import clean_macro, clean_score  # imported here, because it compiles functions
-        from bench.scoring.score_run import without
 
         macros = []
         for run in runs:
             config = run.config
             splits = load_scored_splits(self.manifest, run, config, self.labels)
             trained = CheckedFolder(self.manifest.store.run_dir(run.id)).facts()["trained"]
-            left_out = [*trained.get("unlearnt", []), *self.manifest.uncounted(config.findings)]
-            splits = [without(split, left_out, config.findings) for split in splits]
+            splits = [without(split, trained.get("unlearnt", []), config.findings) for split in splits]
             internal = self.manifest.source
             test = next((s for s in splits if (s.dataset, s.split) == (internal, "test")), None)
             external = next(split for split in splits if split.dataset == dataset)

@@ -8,13 +8,14 @@ import pandas as pd
 from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.planned_grid import PlannedRun
-from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
+from bench.results.read_predictions import CohortLabels, unfinished
 from bench.results.run_table import run_title
+from bench.results.scored_run import load_scored_run
 from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import AUROC, BUILT_IN, Key, MetricNeeds
 from bench.scoring.scored_split import Settings
-from bench.store.checked_folders import CheckedFolder, ReportFolder
+from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
 from reports import extensions
@@ -67,7 +68,7 @@ def contrast(
     first: str,
     second: str,
     metric: str,
-    operating_point: str = "f1_max",
+    operating_point: str | None = None,
     calibrator: str = "none",
     datasets: Sequence[str] = (),
     grid: str | None = None,
@@ -78,7 +79,8 @@ def contrast(
     all grids are searched. If a grid has both runs, this grid is used for both. Otherwise, the two grids may differ in
     any setting: the runs are compared on the findings, cohorts and images that both runs have. Labels and custom metrics
     are those of the first run's grid. If the grids differ in min_count (minimum number of patients per class), the
-    larger number applies. `operating_point` (threshold rule) is ignored for a metric that needs no threshold.
+    larger number applies. `operating_point` (threshold rule) is ignored for a metric that needs no
+    threshold; None stands for the rule of the first run's grid.
 
     Raises StoreError for an id prefix that matches no run or several runs, and for an unfinished run. Raises
     ConfigError for a metric that the grid does not score, for a calibrator that the metric does not use, and for a
@@ -124,7 +126,7 @@ def contrast(
             f"no cohort {unknown[0]!r} that both runs predicted", "--cohort", f"choose from: {', '.join(shared)}"
         )
     labels: dict[int, dict[tuple[str, str, str], CohortLabels]] = {id(m): {} for m in manifests}
-    scored = [_scored(entry, labels[id(entry.manifest)]) for entry in planned]
+    scored = [load_scored_run(entry.manifest, entry.run, labels[id(entry.manifest)]) for entry in planned]
     _check_comparable(planned, scored, key)
     grid_settings = [entry.manifest.settings for entry in planned]
     settings = replace(grid_settings[0], min_count=max(s.min_count for s in grid_settings))
@@ -262,7 +264,7 @@ def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: 
     return words
 
 
-def metric_key(metric: str, operating_point: str, calibrator: str, settings: Settings) -> Key:
+def metric_key(metric: str, operating_point: str | None, calibrator: str, settings: Settings) -> Key:
     """Return the key of a metric: its name, calibrator and operating point.
 
     `metric` names a built-in metric, a custom metric of the grid, or the gap. Raises ConfigError for an unknown metric,
@@ -277,7 +279,8 @@ def metric_key(metric: str, operating_point: str, calibrator: str, settings: Set
         )
     if calibrator != "none" and not needs[metric].calibrator:
         raise ConfigError(f"{metric} does not depend on a calibrator", "--calibrator", "remove the option")
-    return Key(metric, calibrator, operating_point if needs[metric].operating_point else "")
+    rule = operating_point or settings.threshold
+    return Key(metric, calibrator, rule if needs[metric].operating_point else "")
 
 
 def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matches: Sequence[GridRun]) -> None:
@@ -296,10 +299,3 @@ def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matc
         str(store.root / "grids"),
         f"{'choose from' if ids else '`bench list runs` shows all; nearest'}: {names or 'there is no run yet'}",
     )
-
-
-def _scored(planned: GridRun, labels: dict[tuple[str, str, str], CohortLabels]) -> ScoredRun:
-    manifest, config = planned.manifest, planned.run.config
-    splits = load_scored_splits(manifest, planned.run, config, labels)
-    unlearnt = CheckedFolder(manifest.store.run_dir(planned.run.id)).facts()["trained"].get("unlearnt", [])
-    return ScoredRun(config.findings, manifest.source, splits, unlearnt)

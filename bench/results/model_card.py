@@ -12,7 +12,7 @@ from bench.planning.planned_grid import PlannedRun
 from bench.planning.run import read_run
 from bench.planning.stored_names import find_run
 from bench.results.card_metadata import hub_metadata
-from bench.results.read_predictions import scored_ids, unfinished
+from bench.results.read_predictions import has_scores, scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.results.stored_runs import training_remark
 from bench.store.checked_folders import CARD, CheckedFolder, ScoresFolder
@@ -55,7 +55,7 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     manifest, run = planned(store, run_id, grid)
     if run.is_imported:
         read_run(store, run_id)  # raises StoreError for a model that was trained elsewhere
-    scored = (store.root / "scores" / run_id / "KEY").is_file()
+    scored = has_scores(manifest, run_id)
     if reason := unfinished(manifest, run) or ("" if scored else "it has no scores"):
         fix = "finish it with `bench run`, score it with `bench score`"
         raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), fix)
@@ -68,11 +68,12 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
     """Build the card of a scored run: model, limits of use, training data, internal and external results."""
     store, config = manifest.store, run.config
     facts = CheckedFolder(store.run_dir(run.id)).facts()
-    folder = ScoresFolder(store.root / "scores" / run.id)
+    folder = ScoresFolder(manifest.scores / run.id)
     scores, gaps, points = (folder.table(name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
     # a panel has no network for a finding that it could not learn, so it does not predict this finding
     predicted = [f for f in config.findings if f not in unlearnt] if run.kind == "panel" else config.findings
+    scored = manifest.scored_findings(run)
     environment = html_environment().overlay(autoescape=False, keep_trailing_newline=True)
     return environment.get_template("model_card.md.j2").render(
         run=run,
@@ -87,10 +88,10 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
         min_count=manifest.settings.min_count,
         unit_rule=UNIT_RULES[manifest.settings.unit],
         hospitals=_hospitals(manifest, run),
-        aurocs=_aurocs(manifest, run, predicted, scores, gaps),
+        aurocs=_aurocs(manifest, run, [f for f in predicted if f in scored], scores, gaps),
         new_hospital=_at_new_hospital(manifest, run, scores),
         rules=_RULES,
-        thresholds=_thresholds(points, [f for f in config.findings if f not in unlearnt]),
+        thresholds=_thresholds(points, [f for f in scored if f not in unlearnt]),
     )
 
 

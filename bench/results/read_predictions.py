@@ -23,7 +23,7 @@ from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.protocol import LEFT_OUT, CohortRole
 from bench.scoring.across_runs.replicate_rows import ReplicateRows
 from bench.scoring.patient_groups import PatientGroups
-from bench.scoring.scored_split import ScoredSplit
+from bench.scoring.scored_split import ScoredSplit, without
 from bench.scoring.studies import STUDY, Studies
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping
@@ -270,6 +270,7 @@ def load_scored_splits(
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 
+    The columns are the findings of the run; those that the grid does not score have no labels.
     `labels_cache` has the labels of the cohorts that earlier runs needed; labels that are not in the cache are added.
     Raises StoreError if a file is missing or damaged, or differs from its checksum.
     """
@@ -296,7 +297,8 @@ def load_scored_splits(
         table = _stored(path, CheckedFolder(folder).read(name), ["image_id", *findings])
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
         shared = labels_cache[key].parts(manifest, cohort, path, table["image_id"])
-        splits += [entry.of_run(logit_KN) for entry in shared]
+        uncounted = manifest.uncounted(findings)
+        splits += [without(entry.of_run(logit_KN), uncounted, findings) for entry in shared]
     return splits
 
 

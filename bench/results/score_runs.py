@@ -27,7 +27,7 @@ from bench.results.read_predictions import (
     load_scored_splits,
     unfinished,
 )
-from bench.scoring.scored_split import READINGS, ScoredSplit
+from bench.scoring.scored_split import READINGS, ScoredSplit, without
 from bench.scoring.studies import STUDY, UNITS
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
@@ -173,14 +173,13 @@ def _compute(
 
     # imported here, because the import compiles functions, which takes time; if all scores are up to date, no compiled
     # function is needed
-    from bench.scoring.score_run import score_run, without
+    from bench.scoring.score_run import score_run
 
     config = run.config
     unlearnt = CheckedFolder(manifest.store.run_dir(run.id)).facts()["trained"].get("unlearnt", [])
     splits = load_scored_splits(manifest, run, config, labels)
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.source, config.findings
-    splits = [without(scored_split, manifest.uncounted(findings), findings) for scored_split in splits]
     result = score_run(run.id, findings, internal, splits, settings, unlearnt)
     predicted_splits = splits
     if run.kind:

@@ -30,13 +30,14 @@ def mistakes(
     cohort: Sequence[str] = (),
     finding: Sequence[str] = (),
     kind: str = "",
-    rule: str = "f1_max",
+    rule: str | None = None,
     most: int = 20,
 ) -> pd.DataFrame:
     """Return at most `most` rows with the most confident errors of a finished run at a threshold (columns COLUMNS).
 
     `cohort` and `finding` limit the rows; by default, all are included. `kind`: "fp" for false positives, "fn" for false
-    negatives, "" for both. `rule` selects the thresholds, which were chosen on the internal validation split. The column
+    negatives, "" for both. `rule` selects the thresholds, which were chosen on the internal validation split; by default, it is
+    that of the grid. The column
     `surprise` is the distance of the calibrated probability from the label, 0 to 1; rows are sorted by this column,
     largest first. Labels are read as in scoring; those that are not scored are skipped. The column
     `path` is relative to the folder of the dataset ("" in a store made from bundles). Raises StoreError for a run that
@@ -46,19 +47,23 @@ def mistakes(
     manifest, run = planned(store, run_id, grid)
     if reason := unfinished(manifest, run):
         raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), "finish it with `bench run`")
-    scores = store.root / "scores" / run_id
+    scores = manifest.scores / run_id
     if not ScoresFolder(scores).key():
         raise StoreError(f"run {run_id} has no scores", str(scores), "make them with `bench score`")
     config = run.config
     unlearnt = CheckedFolder(store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
-    findings = [name for name in config.findings if name not in unlearnt]
+    findings = [name for name in manifest.scored_findings(run) if name not in unlearnt]
     cohorts = [manifest.cohorts[0], *manifest.external_to(run)]
     names = [c.name for c in cohorts]
     ConfigError.check_choices("cohort", cohort, names)
     ConfigError.check_choices("finding", finding, findings)
     ConfigError.check_choices("kind", [kind] if kind else [], list(KINDS))
     points = ScoresFolder(scores).table("operating_points")
-    points = points[points["rule"] == rule].set_index("finding")[["threshold", "platt_a", "platt_b"]].astype(float)
+    points = (
+        points[points["rule"] == (rule or manifest.settings.threshold)]
+        .set_index("finding")[["threshold", "platt_a", "platt_b"]]
+        .astype(float)
+    )
     frames = [
         errors
         for scored_split in load_scored_splits(manifest, run, config, {})

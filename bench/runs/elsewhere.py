@@ -1,6 +1,7 @@
 """What the store knows of a run at hospitals that it has never seen: how well it recognizes each finding, and whether by a shortcut."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import pandas as pd
@@ -16,12 +17,12 @@ from reports.summaries.change_rules import caught
 ELSEWHERE = ("finding", "auroc_lowest", "auroc_highest", "hospitals", "above_chance", "shortcut")
 
 
-def elsewhere(store: Store, run_id: str, internal: str) -> pd.DataFrame:
+def elsewhere(store: Store, run_id: str, internal: str, scores: Path | None = None) -> pd.DataFrame:
     """Return the AUROC of each finding at the external hospitals, columns ELSEWHERE; no rows for a run without scores.
 
-    `internal`: name of the internal cohort. Raises StoreError for damaged tables.
+    `internal`: name of the internal cohort. `scores`: folder of a grid's scores. Raises StoreError for damaged tables.
     """
-    folder = ScoresFolder(store.root / "scores" / run_id)
+    folder = ScoresFolder((scores or store.root / "scores") / run_id)
     if not folder.key():
         return elsewhere_table()
     tests = CheckedFolder(store.run_dir(run_id) / "transplants")

@@ -36,15 +36,17 @@ from bench.store.store import Store, canonical_json, read_table, short_hash
 from harmonize.errors import SetupError, StoreError
 
 
-def load_model(reference: str, store: Path, device: str = "cpu", *, trust: bool = False) -> StoredRun:
+def load_model(
+    reference: str, store: Path, device: str = "cpu", *, trust: bool = False, grid: str | None = None
+) -> StoredRun:
     """Return a run that is ready to predict: a run of the store, a folder, or a repository of the hub.
 
-    `trust`: whether code may be imported that is neither in the registry nor in a plug-in. Raises StoreError for a run or a folder
+    `grid`: see `load`. `trust`: whether code may be imported that is neither in the registry nor in a plug-in. Raises StoreError for a run or a folder
     that cannot be read, SetupError for a repository that cannot be downloaded, and for code that is not trusted.
     """
     if is_outside(reference):
         return load_folder(folder_of(reference), device, trust=trust)
-    return load(Store.open(store, create=False), reference, device)
+    return load(Store.open(store, create=False), reference, device, grid)
 
 
 def load_folder(folder: Path, device: str = "cpu", *, trust: bool = False) -> StoredRun:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.inputs.batches import BatchReader
 from bench.models.predict import images_per_pass
 from bench.runs.elsewhere import ELSEWHERE
-from bench.runs.stored_run import StoredRun, load, logits_and_features
+from bench.runs.stored_run import STANDARD_RULE, StoredRun, load, logits_and_features
 from bench.scoring.calibrators import Platt
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS, ImageDistances
 from harmonize.checks.non_cxr_checks import gray_values, unlike_radiograph, unusual_gray
@@ -63,6 +63,7 @@ class Inference:
     measured_by: str = ""  # id of the trained run whose features measure the distances
     num_validation: int = 0  # number of internal validation images behind the percentiles
     no_distances: str = ""  # the reason why the run has no distances, "" if it has
+    threshold: str = STANDARD_RULE  # threshold rule of the grid
 
     @property
     def num_images(self) -> int:
@@ -114,8 +115,11 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     unusable = pd.DataFrame(skipped, columns=["image", "reason"])
     if measuring is None or isinstance(distances, str):
-        return Inference(stored.id, table, unusable, stored.synthetic, no_distances=str(distances))
-    return Inference(stored.id, table, unusable, stored.synthetic, measuring.id, distances.num_validation)
+        return Inference(
+            stored.id, table, unusable, stored.synthetic, no_distances=str(distances), threshold=stored.threshold
+        )
+    of_distances = measuring.id, distances.num_validation
+    return Inference(stored.id, table, unusable, stored.synthetic, *of_distances, threshold=stored.threshold)
 
 
 def _percentiles(

@@ -13,6 +13,7 @@ Legend: N images, K findings.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from harmonize.images.pixels import Geometry
 from harmonize.progress import Progress
 
 COMBINED = ("tta", "ensemble", "panel")  # kinds of runs that combine other runs
+STANDARD_RULE = "f1_max"  # threshold rule of a run without a grid
 POINTS = ("finding", "rule", "threshold", "probability", "platt_a", "platt_b")
 
 # A function of an image geometry (size and crop) that returns the reader of the images and the rows to predict. The rows are
@@ -75,6 +77,7 @@ class StoredRun:
     synthetic: bool = False  # whether the training images are synthetic
     # distances of images to internal images, or the reason why they are not available; of trained runs only
     fitted: ImageDistances | str = NO_FEATURES
+    threshold: str = STANDARD_RULE  # threshold rule of the grid
     # columns ELSEWHERE: AUROCs at external hospitals, and shortcuts; no rows if nothing is known
     elsewhere: pd.DataFrame = field(default_factory=elsewhere_table)
 
@@ -180,13 +183,29 @@ class TrainedNetwork:
         )
 
 
-def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
+def load(store: Store, prefix: str, device: str = "cpu", grid: str | None = None) -> StoredRun:
     """Return the run of the store whose id begins with `prefix`. TTA, ensembles and panels are loaded with their networks.
 
-    Raises StoreError when the run is missing, unfinished or an imported model, or one of its files is damaged.
+    `grid`: the grid whose findings, thresholds and scores the run gets; None for a grid that has the run. Raises StoreError when
+    the run is missing, unfinished or an imported model, or one of its files is damaged, and if `grid` does not have the run.
     """
     stored = _load(store, find_run(store, prefix), device)
-    return replace(stored, elsewhere=elsewhere(store, stored.id, stored.run.config.train_on))
+    internal = stored.run.config.train_on
+    try:
+        manifest, _ = planned(store, stored.id, grid)
+    except StoreError:
+        if grid:
+            raise
+        return replace(
+            stored, elsewhere=elsewhere(store, stored.id, internal)
+        )  # a run that was copied without its grid
+    return replace(
+        stored,
+        unlearnt=(*stored.unlearnt, *manifest.uncounted(stored.learned)),
+        points=_points(manifest.scores, stored.id),
+        threshold=manifest.settings.threshold,
+        elsewhere=elsewhere(store, stored.id, internal, manifest.scores),
+    )
 
 
 def _load(store: Store, run_id: str, device: str) -> StoredRun:
@@ -214,7 +233,7 @@ def _load(store: Store, run_id: str, device: str) -> StoredRun:
         tuple(run.config.findings),
         on,
         tuple(trained.get("unlearnt", ())),
-        _points(store, run_id),
+        _points(store.root / "scores", run_id),
         TrainedNetwork.of(run, network, stored_reference(run, folder)),
         usual=usual_gray_values(store, run),
         synthetic=trained_on_synthetic(store, run_id),
@@ -230,7 +249,8 @@ def _load_combination(store: Store, run_id: str, content: Mapping[str, Any], dev
     _refuse_unfinished(store, run_id)
     sources = [_load(store, find_run(store, source), device) for source in content["sources"]]
     unlearnt = CheckedFolder(folder).json("trained.json").get("unlearnt", ())
-    return combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
+    points = _points(store.root / "scores", run_id)
+    return combination(run_id, content, sources, unlearnt, points, _ensemble_name(store, run_id))
 
 
 def combination(
@@ -314,10 +334,10 @@ def _refuse_unfinished(store: Store, run_id: str) -> None:
         raise StoreError(f"run {run_id} is not finished", str(store.run_dir(run_id)), "finish it with `bench run`")
 
 
-def _points(store: Store, run_id: str) -> pd.DataFrame:
-    """Return the thresholds and calibrators of a run of the store; no rows without scores."""
-    scores = store.root / "scores" / run_id
-    return ScoresFolder(scores).table("operating_points") if ScoresFolder(scores).key() else no_points()
+def _points(scores: Path, run_id: str) -> pd.DataFrame:
+    """Return the thresholds and calibrators of a run from a folder of scores; no rows without scores."""
+    folder = ScoresFolder(scores / run_id)
+    return folder.table("operating_points") if folder.key() else no_points()
 
 
 def _ensemble_name(store: Store, run_id: str) -> str:

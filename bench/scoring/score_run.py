@@ -21,10 +21,9 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, drifts, gaps, replicates
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
-from harmonize.labels.findings import UNMAPPED_CODE
 from reports import extensions
 from reports.schemas.tables import SCHEMAS, SCORES
 
@@ -271,29 +270,6 @@ def _first_replicates(measured: SplitMetrics) -> SplitMetrics:
     resamples = measured.resamples.first(FOR_DETAIL)
     replicates = {key: replicates_KB[:, : resamples.num] for key, replicates_KB in measured.replicates.items()}
     return replace(measured, resamples=resamples, replicates=replicates)
-
-
-def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
-    """Return the split without labels of the excluded findings, so that these findings get no scores."""
-    columns = [k for k, finding in enumerate(findings) if finding in excluded]
-    if not columns:
-        return scored
-
-    def unlabeled() -> ScoredSplit:
-        groups = scored.patient_groups
-        if groups:
-            mapped = {name: _unmapped(state, columns) for name, state in groups.mapped.items()}
-            groups = replace(groups, mapped=mapped)
-        return replace(scored, state=_unmapped(scored.state, columns), patient_groups=groups)
-
-    return scored.cached(("without", *columns), unlabeled).of_run(scored.logit)
-
-
-def _unmapped(state: NDArray[np.int8], columns: Sequence[int]) -> NDArray[np.int8]:
-    """Return label states [N, K] in which the findings in `columns` are unmapped."""
-    state = state.copy()
-    state[:, columns] = UNMAPPED_CODE
-    return state
 
 
 def _check(findings: Sequence[str], internal: str, scored_splits: Sequence[ScoredSplit]) -> None:

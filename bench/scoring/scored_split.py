@@ -3,9 +3,9 @@
 Shapes: N images, K findings.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -146,6 +146,29 @@ class ScoredSplit:
         label: NDArray[np.int8] = lookup[self.state - np.int8(lowest)]
         label.flags.writeable = False
         return label
+
+
+def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
+    """Return the split without labels of the excluded findings, so that these findings get no scores."""
+    columns = [k for k, finding in enumerate(findings) if finding in excluded]
+    if not columns:
+        return scored
+
+    def unlabeled() -> ScoredSplit:
+        groups = scored.patient_groups
+        if groups:
+            mapped = {name: _unmapped(state, columns) for name, state in groups.mapped.items()}
+            groups = replace(groups, mapped=mapped)
+        return replace(scored, state=_unmapped(scored.state, columns), patient_groups=groups)
+
+    return scored.cached(("without", *columns), unlabeled).of_run(scored.logit)
+
+
+def _unmapped(state: NDArray[np.int8], columns: Sequence[int]) -> NDArray[np.int8]:
+    """Return label states [N, K] in which the findings in `columns` are unmapped."""
+    state = state.copy()
+    state[:, columns] = UNMAPPED_CODE
+    return state
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,12 +20,12 @@ from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.stored_names import find_run
 from bench.results.grid_recipes import with_chosen_runs
-from bench.results.read_predictions import CohortLabels, load_scored_splits, unfinished
+from bench.results.read_predictions import CohortLabels, unfinished
 from bench.results.run_table import run_title
+from bench.results.scored_run import load_scored_run
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
@@ -74,7 +74,7 @@ def labels_needed(
     """
     manifest, chosen = _chosen(store, grid, run, second)
     main = chosen[:1] if run else chosen
-    known = dict.fromkeys(name for entry in chosen for name in entry.config.findings)
+    known = dict.fromkeys(name for entry in chosen for name in manifest.scored_findings(entry))
     for name in findings:
         if name not in known:
             fix = f"choose from: {', '.join(known)}"
@@ -203,10 +203,7 @@ class _Work:
         return out
 
     def _load(self, entry: PlannedRun) -> ScoredRun:
-        config = entry.config
-        splits = load_scored_splits(self.manifest, entry, config, self.labels)
-        facts = CheckedFolder(self.manifest.store.run_dir(entry.id)).facts()
-        return ScoredRun(config.findings, self.manifest.source, splits, facts["trained"].get("unlearnt", []))
+        return load_scored_run(self.manifest, entry, self.labels)
 
     def _usable(self, run: ScoredRun, scored: ScoredSplit) -> dict[str, LabeledColumn]:
         """Return the findings of a hospital with enough patients, with their images; remember the others."""

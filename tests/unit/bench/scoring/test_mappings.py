@@ -7,8 +7,7 @@ from sklearn.metrics import roc_auc_score
 from bench.scoring.gaps.label_mappings import sensitivity
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.patient_groups import PatientGroups
-from bench.scoring.score_run import without
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings, without
 
 FINDINGS = ("Consolidation", "Edema")
 SETTINGS = Settings(min_count=5, num_resamples=200)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from bench.scoring.patient_groups import PatientGroups
-from bench.scoring.score_run import RunScores, score_run, without
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import ScoredSplit, Settings, without
 
 FINDINGS = ("Edema", "No Finding")
 QUICK = Settings(num_resamples=70)
