@@ -8,7 +8,7 @@ from bench.extensions.estimates.quantities import InternalFinding
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import CohortLabels, load_scored_splits
 from bench.scoring.metrics_of_split import OperatingPoints
-from bench.scoring.score_run import without
+from bench.scoring.scored_split import without
 from bench.store.checked_folders import CheckedFolder
 
 InternalFindings = Mapping[str, Sequence[InternalFinding | None]]  # run id -> what is known of each finding
@@ -31,7 +31,6 @@ def internal_findings_of(
             continue
         splits = load_scored_splits(internal, run, run.config, labels)
         excluded = {*CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])}
-        excluded |= set(manifest.uncounted(findings))
         val = next((without(split, sorted(excluded), findings) for split in splits if split.split == "val"), None)
         if val is None:
             continue
