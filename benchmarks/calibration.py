@@ -22,7 +22,7 @@ from benchmarks.coverage_table import write_table
 Array = NDArray[np.float64]
 
 PATIENTS = ((10, 40), (10, 190), (20, 180), (40, 160), (100, 400))  # expected numbers with and without the finding
-IMAGES = (1, 4)  # mean number of images of a patient
+IMAGES = (1, 4, "1 to 30")  # of a patient: mean number, or a range from which numbers are drawn evenly on the log scale
 DISTANCES = (0.5, 1.2, 2.5)  # AUROC .64, .80 and .96
 CORRELATION = 0.5
 FACTOR, SHIFT = 2.0, 0.5  # reported logit = FACTOR * correct logit + SHIFT
@@ -50,12 +50,17 @@ def truths(prevalence: float, distance: float) -> dict[str, float]:
 
 
 def drawn(
-    positive: int, negative: int, images: int, distance: float, draw: np.random.Generator
+    positive: int, negative: int, images: int | str, distance: float, draw: np.random.Generator
 ) -> tuple[Array, NDArray[np.bool_], NDArray[np.int32]]:
     """Draw falling logits, labels and patients; each patient has the finding with the same probability."""
     num = positive + negative
     has = draw.random(num) < positive / num
-    patient = np.repeat(np.arange(num, dtype=np.int32), draw.integers(1, 2 * images, num))
+    if isinstance(images, str):
+        least, most = (int(word) for word in images.split(" to "))
+        numbers = np.exp(draw.uniform(np.log(least), np.log(most + 1), num)).astype(int)
+    else:
+        numbers = draw.integers(1, 2 * images, num)
+    patient = np.repeat(np.arange(num, dtype=np.int32), numbers)
     score = np.sqrt(CORRELATION) * draw.normal(size=num)[patient]
     score += np.sqrt(1 - CORRELATION) * draw.normal(size=len(patient)) + distance * has[patient]
     x = reported(score, positive / num, distance)
@@ -64,10 +69,10 @@ def drawn(
 
 
 def rows(
-    positive: int, negative: int, images: int, distance: float, cases: int, command: str
+    positive: int, negative: int, images: int | str, distance: float, cases: int, command: str
 ) -> list[tuple[object, ...]]:
     """Return one row for each of MEASURES: how often its interval contains the truth."""
-    draw = np.random.default_rng([positive, negative, images, round(10 * distance)])
+    draw = np.random.default_rng([positive, negative, IMAGES.index(images), round(10 * distance)])
     found = []
     for _ in range(cases):
         [one] = calibration(*drawn(positive, negative, images, distance, draw), [(1.0, 0.0)])

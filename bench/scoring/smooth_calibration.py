@@ -4,23 +4,23 @@ The curve is a logistic regression of the labels on a restricted cubic spline of
 outer knots). The slope is that of the logit in place of the spline; the intercept (calibration in the large) has the slope 1.
 Pairs of image and finding with similar logits form a group; the groups are fitted. The variance is the sandwich estimator, whose
 terms are summed by patient first, so images of a patient need not be independent; the band is pointwise, on the logit scale.
-Intervals have a t distribution whose degrees of freedom are the patients of the rarer class minus 1, and the factor P / (P - J) for
-P patients.
+Intervals have a t distribution with Satterthwaite's degrees of freedom, and the factor P / (P - J) for P patients: with few patients,
+or patients with very different numbers of images, few influences decide.
 Sources: Van Calster et al. 2019, doi:10.1186/s12916-019-1466-7 (flexible calibration curves); Harrell 2015, section 2.4.5 (spline,
 knots); Liang and Zeger 1986, doi:10.1093/biomet/73.1.13 (sandwich by cluster).
 Shapes: n pairs of image and finding, G points of the curve, J coefficients.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit
 
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.calibration_metrics import LEAST
+from bench.scoring.influence import Influenced, half_width
 from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, SplitMetrics
 
 Array = NDArray[np.float64]
@@ -29,29 +29,6 @@ ENOUGH = 50_000  # with more pairs, at least so many of them give the knots
 GROUPS = 1024  # with at most so many pairs, each pair is a group
 STEPS = 20  # maximum number of Newton steps; if the classes are separated, the steps do not end
 HALVINGS = 100  # maximum number of steps that are halved
-
-
-class Influenced(NamedTuple):
-    """A number with the influence of each patient on it: half the width of its 95 % interval is the norm of the influences.
-
-    So a mean of such numbers over findings, which have the same patients, has the means of their influences.
-    """
-
-    value: float = math.nan
-    influence: Array = np.full(1, np.nan)  # [P]
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Return the bounds of the interval."""
-        half = float(np.sqrt((self.influence**2).sum()))
-        return self.value - half, self.value + half
-
-    @classmethod
-    def mean(cls, numbers: "Sequence[Influenced]") -> "Influenced":
-        """Return the mean of numbers of the same patients."""
-        longest = max(len(number.influence) for number in numbers)
-        padded = [np.pad(number.influence, (0, longest - len(number.influence))) for number in numbers]
-        return cls(float(np.mean([number.value for number in numbers])), np.mean(padded, 0))
 
 
 def reliability_rows(run_id: str, measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
@@ -105,11 +82,6 @@ class CalibrationPairs(NamedTuple):
             return cls(x, positive, patient, np.arange(len(x)), np.ones(len(x)), positive.astype(np.float64), x, *sizes)
         return cls(x, positive, patient, *_groups(x, positive, GROUPS), *sizes)
 
-    @property
-    def quantile(self) -> float:
-        """Half the width of an interval, in standard errors."""
-        return float(stdtrit(self.num_of_class - 1, 0.975))
-
     def curve(self, at: Array) -> tuple[Array, Array, Array]:
         """Return the observed share of the finding at the probabilities `at` [G], and the bounds of its band.
 
@@ -121,7 +93,7 @@ class CalibrationPairs(NamedTuple):
             design = _basis(self.middle, knots)
             if fit := self._fit(design, 0.0 * self.middle, design.shape[1]):
                 points = _basis(_logit(at), knots)
-                middle, half = points @ fit[0], np.sqrt(((points @ fit[1].T) ** 2).sum(1))
+                middle, half = points @ fit[0], half_width(points @ fit[1].T)
                 return expit(middle), expit(middle - half), expit(middle + half)
         return (np.full(len(at), np.nan),) * 3
 
@@ -140,8 +112,7 @@ class CalibrationPairs(NamedTuple):
     def _fit(self, design: Array, offset: Array, lost: int) -> tuple[Array, Array] | None:
         """Fit the labels to a design [groups, J] and an offset [groups], by Newton's method; None if there is no fit.
 
-        Returns coefficients [J] and the influence of each patient [P, J], see `Influenced`; the variance has the factor
-        P / (P - lost). A step is halved until it does not go far beyond the maximum.
+        Returns coefficients [J] and the influence of each patient [P, J]; the variance has the factor P / (P - lost). A step is halved until it does not go far beyond the maximum.
         """
         if self.num_of_class < 2:
             return None
@@ -169,7 +140,7 @@ class CalibrationPairs(NamedTuple):
             if steps == STEPS:
                 return None
         sums = _patient_sums(design, fitted, self.group, self.positive, self.patient, int(self.patient.max()) + 1)
-        factor = self.quantile * math.sqrt(self.num_patients / (self.num_patients - lost))
+        factor = math.sqrt(self.num_patients / (self.num_patients - lost))
         return coefficients, sums @ np.linalg.inv(information) * factor
 
 

@@ -7,9 +7,8 @@ All three compare probabilities with labels; x is the logit of a probability, y 
     O:E         observed number of images with the finding, divided by the sum of the probabilities; 1 is ideal
 
 An interval is the number (O:E: its logarithm) ± t × standard error. The variance is the sandwich estimator, whose terms are summed
-by patient first, with the factor P / (P - 1) for P patients: images of the same patient need not be independent. With few
-patients this variance is too small, so t is the quantile of a t distribution; its degrees of freedom are the number of
-patients of the rarer class, minus 1.
+by patient first, with the factor P / (P - 1) for P patients: images of the same patient need not be independent. t is the quantile of
+a t distribution with Satterthwaite's degrees of freedom (`bench/scoring/influence.py`): few, if few patients decide.
 Sources: Cox 1958, doi:10.1093/biomet/45.3-4.562; Van Calster et al. 2019, doi:10.1186/s12916-019-1466-7; Debray et al. 2017,
 doi:10.1136/bmj.i6460 (O:E on the log scale); Liang and Zeger 1986, doi:10.1093/biomet/73.1.13 (sandwich by cluster).
 Shapes: n images, P patients.
@@ -23,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring.smooth_calibration import CalibrationPairs, Influenced
+from bench.scoring.influence import Influenced
+from bench.scoring.smooth_calibration import CalibrationPairs
 
 Array = NDArray[np.float64]
 
@@ -95,9 +95,9 @@ def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Influenced,
     prob = expit(a * pairs.x + b)
     observed, expected = pairs.positive.sum(), prob.sum()
     of_patient = np.bincount(pairs.patient, pairs.positive / observed - prob / expected)
-    half = pairs.quantile * math.sqrt((of_patient**2).sum() * pairs.num_patients / (pairs.num_patients - 1))
-    of_log = math.log(observed / expected)
-    ratio = Bounded(*(math.exp(number) for number in (of_log, of_log - half, of_log + half)))
+    of_patient *= math.sqrt(pairs.num_patients / (pairs.num_patients - 1))
+    of_log = Influenced(math.log(observed / expected), of_patient)
+    ratio = Bounded(*(math.exp(number) for number in (of_log.value, *of_log.bounds)))
     if a == 0:
         return Calibration(pairs.intercept(a, b), Influenced(), ratio, EQUAL)
     return Calibration(pairs.intercept(a, b), Influenced(slope.value / a, slope.influence / a), ratio, why_no_slope)

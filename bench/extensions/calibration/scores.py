@@ -15,7 +15,7 @@ from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, DECIDING, Key, SplitMetrics
 from bench.scoring.score_rows import Macro, Sizes, Writer, cohort_of, frame, least_sizes
 from bench.scoring.score_run import RunMetrics
-from bench.scoring.smooth_calibration import Influenced
+from bench.scoring.influence import Influenced
 from reports.schemas.tables import SCORES
 
 MEANS = {Key("calibration_slope", DECIDING): "of_slope", Key("calibration_intercept", DECIDING): "of_intercept"}
@@ -25,7 +25,7 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
     """Return the table of SCHEMAS and rows of `scores`, and no replicates; a pool of training hospitals counts as one hospital."""
     rows: list[tuple[Any, ...]] = []
     writer = Writer(run.run_id, run.settings)
-    of_hospitals: dict[Key, list[Macro]] = {key: [] for key in MEANS}
+    of_hospitals: dict[Key, list[tuple[Influenced, Sizes]]] = {key: [] for key in MEANS}
     for split in run.headline:
         after_platt: list[Calibration] = []
         for k, (finding, column) in enumerate(zip(run.findings, split.columns, strict=True)):
@@ -41,36 +41,40 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
             for calibrator, one in zip((AS_GIVEN, DECIDING), found, strict=True):
                 numbers = (*one.intercept, *one.slope, *one.observed_expected)
                 rows.append((run.run_id, split.scored.dataset, finding, calibrator, *numbers, *sizes, one.reason))
-        for key, macro in _macros(split, after_platt, run.used if split is not run.test else None):
-            writer.add_macro(cohort_of([split]), key, macro)
+        for key, mean, least in _means(split, after_platt, run.used if split is not run.test else None):
+            writer.add_macro(cohort_of([split]), key, _macro(mean, least))
             if split is not run.test:
-                of_hospitals[key].append(macro)
-    for key, macros in of_hospitals.items():
-        if macros:
-            writer.add_macro((EXTERNAL, *cohort_of(run.external)[1:]), key, _mean(macros))
+                of_hospitals[key].append((mean, least))
+    for key, means in of_hospitals.items():
+        if means:
+            writer.add_macro((EXTERNAL, *cohort_of(run.external)[1:]), key, _of_hospitals(means))
     return {"calibration": frame(rows, SCHEMAS["calibration"]), "scores": frame(writer.rows, SCORES)}, {}
 
 
-def _macros(
+def _means(
     split: SplitMetrics, found: Sequence[Calibration], used: NDArray[np.bool_] | None
-) -> Iterator[tuple[Key, Macro]]:
+) -> Iterator[tuple[Key, Influenced, Sizes]]:
     """Yield the mean over the findings that have an AUROC and this number; used [K]: mask of further findings, None for all."""
     scored = np.isfinite(split.value[AUROC]) & (True if used is None else used)
     for key, name in MEANS.items():
         numbers: Mapping[int, Influenced] = {k: getattr(one, name) for k, one in enumerate(found)}
         kept = np.array([k for k, one in numbers.items() if scored[k] and np.isfinite(one.value)], np.intp)
-        mean = Influenced.mean([numbers[k] for k in kept.tolist()]) if len(kept) else Influenced()
-        sizes = least_sizes(split.counts_of_values, kept, len(kept)) if len(kept) else Sizes()
-        yield key, Macro(mean.value, np.empty(0), sizes, mean.bounds)
+        if len(kept):
+            sizes = least_sizes(split.counts_of_values, kept, len(kept))
+            yield key, Influenced.mean([numbers[k] for k in kept.tolist()]), sizes
+        else:
+            yield key, Influenced(), Sizes()
 
 
-def _mean(macros: Sequence[Macro]) -> Macro:
-    """Return the mean over hospitals, whose patients are independent: the squares of the half widths add up."""
-    known = [macro for macro in macros if np.isfinite(macro.value)]
+def _of_hospitals(means: Sequence[tuple[Influenced, Sizes]]) -> Macro:
+    """Return the mean over hospitals with a number."""
+    known = [(mean, sizes) for mean, sizes in means if np.isfinite(mean.value)]
     if not known:
-        return macros[0]
-    value = float(np.mean([macro.value for macro in known]))
-    half = float(np.linalg.norm([macro.bounds[1] - macro.value for macro in known if macro.bounds])) / len(known)
-    sums = Sizes(*(sum(column) for column in zip(*(macro.sizes for macro in known), strict=True)))
-    sizes = sums._replace(num_findings=min(macro.sizes.num_findings for macro in known))
-    return Macro(value, np.empty(0), sizes, (value - half, value + half))
+        return _macro(*means[0])
+    sums = Sizes(*(sum(column) for column in zip(*(sizes for _, sizes in known), strict=True)))
+    sizes = sums._replace(num_findings=min(sizes.num_findings for _, sizes in known))
+    return _macro(Influenced.mean_of_samples([mean for mean, _ in known]), sizes)
+
+
+def _macro(mean: Influenced, sizes: Sizes) -> Macro:
+    return Macro(mean.value, np.empty(0), sizes, mean.bounds)

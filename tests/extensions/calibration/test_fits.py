@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from bench.extensions.calibration import fits
 from bench.extensions.calibration.fits import Calibration, calibration
-from bench.scoring.smooth_calibration import Influenced
+from bench.scoring.influence import Influenced
 
 Array = NDArray[np.float64]
 Drawn = tuple[Array, NDArray[np.bool_], NDArray[np.int32]]
@@ -29,7 +29,6 @@ def of_statsmodels(logit: Array, positive: NDArray[np.bool_], patient: NDArray[n
     """Return value, low and high of each number by generalized linear models with errors clustered by patient."""
     ones, label = np.ones(len(logit)), positive.astype(float)
     num = len(np.unique(patient))
-    rarer = min(len(np.unique(patient[positive])), len(np.unique(patient[~positive])))
     # only the factor P / (P - 1): not the factor (n - 1) / (n - k) as well, which statsmodels has for linear models
     clustered = {"cov_type": "cluster", "cov_kwds": {"groups": patient, "use_correction": False}}
     precise = {"tol": 1e-14, "maxiter": 200}
@@ -38,7 +37,12 @@ def of_statsmodels(logit: Array, positive: NDArray[np.bool_], patient: NDArray[n
     ratio = sm.GLM(label, ones, sm.families.Poisson(), offset=np.log(expit(logit))).fit(**precise, **clustered)
     found = {}
     for name, model, k in (("intercept", large, 0), ("slope", line, 1), ("observed_expected", ratio, 0)):
-        half = t.ppf(0.975, rarer - 1) * model.bse[k] * np.sqrt(num / (num - 1))
+        # the influence of each patient on the coefficient, and Satterthwaite's degrees of freedom
+        weight = model.resid_response[:, None] * model.model.exog @ np.asarray(model.normalized_cov_params)
+        squares = np.bincount(patient, weight[:, k])[np.unique(patient)] ** 2
+        assert squares.sum() == pytest.approx(model.bse[k] ** 2, rel=1e-6)
+        degrees = squares.sum() ** 2 / (squares**2).sum() - 1
+        half = t.ppf(0.975, degrees) * model.bse[k] * np.sqrt(num / (num - 1))
         numbers = model.params[k] + np.array([0, -half, half])
         found[name] = list(np.exp(numbers) if name == "observed_expected" else numbers)
     return found
@@ -82,7 +86,11 @@ def test_a_mean_has_the_interval_of_its_numbers_if_they_are_equal_and_a_narrower
     mean = Influenced.mean([one.of_slope, one.of_slope])
     assert (mean.value, *mean.bounds) == pytest.approx(tuple(one.slope))
     mean = Influenced.mean([one.of_slope, other.of_slope])
-    assert mean.bounds[1] - mean.value == pytest.approx((one.slope.high - one.slope.value) / np.sqrt(2))
+    assert np.linalg.norm(mean.influence) == pytest.approx(np.linalg.norm(one.of_slope.influence) / np.sqrt(2))
+    # twice as many patients decide, so the quantile of t is a little smaller, too
+    assert 0.95 < np.sqrt(2) * (mean.bounds[1] - mean.value) / (one.slope.high - one.slope.value) < 1
+    of_hospitals = Influenced.mean_of_samples([one.of_slope, other.of_slope])
+    assert (of_hospitals.value, *of_hospitals.bounds) == pytest.approx((mean.value, *mean.bounds))
 
 
 def reason_of(logit: list[float], positive: list[int], patient: list[int] | None = None) -> Calibration:

@@ -47,8 +47,9 @@ def test_curve_and_band_equal_those_of_statsmodels_in_another_basis():
     )
     points, num = natural_basis(logit(at), knots), len(np.unique(patient))
     error = np.sqrt(np.einsum("gj,jk,gk->g", points, fit.cov_params(), points) * num / (num - 4))
-    rarer = min(len(np.unique(patient[of])) for of in (positive, ~positive))
-    half = t.ppf(0.975, rarer - 1) * error
+    of_images = fit.resid_response[:, None] * fit.model.exog @ np.asarray(fit.normalized_cov_params) @ points.T
+    squares = np.array([np.bincount(patient, column) for column in of_images.T]) ** 2
+    half = t.ppf(0.975, squares.sum(1) ** 2 / (squares**2).sum(1) - 1) * error
     found = CalibrationPairs.of(x, positive, patient).curve(at)
     middle = points @ fit.params
     for bound, expected in nonempty(zip(found, (middle, middle - half, middle + half), strict=True)):
