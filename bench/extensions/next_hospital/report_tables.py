@@ -182,8 +182,8 @@ def _panels(
 
 
 def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of recipes, with the error of seeds in their intervals."""
-    of_recipes = recipes.averaged(rows, ("metric", "finding", "dataset"))
+    """Return the rows of recipes, with the error of seeds in their intervals, which are 1.96 standard errors wide on each side."""
+    of_recipes = recipes.averaged(rows, ("metric", "finding", "dataset"), errors=True)
     kept = recipes.replaced(rows, of_recipes)
     return kept[kept["run_id"].isin(list(recipes.runs_of))]
 

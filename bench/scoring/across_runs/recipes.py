@@ -259,7 +259,13 @@ class Recipes:
         )
 
     def averaged(
-        self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",), metric: str = ""
+        self,
+        table: pd.DataFrame,
+        key: Sequence[str],
+        numbers: Sequence[str] = ("value",),
+        metric: str = "",
+        *,
+        errors: bool = False,
     ) -> pd.DataFrame:
         """Average rows of runs to rows of recipes, for the recipes with an id of their own.
 
@@ -272,7 +278,8 @@ class Recipes:
         The interval of the result describes the variation over patients and seeds: (distance of the bound from the
         estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². A metric with bounds (`bounds_of`)
         has these distances on the logit scale, and its interval ends at its bounds. metric: the metric of all rows; without
-        it, the table has the column `metric`.
+        it, the table has the column `metric`. With `errors`, the half width over seeds is 1.96 standard errors in place of
+        Student's t, for code that reads standard errors from the bounds.
         """
         # Numbers in place of ids: grouping by one column of numbers takes a third of the time of grouping by columns of text.
         recipe_of = {run: number for number, run_ids in enumerate(self.joined.values()) for run in run_ids}
@@ -299,9 +306,10 @@ class Recipes:
             num_folds = np.asarray(fold.groupby(group, sort=False).nunique(), np.int64)
             squares = (deviation**2).groupby(group, sort=False).sum()
             value, low, high = out[[numbers[0], "low", "high"]].to_numpy(np.float64).T
-            half_width = self._half_widths(recipe, out[list(key)], squares, num_runs, num_folds)
+            error = self._errors(recipe, out[list(key)], squares, num_runs, num_folds)
+            quantile = NORMAL_QUANTILE if errors else np.array([self.quantile(name) for name in self.joined])[recipe]
             ends = _ends(out["metric"]) if not metric else np.repeat([[*bounds_of(metric)]], len(out), 0).T
-            out["low"], out["high"] = _widened(value, low, high, half_width, ends)
+            out["low"], out["high"] = _widened(value, low, high, quantile * error, ends)
         averages: pd.DataFrame = out.reset_index(drop=True)[list(table.columns)]
         return averages
 
@@ -356,7 +364,7 @@ class Recipes:
         known = {recipe: [number[run] for run in run_ids if run in number] for recipe, run_ids in self.runs_of.items()}
         return {recipe: float(np.mean(numbers)) for recipe, numbers in known.items() if numbers}
 
-    def _half_widths(
+    def _errors(
         self,
         recipe: NDArray[np.intp],
         keys: pd.DataFrame,
@@ -364,13 +372,12 @@ class Recipes:
         num_runs: NDArray[np.int64],
         num_folds: NDArray[np.int64],
     ) -> Array:
-        """Return the half width over seeds of each row of `averaged`.
+        """Return the standard error over seeds of each row of `averaged`.
 
         recipe: number of the row's recipe in `joined`. keys: the columns `key` of the rows. squares: sum of the runs' squared
         deviations from the mean of their fold. num_runs, num_folds: numbers of the row's runs and of their folds.
         """
-        facts = [(self.own_weight(name), self.quantile(name)) for name in self.joined]
-        weight, quantile = np.array(facts, np.float64)[recipe].T
+        weight = np.array([self.own_weight(name) for name in self.joined], np.float64)[recipe]
         own = (num_runs - num_folds).astype(np.float64)
         group = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup().to_numpy()
         pooled_squares, pooled_degrees = (
@@ -381,7 +388,7 @@ class Recipes:
             # the pooled variance is 0 if no recipe with several runs has the row
             pooled = np.where(pooled_degrees > 0, pooled_squares / pooled_degrees, 0.0)
             variance = np.where(own > 0, weight * squares.to_numpy() / own + (1 - weight) * pooled, pooled)
-        return np.asarray(quantile * np.sqrt(variance / num_runs), np.float64)
+        return np.asarray(np.sqrt(variance / num_runs), np.float64)
 
     def _runs_with(self, rows: pd.DataFrame, recipe: NDArray[np.intp]) -> NDArray[np.int64]:
         """Return for each row how many runs of its recipe must have the row.

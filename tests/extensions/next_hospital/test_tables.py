@@ -125,6 +125,31 @@ def test_equal_values_and_perfect_separations_have_finite_numbers() -> None:
     assert np.isnan([value[1], variance[1]]).all()
 
 
+@pytest.mark.slow
+def test_equal_hospitals_have_no_inconsistency_in_59_percent_of_panels_with_two_seeds() -> None:
+    """Cochran's Q of five equal hospitals is below its 4 degrees of freedom with this probability."""
+    draw, found = np.random.default_rng(5), []
+    for _ in range(150):
+        runs = [["a", "b"], ["c", "d"]]
+        patients = dict(zip("abcd", np.repeat(draw.normal(1.0, 0.1, (2, 5)), 2, 0), strict=True))  # shared by seeds
+        logits = {run: patients[run] + draw.normal(0, 0.1, 5) for run in "abcd"}
+        half = 1.959964 * 0.1
+        rows = pd.DataFrame(
+            [
+                (run, "auroc", "macro", name, expit(value), *expit(value + half * np.array([-1, 1])))
+                for run, values in logits.items()
+                for name, value in zip(HOSPITALS, values, strict=True)
+            ],
+            columns=list(VALUES),
+        )
+        levels = {
+            run: {f"auroc/{name}": np.array([expit(value)]) for name, value in zip(HOSPITALS, values, strict=True)}
+            for run, values in logits.items()
+        }
+        found += predicted(Recipes.of(runs, levels), rows, NO_INTERNAL, HOSPITALS)["inconsistency"].tolist()
+    assert 0.5 < np.mean(np.array(found) == 0) < 0.68
+
+
 def test_forty_hospitals_and_metrics_on_other_scales_have_finite_numbers() -> None:
     names = [f"hospital{k}" for k in range(40)]
     value = np.random.default_rng(0).normal(0.9, 0.2, 40)
