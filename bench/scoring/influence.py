@@ -18,21 +18,22 @@ from scipy.special import stdtrit
 from bench.scoring.bootstrap.intervals import LEVEL
 
 Array = NDArray[np.float64]
+LEAST_DEGREES = 3.0  # with fewer, intervals are much wider, but contain the truth no more often (`benchmarks/calibration_curves.py`)
 
 
 def degrees_of_freedom(influence: Array) -> Array:
-    """Compute the degrees of freedom [...] of the variance that influences [..., P] give, at least 1; NaN if the variance is 0.
+    """Compute the degrees of freedom [...] of the variance that influences [..., P] give, at least LEAST_DEGREES; NaN if it is 0.
 
     With Q the squared influences, they are (sum Q)^2 / sum Q^2 - 1: P - 1 if all patients have the same influence, and few if few
     patients decide.
 
-    >>> degrees_of_freedom(np.array([[1.0, -1.0, 1.0, -1.0], [3.0, -3.0, 0.1, 0.1]])).round(2)
-    array([3., 1.])
+    >>> degrees_of_freedom(np.array([[1.0, -1.0] * 5, [3.0, -3.0] + [0.1] * 8])).round(2)
+    array([9., 3.])
     """
     squares = influence**2
     fourth = (squares**2).sum(-1)
     ratio = np.divide(squares.sum(-1) ** 2, fourth, out=np.full(fourth.shape, np.nan), where=fourth > 0)
-    return np.asarray(np.maximum(ratio - 1, 1.0))
+    return np.asarray(np.maximum(ratio - 1, LEAST_DEGREES))
 
 
 def half_width(influence: Array) -> Array:

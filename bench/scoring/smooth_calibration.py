@@ -112,7 +112,8 @@ class CalibrationPairs(NamedTuple):
     def _fit(self, design: Array, offset: Array, lost: int) -> tuple[Array, Array] | None:
         """Fit the labels to a design [groups, J] and an offset [groups], by Newton's method; None if there is no fit.
 
-        Returns coefficients [J] and the influence of each patient [P, J]; the variance has the factor P / (P - lost). A step is halved until it does not go far beyond the maximum.
+        Returns coefficients [J] and the influence of each patient [P, J]; the variance has the factor P / (P - lost).
+        A step is halved until it does not go far beyond the maximum.
         """
         if self.num_of_class < 2:
             return None

@@ -12,10 +12,10 @@ from bench.extensions.calibration.schemas import SCHEMAS
 from bench.scoring.bootstrap.sorted_images import POSITIVE
 from bench.scoring.calibrators import Platt
 from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.influence import Influenced
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, DECIDING, Key, SplitMetrics
 from bench.scoring.score_rows import Macro, Sizes, Writer, cohort_of, frame, least_sizes
 from bench.scoring.score_run import RunMetrics
-from bench.scoring.influence import Influenced
 from reports.schemas.tables import SCORES
 
 MEANS = {Key("calibration_slope", DECIDING): "of_slope", Key("calibration_intercept", DECIDING): "of_intercept"}

@@ -18,15 +18,15 @@ def test_the_table_covers_all_cells_as_the_document_says() -> None:
     assert tuple(table.columns) == COLUMNS
     assert len(table) == len(MEASURES) * len(PATIENTS) * len(IMAGES) * len(DISTANCES)
     assert (table["cases"] == 2000).all()
-    assert table["found"].between(0.93, 0.99).all()
+    assert table["found"].between(0.945, 0.995).all()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("positive", "negative", "images"), [(10, 90, 4), (40, 160, 1)])
-def test_a_small_simulation_covers_the_true_values(positive: int, negative: int, images: int) -> None:
+@pytest.mark.parametrize(("positive", "negative", "images"), [(10, 90, 4), (40, 160, 1), (20, 80, "1 to 30")])
+def test_a_small_simulation_covers_the_true_values(positive: int, negative: int, images: int | str) -> None:
     found = pd.DataFrame(rows(positive, negative, images, 1.2, 500, "command"), columns=list(COLUMNS))
     assert list(found["measure"]) == list(MEASURES)
-    assert found["found"].astype(float).between(0.92, 0.985).all()
+    assert found["found"].astype(float).between(0.93, 0.995).all()
 
 
 def test_the_true_values_are_those_of_a_very_large_hospital() -> None:

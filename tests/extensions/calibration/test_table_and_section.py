@@ -66,7 +66,7 @@ def test_the_scores_have_means_over_the_findings_with_an_auroc_and_over_external
         assert means["value"].to_dict() == pytest.approx(expected)
         half = means["high"] - means["value"]
         # more patients decide than at one hospital, so the quantile of t is a little smaller
-            assert 0.9 < half["external"] / (np.hypot(half["nih"], half["vindr"]) / 2) <= 1.001
+        assert 0.9 < half["external"] / (np.hypot(half["nih"], half["vindr"]) / 2) <= 1.001
 
 
 def test_probabilities_after_platt_scaling_fit_where_the_scaling_was_fitted() -> None:
