@@ -35,7 +35,7 @@ from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
 from reports import extensions
 
-SCORING_VERSION = 7  # increase this number if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 8  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",

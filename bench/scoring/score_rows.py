@@ -155,7 +155,8 @@ class Writer:
             _, interval = group
             low, high = INTERVALS[interval](value, np.concatenate([block.replicates for block in blocks]))
             largest = [np.full(block.value.shape, LARGEST.get(block.key.metric, np.inf)) for block in blocks]
-            high = np.maximum(np.minimum(high, np.concatenate(largest)), value)
+            # a value lies in its interval, also a resolution that is slightly below its smallest possible value
+            low, high = np.minimum(low, value), np.maximum(np.minimum(high, np.concatenate(largest)), value)
             bounds = np.where(low < high, (low, high), np.nan)
             numbers[group] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
         all_rows: list[Row] = []

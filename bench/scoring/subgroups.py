@@ -23,6 +23,7 @@ from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import Rows
 from bench.scoring.bootstrap.sorted_images import Column, GroupedImages
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings
@@ -122,7 +123,9 @@ def _rows(
     ]
     if attribute:
         least = table.sizes[0, group_slice].argmin(0).tolist()
-        distances = np.stack(spreads(table.value[group_slice], table.replicates[group_slice]), 1).tolist()
+        largest = bounds_of(f"{table.metric}_spread")[1]
+        found = spreads(table.value[group_slice], table.replicates[group_slice])
+        distances = np.minimum(np.stack(found, 1), largest).tolist()
         for c, (column, distance) in enumerate(zip(table.columns, distances, strict=True)):
             size = cells[group_slice][least[c]][c][3:]
             rows.append((*prefix, attribute, *fixed, column, f"{table.metric}_spread", *distance, *size))

@@ -9,10 +9,12 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.scoring import metrics
 from bench.scoring.bootstrap.max_intervals import largest, spreads
+from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.labels.findings import UNMAPPED_CODE
+from tests.nonempty import nonempty
 
 FINDINGS = ("No Finding", "Edema")
 NUM = 1200
@@ -181,6 +183,36 @@ def test_a_rate_of_zero_has_an_interval_with_a_width_and_its_spread_has_none() -
     _, high = proportion_confint(0, none["num_patients"], method="agresti_coull")
     assert none["high"] == pytest.approx(high)
     assert np.isnan(rows.loc[("sex", "underdiagnosis_spread", "No Finding"), "low"])
+
+
+def test_each_value_lies_in_its_interval_which_ends_at_the_bounds_of_its_metric() -> None:
+    """A spread between AUROCs near 1 and near 0 of 20 patients each has the upper bound 1."""
+    few = [replace_rows(of, slice(0, 40)) for of in PARTS]
+    found = score_run("r", FINDINGS, "internal", few, Settings(num_resamples=200, min_count=3))
+    rows = pd.concat([found.scores, found.detail["subgroups"]]).dropna(subset=["low", "high"])
+    ends = np.array([bounds_of(str(metric)) for metric in nonempty(rows["metric"])])
+    below = rows.loc[ends[:, 0] > rows["low"], "metric"]
+    assert set(below) <= {"brier_resolution"}  # of bins: it may itself be slightly below 0
+    assert (rows["low"] <= rows["value"]).all()
+    assert (rows["value"] <= rows["high"]).all()
+    assert (rows["high"] <= ends[:, 1]).all()
+    assert rows["metric"].str.endswith("_spread").any()
+
+
+def replace_rows(of: ScoredSplit, rows: slice) -> ScoredSplit:
+    """Return some images of a split, with groups of few images: logits nearly separate the findings, in men the wrong way round."""
+    groups = of.patient_groups
+    assert groups is not None
+    known = PatientGroups(groups.sex[rows], groups.age[rows], groups.view[rows], groups.device[rows])
+    logit = of.logit[rows] / 2 + of.state[rows] * np.where(groups.sex[rows] == "F", 1.5, -2.0)[:, None]
+    return replace(
+        of,
+        image_id=of.image_id[rows],
+        patient_id=of.patient_id[rows],
+        logit=logit.astype(np.float32),
+        state=of.state[rows],
+        patient_groups=known,
+    )
 
 
 def test_extremes_of_no_values_are_nan() -> None:
