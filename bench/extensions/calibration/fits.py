@@ -95,8 +95,8 @@ def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Influenced,
     prob = expit(a * pairs.x + b)
     observed, expected = pairs.positive.sum(), prob.sum()
     of_patient = np.bincount(pairs.patient, pairs.positive / observed - prob / expected)
-    of_patient *= math.sqrt(pairs.num_patients / (pairs.num_patients - 1))
-    of_log = Influenced(math.log(observed / expected), of_patient)
+    factor = math.sqrt(pairs.num_patients / (pairs.num_patients - 1))
+    of_log = Influenced(math.log(observed / expected), of_patient.astype(np.float64) * factor)
     ratio = Bounded(*(math.exp(number) for number in (of_log.value, *of_log.bounds)))
     if a == 0:
         return Calibration(pairs.intercept(a, b), Influenced(), ratio, EQUAL)
