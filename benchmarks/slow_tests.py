@@ -18,7 +18,7 @@ from tests.costs import COLLECTION
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- begin: slowest tests -->", "<!-- end: slowest tests -->"
-NUM = 30
+NUM = 10
 
 
 def covers(test: str) -> str:
