@@ -37,7 +37,7 @@ def get(
 ) -> None:
     """Download an open dataset; print its licence and size first.
 
-    An interrupted download continues. Size and SHA-256 are compared; where no hash is published, the first download
+    Size and SHA-256 are compared; where no hash is published, the first download
     records it. For a dataset without a public download, the owner's page is printed. No other command downloads a dataset.
     """
     from bench.cli.progress_bars import choose_display
@@ -93,9 +93,9 @@ def _record(root: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
         all(facts["sha256"] and facts["path"] for facts in record.values())
-        return record
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError("the record of the downloads is damaged", str(path), "delete this file") from error
+    return record
 
 
 def _is_there(file: "RemoteFile", root: Path, record: dict[str, Any]) -> bool:
@@ -117,8 +117,7 @@ def _get_file(file: "RemoteFile", root: Path, record: dict[str, Any], progress: 
     """Download and unpack a file, add its size and hash to the record, and delete the archive; return a line about the file."""
     import pooch
 
-    from bench.extensions.downloads.receive import receive
-    from bench.extensions.downloads.unpack import unpack
+    from bench.extensions.downloads.receive import receive, unpack
     from bench.store.store import write_bytes
 
     place = root / file.into

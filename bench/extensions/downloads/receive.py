@@ -1,112 +1,133 @@
-"""Download one file: continue an interrupted download, and compare size and hash before the file gets its name."""
+"""Download one file and unpack it, completely or not at all."""
 
-import re
-from pathlib import Path
-from typing import Any
+import gzip
+import shutil
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from bench.extensions.downloads.sources import RemoteFile
-from harmonize.disk_space import DiskFullError
+from harmonize.disk_space import writing
 from harmonize.errors import DatasetError, SetupError
 from harmonize.progress import Progress
 
 TIMEOUT_S = (30, 120)  # to connect, and between two chunks
-CHUNK = 1 << 16  # bytes; an interruption loses at most one chunk
-_BEGINNINGS = {".zip": b"PK", ".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b"}
-_AGAIN = "run the same command again: it continues where it stopped"
+CHUNK = 1 << 16  # bytes
+
+
+class _Shown:
+    """The progress of a download, with the attributes that pooch reads and calls."""
+
+    total = 0  # bytes
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self.name, self.progress, self.done = name, progress, 0
+
+    def update(self, number: int) -> None:
+        """Add a number of bytes."""
+        self.done += number
+        self.progress(f"download {self.name}, MB", self.done // 1_000_000, max(self.done, self.total) // 1_000_000)
+
+    def reset(self) -> None:
+        """Count from zero again; pooch then adds the total."""
+        self.done = 0
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def receive(file: RemoteFile, folder: Path, known_sha256: str, progress: Progress) -> Path:
-    """Download a file into a folder; return its path. A complete file with the known hash is not downloaded again.
+    """Download a file into a folder; return its path. After an error, nothing stays.
 
-    An interrupted download stays as NAME.part, and the next call continues it. After any other error, nothing stays.
     `known_sha256`: "" accepts any content of the right size.
-    Raises SetupError if the server does not answer or stops; DatasetError for a web page, another size or another hash;
-    DiskFullError.
+    Raises SetupError if the server does not answer or stops; DatasetError for another size or another hash; DiskFullError.
     """
     import pooch
-
-    part = folder / f"{file.local_name}.part"
-
-    def complete(_url: str, output: str, _pooch: Any) -> None:
-        _complete(file, part, progress)
-        part.replace(output)
-
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        path = pooch.retrieve(
-            file.url,
-            known_hash=f"sha256:{known_sha256}" if known_sha256 else None,
-            fname=file.local_name,
-            path=folder,
-            downloader=complete,
-        )
-    except ValueError as error:
-        what = f"the SHA-256 of the downloaded file is not {known_sha256}; the download was deleted"
-        fix = "download again; if this happens again, the owner may have changed the file: look at the owner's page"
-        raise DatasetError(what, file.url, fix) from error
-    except OSError as error:
-        if full := DiskFullError.of(error, part, file.size):
-            part.unlink(missing_ok=True)
-            raise full from error
-        raise
-    return Path(path)
-
-
-def _complete(file: RemoteFile, part: Path, progress: Progress) -> None:
-    """Add to `part` the bytes that are missing, until the file is complete. See `receive` for the errors."""
     import requests
 
-    have = part.stat().st_size if part.is_file() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    pooch.get_logger().setLevel("WARNING")
+    answers: list[requests.Response] = []
+    downloader = pooch.HTTPDownloader(
+        progressbar=_Shown(file.local_name, progress),
+        chunk_size=CHUNK,
+        timeout=TIMEOUT_S,
+        hooks={"response": lambda answer, **_: answers.append(answer)},
+    )
     try:
-        with requests.get(file.url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-            if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                if have == file.size:
-                    return
-                part.unlink()
-                raise SetupError("the interrupted download is longer than the file", file.url, "run the command again")
-            answer.raise_for_status()
-            continues = answer.status_code == requests.codes.partial_content
-            have = have if continues else 0
-            total = _total(answer.headers, have)
-            _check_size(file, total, part)
-            with part.open("ab" if continues else "wb") as stream:
-                for chunk in answer.iter_content(CHUNK):
-                    if not have:
-                        _check_beginning(file, chunk, part)
-                    stream.write(chunk)
-                    have += len(chunk)
-                    progress(f"download {file.local_name}, MB", have // 1_000_000, max(have, total) // 1_000_000)
+        with writing(folder, file.size):
+            path = Path(
+                pooch.retrieve(
+                    file.url,
+                    known_hash=f"sha256:{known_sha256}" if known_sha256 else None,
+                    fname=file.local_name,
+                    path=folder,
+                    downloader=downloader,
+                )
+            )
     except requests.RequestException as error:
         what = f"the server does not answer, or stopped: {type(error).__name__}"
         if error.response is not None:
             what = f"the server answers {error.response.status_code} {error.response.reason}"
-        raise SetupError(what, file.url, _AGAIN) from error
-    if total and have < total:
-        raise SetupError(f"the download ended after {have:,} of {total:,} bytes", file.url, _AGAIN)
-    _check_size(file, have, part)
-
-
-def _total(headers: Any, have: int) -> int:
-    """Return the size of the complete file that the server states; 0 if it states none."""
-    if whole := re.fullmatch(r"bytes \d+-\d+/(\d+)", headers.get("Content-Range", "")):
-        return int(whole[1])
-    return have + int(headers["Content-Length"]) if "Content-Length" in headers else 0
-
-
-def _check_size(file: RemoteFile, size: int, part: Path) -> None:
-    """Delete `part` and raise DatasetError if `size` is known and differs from the published size."""
-    if file.size and size and size != file.size:
-        part.unlink(missing_ok=True)
-        what = f"the file has {size:,} bytes; {file.size:,} are published"
+        raise SetupError(what, file.url, "run the same command again") from error
+    except ValueError as error:
+        what = f"the SHA-256 of the downloaded file is not {known_sha256}; the download was deleted"
+        fix = "download again; if this happens again, the owner may have changed the file: look at the owner's page"
+        raise DatasetError(what, file.url, fix) from error
+    finally:
+        for answer in answers:  # pooch leaves the connection of a failed download open
+            answer.close()
+    if file.size and (found := path.stat().st_size) != file.size:
+        path.unlink()
+        what = f"the file has {found:,} bytes; {file.size:,} are published"
         raise DatasetError(what, file.url, "look at the owner's page: the file may have moved or changed")
+    return path
 
 
-def _check_beginning(file: RemoteFile, chunk: bytes, part: Path) -> None:
-    """Delete `part` and raise DatasetError if the first bytes are those of a web page, or not those of the file's format."""
-    text = chunk[:200].lstrip().lower()
-    is_page = text.startswith((b"<!doctype", b"<html"))
-    if is_page or not chunk.startswith(_BEGINNINGS.get(Path(file.local_name).suffix, b"")):
-        part.unlink(missing_ok=True)
-        what = f"the server sent {'a web page' if is_page else 'something else'} in place of {file.local_name}"
-        raise DatasetError(what, file.url, "open the address in a browser, or use the owner's page")
+def unpack(archive: Path, folder: Path, top: str = "") -> list[Path]:
+    """Unpack the files of a zip or tgz archive into a folder; return their paths. `top`: a first folder that is left out.
+
+    The files are written into a hidden folder first, and moved when all are there. Files that macOS adds are left out.
+    Raises DatasetError for an archive that is damaged or empty, or that has a device, or a path or link outside; DiskFullError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".unpacked", dir=folder) as hidden:
+        try:
+            with writing(folder):
+                _extract(archive, hidden)
+        except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+            fix = "download it again, or open its address in a browser: the server may have sent a web page"
+            raise DatasetError(f"the archive is damaged or unsafe: {error}", str(archive), fix) from error
+        paths = []
+        for path in sorted(Path(hidden).rglob("*")):
+            parts = path.relative_to(hidden).parts
+            if (
+                path.is_file()
+                and "__MACOSX" not in parts
+                and not path.name.startswith("._")
+                and path.name != ".DS_Store"
+            ):
+                target = folder.joinpath(*parts[top != "" and parts[0] == top :])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, target)
+                paths.append(target)
+    if not paths:
+        raise DatasetError("the archive is empty", str(archive), "download it again")
+    return paths
+
+
+def _extract(archive: Path, folder: str) -> None:
+    """Extract an archive. Raises TarError or BadZipFile for a path outside the folder."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as packed:
+            paths = [(name, PurePosixPath(name.replace("\\", "/"))) for name in packed.namelist()]
+            if outside := [name for name, path in paths if path.is_absolute() or ".." in path.parts or ":" in name]:
+                raise zipfile.BadZipFile(f"{outside[0]!r} would be outside the folder")
+            packed.extractall(folder)  # noqa: S202  (the paths were checked)
+        return
+    with gzip.open(archive) as whole:
+        with tarfile.open(fileobj=whole, mode="r|") as tar:
+            tar.extractall(folder, filter="data")  # refuses devices, and paths and links outside
+        while whole.read(1 << 20):  # the checksum is at the end of the file
+            pass

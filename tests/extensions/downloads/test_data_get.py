@@ -1,4 +1,4 @@
-"""`bench data get` from a local server: whole, interrupted, truncated, exchanged and unsafe files."""
+"""`bench data get` from a local server: whole, truncated, exchanged and unsafe files."""
 
 import errno
 import hashlib
@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from bench.extensions.downloads import sources as module
-from bench.extensions.downloads.receive import CHUNK, receive
+from bench.extensions.downloads.receive import receive, unpack
 from bench.extensions.downloads.sources import DownloadSource, RemoteFile, sources
-from bench.extensions.downloads.unpack import unpack
 from harmonize.datasets import PUBLISHED
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import DatasetError, SetupError
@@ -53,11 +52,9 @@ class Server(ThreadingHTTPServer):
 
     content = SET
     stop_after: int | None = None  # closes the connection after this number of bytes of an answer
-    ranges = True  # whether it continues a download
     states_length = True
-    kind = "application/zip"
     status = 200
-    asked: list[str | None]
+    asked: int
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Be silent about clients that leave."""
@@ -67,21 +64,13 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        body, whole = self.server.content[start:], len(self.server.content)
-        if start >= whole:
-            self.send_error(416)
-            return
-        self.send_response(self.server.status if not start else 206)
-        self.send_header("Content-Type", self.server.kind)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        self.server.asked += 1
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/zip")
         if self.server.states_length:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
-        self.wfile.write(body[: self.server.stop_after])
+        self.wfile.write(self.server.content[: self.server.stop_after])
         self.close_connection = True
 
     def log_message(self, *args: object) -> None:  # type: ignore[override]
@@ -91,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as running:
-        running.asked = []
+        running.asked = 0
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
@@ -131,7 +120,7 @@ def test_a_dataset_is_downloaded_unpacked_and_recorded_and_a_second_call_downloa
     assert facts == {"size": len(SET), "sha256": SHA256, "path": "CXR_png/MCUCXR_0001_0.png"}
     second = here("data", "get", "montgomery", str(tmp_path), "--accept", cwd=tmp_path)
     assert "has all files" in second.stdout
-    assert len(server.asked) == 1
+    assert server.asked == 1
 
 
 def test_without_accept_nothing_is_downloaded_from_a_script(
@@ -140,35 +129,17 @@ def test_without_accept_nothing_is_downloaded_from_a_script(
     offered(monkeypatch, file_of(server))
     refused = here("data", "get", "montgomery", str(tmp_path), cwd=tmp_path, code=2)
     assert "add --accept" in refused.stderr
-    assert server.asked == []
+    assert server.asked == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_download_continues_where_it_stopped(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_leaves_nothing_and_is_repeated(server: Server, tmp_path: Path) -> None:
     server.stop_after = 100_000
-    with pytest.raises(SetupError, match="continues where it stopped"):
-        receive(file_of(server), tmp_path, SHA256, quiet)
-    assert (tmp_path / "set.zip.part").read_bytes() == SET[:CHUNK]
-    server.stop_after = None
-    assert receive(file_of(server), tmp_path, SHA256, quiet).read_bytes() == SET
-    assert server.asked == [None, f"bytes={CHUNK}-"]
-    assert names(tmp_path) == ["set.zip"]
-
-
-def test_a_server_that_cannot_continue_sends_the_file_again(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "set.zip.part").write_bytes(SET[:7000])
-    server.ranges = False
-    assert receive(file_of(server), tmp_path, SHA256, quiet).read_bytes() == SET
-
-
-def test_a_download_that_only_missed_its_name_is_not_repeated(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "set.zip.part").write_bytes(SET)
-    assert receive(file_of(server, size=len(SET)), tmp_path, SHA256, quiet).read_bytes() == SET
-    (tmp_path / "set.zip").unlink()
-    (tmp_path / "set.zip.part").write_bytes(SET + b"more")
-    with pytest.raises(SetupError, match="longer than the file"):
+    with pytest.raises(SetupError, match="does not answer, or stopped"):
         receive(file_of(server), tmp_path, SHA256, quiet)
     assert names(tmp_path) == []
+    server.stop_after = None
+    assert receive(file_of(server), tmp_path, SHA256, quiet).read_bytes() == SET
 
 
 def test_a_truncated_file_without_a_stated_length_is_found_by_its_published_size(
@@ -205,20 +176,19 @@ def test_another_hash_than_the_published_or_recorded_one_is_refused_and_deleted(
     assert names(tmp_path) == before
 
 
-def test_another_size_than_the_published_one_is_refused_before_the_download(server: Server, tmp_path: Path) -> None:
+def test_another_size_than_the_published_one_is_refused(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="9 are published"):
         receive(file_of(server, size=9), tmp_path, "", quiet)
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [(b"\n<!DOCTYPE html><html>Log in</html>", "a web page"), (b"Access denied", "something else")],
-)
-def test_a_web_page_in_place_of_the_file_is_refused(content: bytes, what: str, server: Server, tmp_path: Path) -> None:
-    server.content = content
-    with pytest.raises(DatasetError, match=f"the server sent {what} in place of set.zip"):
-        receive(file_of(server), tmp_path, "", quiet)
+def test_a_web_page_in_place_of_the_archive_is_refused(
+    here: Command, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.content = b"<!DOCTYPE html><html>Log in</html>"
+    offered(monkeypatch, file_of(server))
+    refused = here("data", "get", "montgomery", str(tmp_path), "--accept", cwd=tmp_path, code=2)
+    assert "may have sent a web page" in refused.stderr
     assert names(tmp_path) == []
 
 
@@ -253,7 +223,7 @@ def test_a_disk_without_room_for_the_published_size_is_refused_before_the_downlo
     offered(monkeypatch, file_of(server, size=10**18))
     refused = here("data", "get", "montgomery", str(tmp_path), "--accept", cwd=tmp_path, code=2)
     assert "the download and its files need 2000000.0 TB" in refused.stderr
-    assert server.asked == []
+    assert server.asked == 0
 
 
 def link(name: str, kind: bytes) -> tarfile.TarInfo:
@@ -276,18 +246,9 @@ UNSAFE = {
 @pytest.mark.parametrize("name", UNSAFE)
 def test_an_archive_with_an_unsafe_path_is_refused_and_nothing_is_unpacked(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(UNSAFE[name])
-    with pytest.raises(DatasetError, match="a link, a device or a path outside"):
+    with pytest.raises(DatasetError, match="the archive is damaged or unsafe"):
         unpack(tmp_path / name, tmp_path / "set")
     assert names(tmp_path) == [name]
-
-
-def test_a_link_in_a_zip_file_is_refused(tmp_path: Path) -> None:
-    info = zipfile.ZipInfo("b.png")
-    info.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
-        archive.writestr(info, "/etc/passwd")
-    with pytest.raises(DatasetError, match="a link"):
-        unpack(tmp_path / "link.zip", tmp_path / "set")
 
 
 def test_a_changed_byte_in_an_archive_is_found_by_its_checksum(tmp_path: Path) -> None:
@@ -297,7 +258,6 @@ def test_a_changed_byte_in_an_archive_is_found_by_its_checksum(tmp_path: Path) -
     (tmp_path / "b.tgz").write_bytes(whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:])
     with pytest.raises(DatasetError, match="the archive is damaged"):
         unpack(tmp_path / "b.tgz", tmp_path / "bad")
-    assert names(tmp_path / "good") == ["a.png"]
     assert names(tmp_path) == ["a.tgz", "b.tgz", "good/a.png"]
 
 
