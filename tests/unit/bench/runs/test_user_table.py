@@ -120,6 +120,15 @@ def test_a_parquet_table_of_too_many_cells_is_refused(tmp_path: Path, monkeypatc
     assert refused.value.where == str(path)
 
 
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_table_with_too_many_columns_is_refused(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csvrows, "MAX_COLUMNS", len(ROWS.columns) - 1)
+    path = tmp_path / f"table.{ending}"
+    ROWS.to_csv(path, index=False) if ending == "csv" else ROWS.to_parquet(path, index=False)
+    with pytest.raises(DatasetError, match=f"the table has {len(ROWS.columns)} columns"):
+        read_user_table(path)
+
+
 def test_a_list_of_images_is_read_as_before(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,note\na.png,1\n,2\n")
     assert images_of([tmp_path / "list.csv"]) == [tmp_path / "a.png"]
