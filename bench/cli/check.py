@@ -44,7 +44,7 @@ def check(
     from bench.planning.stored_names import store_with
     from bench.system.devices import default_workers
 
-    only_valid(context, not runs, "without RUN", "--data", "--registry", "--workers")
+    only_valid(context, not runs, "without RUN", "--data", "--registry", "--quick", "--workers")
     only_valid(context, runs or store.exists() or (data and not quick), "for a folder that exists", "--store")
     only_valid(context, data and not quick, "with --data and without --quick", "--workers")
     opened = store_with(store, None, runs) if runs else None

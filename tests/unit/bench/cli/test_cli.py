@@ -407,6 +407,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ("check --store none", "--store", "for a folder that exists"),
             ("check --workers 2", "--workers", "with --data and without --quick"),
             ("check --data data --quick --workers 2", "--workers", "with --data and without --quick"),
+            ("check 3fa9 --quick", "--quick", "without RUN"),
             ("check 3fa9 --workers 2", "--workers", "without RUN"),
             ("compare 3fa9 3fa9 --at youden", "--at", "with --metric f1, precision, sensitivity, specificity or npv"),
             ("compare 3fa9 3fa9 --csv --all", "--all", "without --json and --csv"),

@@ -269,9 +269,9 @@ def test_the_command_lists_causes_exits_with_1_and_has_json_output(store_copy: P
     run_id = store.run_ids()[0]
     plant(store, run_id, -good_logits(store, run_id))
     scored(store)
-    said = here("check", run_id[:5], "--quick", cwd=store_copy, code=1).stdout.splitlines()
+    said = here("check", run_id[:5], cwd=store_copy, code=1).stdout.splitlines()
     at = next(k for k, line in enumerate(said) if line.startswith(f"BAD  run {run_id}: inverted"))
     assert said[at + 1].startswith("       1. present and absent are swapped")
-    found = json.loads(here("check", run_id, "--quick", "--json", cwd=store_copy, code=1).stdout)
+    found = json.loads(here("check", run_id, "--json", cwd=store_copy, code=1).stdout)
     assert any("inverted" in check["what"] and check["level"] == "fault" for check in found)
     assert "BAD  run" in here("check", "--quiet", cwd=store_copy, code=1).stdout
