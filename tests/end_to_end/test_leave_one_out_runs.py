@@ -311,7 +311,7 @@ def test_labels_are_drawn_at_the_left_out_hospital_of_each_run(folds: Path, mani
 def test_the_verdict_of_a_reproduction_uses_the_mean_over_the_training_hospitals(manifest: Manifest) -> None:
     scores = pd.read_parquet(manifest.scores / str(manifest.runs[0].id) / "scores.parquet")
     assert scores["split"].str.startswith("test:").any()
-    headline = pytest.importorskip("bench.extensions.reproduction.record").headline
+    headline = pytest.importorskip("bench.extensions.reproduction.compared_scores").headline
     rows = headline(scores[(scores["metric"] == "auroc") & (scores["subgroup"] == "all")])
     assert rows.loc[rows["dataset"] == POOL, "split"].tolist() == ["test"]
 

@@ -68,9 +68,9 @@ def reproduce(
         result = reproducing.reproduce(request, data, weights, into, device, workers or default_workers(), display)
     if as_json:
         rows = json.loads(result.rows.to_json(orient="records", double_precision=15))
-        facts = {"run": result.run_id, "verdict": result.verdict, "checked": result.checked, "rows": rows}
-        facts["record"] = str(result.record)
-        typer.echo(json.dumps(facts))
+        typer.echo(
+            json.dumps({"run": result.run_id, "verdict": result.verdict, "checked": result.checked, "rows": rows})
+        )
     else:
         typer.echo("\n".join(_lines(result)))
     if result.verdict == "outside":
@@ -83,7 +83,7 @@ def _lines(result: "Reproduction") -> list[str]:
     The lines are the checks, a table of the main scores, the number of scores with each verdict, and the verdict on the run.
     """
     from bench.cli.text_tables import interval, table_lines
-    from bench.extensions.reproduction.record import ENOUGH, VERDICTS, headline
+    from bench.extensions.reproduction.compared_scores import ENOUGH, VERDICTS, headline
     from reports.formatting import number
 
     cells = [["hospital", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]
@@ -106,5 +106,4 @@ def _lines(result: "Reproduction") -> list[str]:
     seeds = f"{result.num_seeds} seed{'s' * (result.num_seeds != 1)}{few}"
     lines = [f"run {result.run_id}, trained again", *(f"  {line}" for line in result.checked), ""]
     lines += [*table_lines(cells), "", f"all {len(result.rows)} scores ({seeds}): {verdicts}", f"rows: {result.path}"]
-    lines.append(f"record: {result.record}")
     return [*lines, f"verdict: {result.verdict}"]

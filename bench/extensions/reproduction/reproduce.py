@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.executors.local import Local
-from bench.extensions.reproduction.record import ENOUGH, compared, headline, overall_verdict, write_record
+from bench.extensions.reproduction.compared_scores import ENOUGH, compared, overall_verdict
 from bench.extensions.reproduction.request import ReproductionRequest
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
@@ -32,7 +32,6 @@ class Reproduction:
     checked: tuple[str, ...]  # results of the other checks, one line of text per check
     num_seeds: int  # number of runs that differ only in their seed, including this run
     path: Path  # file with the rows
-    record: Path  # file with the headline rows
     hospitals: Mapping[str, str]  # cohort -> title of its hospital
 
 
@@ -71,8 +70,7 @@ def reproduce(
     path = into / f"reproduction-{run_id}.parquet"
     write_table(path, rows)
     verdict, checked = overall_verdict(rows, len(seeds) >= ENOUGH), _checked(manifest, again, run_id)
-    record = write_record(into / f"reproduction-{run_id}.json", run_id, verdict, headline(rows), checked)
-    return Reproduction(run_id, verdict, rows, checked, len(seeds), path, record, manifest.titles_of(run))
+    return Reproduction(run_id, verdict, rows, checked, len(seeds), path, manifest.titles_of(run))
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:

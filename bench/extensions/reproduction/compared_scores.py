@@ -1,36 +1,17 @@
-"""Compare the scores of two trainings of a run; and the result as a file."""
+"""Compare the scores of two trainings of a run."""
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from bench.results.same_scores import same_bits, versions
-from bench.store.store import canonical_json, write_bytes
+from bench.results.same_scores import same_bits
 
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")  # they identify a score
 VERDICTS = ("same bits", "within the seed spread", "within the interval", "outside", "no number")
 AGREES = VERDICTS[:3]
 ENOUGH = 3  # minimum number of seeds to estimate how much scores vary with the seed; two seeds are too few
-
-
-def write_record(path: Path, run_id: str, verdict: str, rows: pd.DataFrame, checked: Sequence[str]) -> Path:
-    """Write the headline scores of a reproduction as JSON, and return the path. `rows`: the columns KEYS, stored, again, verdict."""
-    scores = json.loads(rows[[*KEYS, "stored", "again", "verdict"]].to_json(orient="records", double_precision=15))
-    content: Mapping[str, Any] = {
-        "schema": 1,
-        "run": run_id,
-        "verdict": verdict,
-        "checked": list(checked),
-        "versions": versions(),
-        "scores": scores,
-    }
-    write_bytes(path, canonical_json(content))
-    return path
 
 
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
