@@ -23,7 +23,6 @@ FORMATS = {
     "export": "a torch.export file",
     "function": "a function",
     "predictions": "predictions alone",
-    "run": "a run of a different store",
 }
 
 

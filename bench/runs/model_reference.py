@@ -11,7 +11,7 @@ from typing import Any
 from bench.config.registry import Registry
 from bench.planning.run import RunSpec
 from bench.planning.stored_names import find_run
-from bench.store.checked_folders import REFERENCE, WEIGHTS
+from bench.store.checked_folders import WEIGHTS
 from bench.store.file_integrity import bytes_sha256
 from bench.store.store import Store, canonical_json
 from bench.system.hub_client import download_folder
@@ -91,12 +91,6 @@ def foreign_code(run: RunSpec, registry: Registry) -> str:
 def config_sha256(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the content of config.json without its key `sha256`: thresholds and calibrators change predictions."""
     return bytes_sha256(canonical_json({key: value for key, value in content.items() if key != "sha256"}))
-
-
-def model_files(folder: Path) -> list[Path]:
-    """Return the files in a model folder on which the predictions depend, sorted by name."""
-    names = (CONFIG, "run.json", WEIGHTS, REFERENCE, f"{MEMBERS}/*/*")
-    return sorted(path for name in names for path in folder.glob(name) if path.is_file())
 
 
 def _is_model_folder(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Models outside a store: an upload is predicted, explained and evaluated from its folder; combinations of runs, too."""
+"""Models outside a store: an upload is predicted and explained from its folder; combinations of runs, too."""
 
 import json
 import shutil
@@ -169,24 +169,6 @@ def test_a_folder_is_explained(uploaded: dict[str, Path], mixed: Path, here: Com
     words = ("explain", str(uploaded["ensembles of views"]), image, "--finding", "Edema", "-o", str(tmp_path))
     assert "each map is the mean of 6 heat maps" in here(*words, cwd=tmp_path).stdout
     assert pd.read_csv(tmp_path / "explained.csv")["mean_of"].tolist() == [6]
-
-
-@pytest.mark.parametrize("kind", ["ensembles of views", "panel"])
-def test_a_folder_is_evaluated_in_another_store_with_the_same_logits(
-    mixed: Path, manifest: Manifest, uploaded: dict[str, Path], kind: str, tmp_path: Path, here: Command
-) -> None:
-    left_out = shutil.ignore_patterns("scores", "report", "grids")
-    shutil.copytree(mixed / "runs", tmp_path / "other", symlinks=True, ignore=left_out)
-    for run_id in Store.open(tmp_path / "other").run_ids():  # an empty store of the same hospitals
-        shutil.rmtree(Store.open(tmp_path / "other").run_dir(run_id))
-    options = ("--grid", str(mixed / "mix.yaml"), "--store", "other", "--workers", "1", "--json", "--quiet")
-    facts = json.loads(here("evaluate", "--model", str(uploaded[kind]), *options, cwd=tmp_path).stdout)
-    assert facts["seen"] == ["chexpert"]
-    other = Store.open(tmp_path / "other")
-    theirs, ours = (stored_logits(s, i) for s, i in ((other, facts["run"]), (manifest.store, uploaded[kind].name)))
-    pd.testing.assert_frame_equal(theirs, ours[list(theirs.columns)], check_exact=True)
-    trained = json.loads((other.run_dir(facts["run"]) / "trained.json").read_text())
-    assert len(trained["unlearnt"]) == (7 if kind == "panel" else len(load_folder(uploaded[kind]).unlearnt))
 
 
 def test_a_repository_of_the_hub_is_downloaded_and_offline_the_fix_is_named(

@@ -19,7 +19,6 @@ EVALUATE_EXAMPLES = options.examples(
     "bench evaluate --model model.yaml --grid demo",
     "bench evaluate --model model.yaml --grid main-study --data data.yaml",
     "bench evaluate --model exported.yaml --grid demo --trust",
-    "bench evaluate --model lab/densenet-cxr --grid demo",
     "bench evaluate --model model.yaml --grid demo --write-golden golden",
 )
 
@@ -32,11 +31,7 @@ def add(app: typer.Typer) -> None:
 def evaluate(
     context: typer.Context,
     model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="model.yaml (docs/extensions/your-own-model.md), or a folder or hub repository of `bench upload`.",
-        ),
+        Path, typer.Option("--model", help="Description of the model (docs/extensions/your-own-model.md).")
     ],
     grid: options.GridOption,
     data: options.DataOption = None,
@@ -68,9 +63,9 @@ def evaluate(
     options.only_valid(context, not write_golden, "without --write-golden", "--data", "--store", "--workers")
     devices = Devices.of(device, workers, here=False)
     request = EvaluationRequest.read(model, grid, registry, data, write_golden is not None)
-    brings_code = request.kind in ("export", "folder")
-    options.only_valid(context, brings_code, "for a torch.export file, a folder or a hub repository", "--trust")
-    options.only_valid(context, request.kind != "predictions", "for a network, not for predictions", "--device")
+    kind = request.declared.kind
+    options.only_valid(context, kind == "export", "for a torch.export file", "--trust")
+    options.only_valid(context, kind != "predictions", "for a network, not for predictions", "--device")
     if write_golden is not None:
         request.check_golden()
         from bench.extensions.imported.evaluation import write_golden as write  # imports torch

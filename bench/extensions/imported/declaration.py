@@ -68,18 +68,17 @@ class DataExposure:
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached
 class ModelDeclaration:
-    """An imported model, as its model.yaml declares it, or a run of another store (`bench.extensions.imported.runs_of_other_stores`).
+    """An imported model, as its model.yaml declares it.
 
     `options` are keyword arguments of the function that builds the network, or of timm.create_model.
     """
 
     name: str
-    kind: str  # one of SOURCES, or "run" for a run of another store
-    target: str  # name of a timm model, "module:function", id of a run, or "" if `files` define the model
+    kind: str  # one of SOURCES
+    target: str  # name of a timm model, "module:function", or "" if `files` define the model
     options: Mapping[str, Any]
-    # {"weights": path} or {"file": path}; for predictions, cohort -> path; for a run, relative path -> path
-    files: Mapping[str, Path]
-    input: Input | None  # None for predictions and for a run
+    files: Mapping[str, Path]  # {"weights": path} or {"file": path}; for predictions, cohort -> path
+    input: Input | None  # None for predictions
     outputs: Outputs
     exposure: DataExposure
     where: str  # path of model.yaml, for errors

@@ -15,14 +15,6 @@ from bench.extensions.imported.networks import ImportedNetwork, declared_normali
 from bench.extensions.imported.predictions import Predictions, read_predictions
 from bench.extensions.imported.request import EvaluationRequest
 from bench.extensions.imported.rows import config_of, external_run, planned_model
-from bench.extensions.imported.runs_of_other_stores import (
-    cost_of_run,
-    declared_run,
-    fingerprint_of,
-    geometries,
-    predict_run,
-    weights_of,
-)
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
@@ -36,10 +28,8 @@ from bench.planning.planned_grid import PlannedRun
 from bench.planning.remove_run import delete
 from bench.planning.run import RunSpec
 from bench.results.write_report import Report, score_and_report
-from bench.runs.model_folder import load_folder
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
-from bench.runs.stored_run import StoredRun
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
@@ -77,42 +67,31 @@ def evaluate(
     """Predict every cohort of the grid with an imported model, score the predictions, and write the page.
 
     A second call for the same model adds missing predictions. If the first call fails, the run of the model is deleted.
-    `data`: None for synthetic cohorts. `trust`: whether to open a torch.export file, or a folder whose code is not in the
-    registry, although either can run foreign code. Raises ConfigError, SetupError or DatasetError for a model that does not
-    match its declaration, StoreError if the stored grid has other cohorts.
+    `data`: None for synthetic cohorts. `trust`: whether to open a torch.export file, which can run foreign code. Raises
+    ConfigError, SetupError or DatasetError for a model that does not match its declaration, StoreError if the stored grid has
+    other cohorts.
     """
     declared, grid, registry = request.declared, request.grid, request.registry
     alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
     command = f"bench evaluate --model {request.model_name} --grid {grid.name}" + (" --data DATA" if data else "")
-    no_network = declared is not None and declared.kind == "predictions"
+    no_network = declared.kind == "predictions"
     plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
     plan, before = _stored(store, plan)
     on = torch.device(device)
     if on.type == "cpu":
         torch.set_num_threads(max(1, workers))
-    stored = None
-    if declared is None:
-        assert request.folder is not None
-        stored = load_folder(request.folder, device, trust=trust)
-        stored.refuse_test_time()
-        declared = declared_run(request.folder, stored, plan.cohorts, synthetic=plan.phantom)
     config = config_of(declared.name, plan.runs[0].config)
     seen = declared.exposure.seen
     exposure = Exposure.of(seen, plan.cohorts) if seen else None
     files = read_predictions(declared, plan.refs, config, store) if no_network else None
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
-    network = None if files or stored else open_model(declared, config.findings, on, trust)
+    network = None if files else open_model(declared, config.findings, on, trust)
     golden = GoldenOutputs.read(declared).check(network) if network is not None and declared.golden else None
-    source = _Source(declared, network, files, missing, stored)
+    source = _Source(declared, network, files, missing)
     weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
-    if stored:
-        # A stored run keeps the preprocessing of its training. The networks of an ensemble may have different
-        # preprocessing, so the plan gets one run for each image geometry that these networks need.
-        entries = [{**run.entries, "preprocessing": own.entries["preprocessing"]} for own in geometries(stored)]
-        plan = replace(plan, runs=tuple(replace(run, entries=own) for own in entries))
     images = None if files else prepare(plan, workers, display.progress, display.say)
     if images:
         images, found = images.compared(display.progress)
@@ -143,7 +122,6 @@ def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: b
     Errors are those of `check_golden` of the request and of `open_model`.
     """
     request.check_golden()
-    assert request.declared is not None
     network = open_model(request.declared, request.grid.configs[0].findings, torch.device(device), trust)
     GoldenOutputs.of(network).write(folder)
     return folder / TABLE
@@ -151,17 +129,16 @@ def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: b
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """The source of the predictions: a network, files, or a run of a different store."""
+    """The source of the predictions: a network or files."""
 
     declared: ModelDeclaration
     network: ImportedNetwork | None
     files: Predictions | None
     missing: list[str]  # findings of the grid that the model does not predict
-    stored: StoredRun | None = None
 
     def current_weights(self) -> str:
         """Compute the hash of the model's weights or files again, to detect changes during the evaluation."""
-        return weights_of(self.stored) if self.stored else sha256_of(self.declared, self.network)
+        return sha256_of(self.declared, self.network)
 
 
 def _stored(store: Store, plan: Plan) -> tuple[Plan, Manifest | None]:
@@ -210,12 +187,11 @@ def _do(plan: Plan, run: RunSpec, source: _Source, weights: str, device: torch.d
             plan.store.reopen(run.id)
             CheckedFolder(folder).discard_changed_files()
             began = time.time()
-            if source.files:
-                remarks = _copy(plan, folder, weights, source.files)
-            elif source.stored:
-                remarks = _predict_stored(plan, run, folder, source.stored, weights, display)
-            else:
-                remarks = _predict(plan, run, folder, source, weights, device, display)
+            remarks = (
+                _copy(plan, folder, weights, source.files)
+                if source.files
+                else _predict(plan, run, folder, source, weights, device, display)
+            )
             _unchanged(source.current_weights() == weights, folder)
             _records(folder, source, weights, device, began)
             CheckedFolder(folder).mark_done()
@@ -248,21 +224,6 @@ def _copy(plan: Plan, folder: Path, weights: str, files: Predictions) -> list[st
         facts = {"fingerprint": files.sha256[ref.name], "weights": weights, "cohort": ref.id}
         write_table(folder / "predictions" / f"{ref.name}.parquet", files.frames[ref.name], facts)
     return list(files.remarks)
-
-
-def _predict_stored(
-    plan: Plan, run: RunSpec, folder: Path, stored: StoredRun, weights: str, display: Display
-) -> list[str]:
-    """For each cohort, write the predictions of a run that is in a different store."""
-    for ref in plan.refs:
-        path = folder / "predictions" / f"{ref.name}.parquet"
-        facts = {"fingerprint": fingerprint_of(stored, plan.store, ref), "weights": weights, "cohort": ref.id}
-        if table_facts(path) != facts:
-            image_id, logit_NK = predict_run(stored, plan.store, ref, run, run.config.findings, display.progress)
-            frame = pd.DataFrame(logit_NK, columns=list(run.config.findings))
-            frame.insert(0, "image_id", image_id)
-            write_table(path, frame, facts)
-    return []
 
 
 def _predict(
@@ -314,11 +275,7 @@ def _records(folder: Path, source: _Source, weights: str, device: torch.device, 
     records = {
         "trained": trained,
         "seal": {"weights_before": weights, "weights_after": weights},
-        "cost": cost_of_run(source.stored)
-        if source.stored
-        else _cost(source.declared, source.network, device)
-        if source.network
-        else {},
+        "cost": _cost(source.declared, source.network, device) if source.network else {},
         "env": environment(device, torch.get_num_threads(), began),
     }
     for name, content in records.items():

@@ -10,38 +10,29 @@ from typing import Self
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.extensions.imported.declaration import ModelDeclaration
-from bench.runs.model_reference import folder_of
 from bench.study.request import check_data
 from harmonize.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """A request of `bench evaluate`, read and checked before torch is imported.
+    """A request of `bench evaluate`, read and checked before torch is imported."""
 
-    The model has a declaration (model.yaml), or a folder that `bench upload` wrote (a downloaded repository of the hub).
-    """
-
-    declared: ModelDeclaration | None
+    declared: ModelDeclaration
     grid: Grid
     registry: Registry
-    folder: Path | None = None
-    model_name: str = ""  # name of the file or folder of the model, for the command line that repeats the request
+    model_name: str = ""  # name of the file of the model, for the command line that repeats the request
 
     @classmethod
     def read(
-        cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None, golden: bool = False
+        cls, model: Path, grid_name: str, registry_file: Path | None, data: Path | None, golden: bool = False
     ) -> Self:
         """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
 
-        `model`: path of a model.yaml, folder of an upload, or repository of the hub. `golden`: only golden outputs are
-        wanted, so that the data are not checked. Raises ConfigError, RegistryError or
-        DatasetError for an invalid request or a grid whose runs leave out a hospital, StoreError for a folder without a
-        model, SetupError for a repository that cannot be downloaded.
+        `model`: path of a model.yaml. `golden`: only golden outputs are wanted, so that the data are not checked. Raises
+        ConfigError, RegistryError or DatasetError for an invalid request or a grid whose runs leave out a hospital.
         """
-        path = Path(model)
-        is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
-        declared, registry = ModelDeclaration.read(path) if is_declared else None, Registry.read(registry_file)
+        declared, registry = ModelDeclaration.read(model), Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
         left_out = {config.leave_out for config in grid.configs}
         if any(left_out):
@@ -51,16 +42,10 @@ class EvaluationRequest:
             raise ConfigError(what, grid.location(key), fix)
         if not golden:
             check_data(grid, data)
-        folder = None if is_declared else folder_of(str(model))
-        return cls(declared, grid, registry, folder, path.name)
-
-    @property
-    def kind(self) -> str:
-        """Return the kind of a declared model (see `ModelDeclaration`), or "folder"."""
-        return self.declared.kind if self.declared else "folder"
+        return cls(declared, grid, registry, model.name)
 
     def check_golden(self) -> None:
-        """Raise ConfigError for a model without a network that can write golden outputs: predictions, or an upload's folder."""
-        if self.kind in ("folder", "predictions"):
+        """Raise ConfigError for predictions: only a network can write golden outputs."""
+        if self.declared.kind == "predictions":
             fix = "remove --write-golden, or give the model.yaml of a network"
-            raise ConfigError("only a network with a model.yaml has golden outputs", "--write-golden", fix)
+            raise ConfigError("only a network has golden outputs", "--write-golden", fix)

@@ -82,14 +82,14 @@ def test_its_logits_are_those_of_the_same_network_trained_here(beside: tuple[Pat
 
 def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[Path, ModelEvaluation]) -> None:
     _, found = beside
-    html = found.page.read_text()
+    html = found.report.page.read_text()
     assert found.run.passport["seen"] == ["nih"]
     assert "trained elsewhere, had seen Hospital C" in html
     assert "imported models: not counted in the headline" in html
     assert ": used to train this model" in html
-    runs = pd.read_parquet(found.page.parent / "tables" / "runs.parquet").set_index("run_id")
+    runs = pd.read_parquet(found.report.page.parent / "tables" / "runs.parquet").set_index("run_id")
     assert runs.loc[found.run.id, "kind"] == "external"
-    ranks = pd.read_parquet(found.page.parent / "tables" / "ranks.parquet")
+    ranks = pd.read_parquet(found.report.page.parent / "tables" / "ranks.parquet")
     assert found.run.id not in set(ranks["run_id"])
 
 

@@ -22,7 +22,7 @@ META = torch.device("meta")
 @pytest.mark.parametrize(
     ("model", "what", "fix"),
     [
-        (".", "this folder has no model", "config.json and model.safetensors"),
+        (".", "this is not a file", "give the path of a YAML file"),
         ("no.yaml", "cannot read the file: no such file", "check the file's name"),
     ],
 )

@@ -67,7 +67,7 @@ def asked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def exposure(found: ModelEvaluation) -> pd.DataFrame:
-    table = pd.read_parquet(found.page.parent / "tables" / "exposure.parquet")
+    table = pd.read_parquet(found.report.page.parent / "tables" / "exposure.parquet")
     return table[table["run_id"] == found.run.id].set_index("dataset")
 
 
@@ -83,7 +83,7 @@ def test_only_cells_with_the_answer_no_are_ranked(asked: tuple[Path, ModelEvalua
     }
     assert ((table["rank"] > 0) == (table["answer"] == "no")).all()
     assert found.manifest.exposed(found.run) == ["nih", "vindr"]
-    others = pd.read_parquet(found.page.parent / "tables" / "exposure.parquet")
+    others = pd.read_parquet(found.report.page.parent / "tables" / "exposure.parquet")
     at_nih = others[(others["dataset"] == "nih") & (others["run_id"] != found.run.id)]
     assert sorted(at_nih["rank"]) == list(range(1, len(at_nih) + 1))
 
@@ -113,7 +113,7 @@ def test_the_clean_score_is_that_of_the_other_images(asked: tuple[Path, ModelEva
 
 def test_the_page_and_the_command_line_state_it(asked: tuple[Path, ModelEvaluation, set[str]]) -> None:
     _, found, _ = asked
-    page = re.sub(r"\s+", " ", found.page.read_text())
+    page = re.sub(r"\s+", " ", found.report.page.read_text())
     assert "What each model had seen of each external hospital before the test" in page
     assert "without listed images" in page
     assert "rank 1 of" in page

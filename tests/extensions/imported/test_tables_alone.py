@@ -71,7 +71,7 @@ def test_predictions_need_no_images_and_the_internal_cohort_is_optional(folder: 
     )
     assert any("no predictions on the internal hospital east" in remark for remark in result.remarks)
     assert load_scores(result.manifest, [result.run.id], "gaps").empty
-    assert "Theirs" in result.page.read_text()
+    assert "Theirs" in result.report.page.read_text()
     here("check", "--store", "runs", "--quick", cwd=folder)
 
 

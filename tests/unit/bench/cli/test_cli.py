@@ -329,7 +329,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ),
     (
         "evaluate --model model.yaml --grid tiny --write-golden g",
-        "only a network with a model.yaml has golden outputs",
+        "only a network has golden outputs",
         "--write-golden",
         "remove --write-golden",
     ),
@@ -448,7 +448,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             (
                 "evaluate --model model.yaml --grid tiny --trust",
                 "--trust",
-                "for a torch.export file, a folder or a hub",
+                "for a torch.export file",
             ),
             ("evaluate --model model.yaml --grid tiny --device cpu", "--device", "for a network"),
             ("verify p.csv --key p.csv", "--key", "with --data"),
