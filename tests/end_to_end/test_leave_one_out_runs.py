@@ -267,11 +267,11 @@ def test_what_a_model_had_seen_is_stated_for_the_hospital_that_its_run_leaves_ou
 
 
 @pytest.mark.grid
-def test_the_record_for_tracking_counts_the_images_of_each_hospital(manifest: Manifest) -> None:
+def test_the_tracked_metrics_count_the_images_of_each_hospital(manifest: Manifest) -> None:
     table = manifest.table(manifest.cohorts[0])
     sizes = table["hospital"].value_counts()
     tracking = pytest.importorskip("bench.extensions.tracking.mlflow")
-    logged = {name: value for name, value, _ in tracking.record(manifest, manifest.runs[0]).metrics}
+    logged = {name: value for name, value, _ in tracking.metrics(manifest, manifest.runs[0])}
     assert {name: logged[f"data/{name}/images"] for name in HOSPITALS} == sizes.to_dict()
     assert not [name for name in logged if name.startswith("data/chexpert_") or POOL in name]
 

@@ -10,7 +10,7 @@ import typer
 from bench.cli import options
 from bench.cli.completion import run_ids
 from bench.cli.group import SHARE
-from harmonize.errors import ConfigError, StoreError
+from harmonize.errors import ConfigError
 
 
 def add(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def track(
     check_address(to)
     opened = store_with(store, grid, runs or ())
     from bench.cli.progress_bars import choose_display
-    from bench.extensions.tracking import mlflow as tracking  # slow imports: a wrong name was refused above
+    from bench.extensions.tracking.mlflow import track as track_runs  # slow imports: a wrong name was refused above
     from bench.planning.manifest import read_manifest
 
     manifest = read_manifest(opened, grid)
@@ -72,12 +72,9 @@ def track(
         what = f"run {others[0]} does not belong to the grid {manifest.name}"
         raise ConfigError(what, "bench track", "name the run's grid with --grid")
     with choose_display(quiet) as display:
-        records = tracking.records(manifest, ids, display.progress)
-        if not records:
-            raise StoreError("no run is finished", str(opened.root), "run `bench run` first")
-        tracked = tracking.track(records, to, name, display.progress)
+        tracked = track_runs(manifest, ids, to, name, display.progress)
     if as_json:
-        typer.echo(tracking.as_json(tracked, to, name))
+        typer.echo(json.dumps({"to": shown(to), "experiment": name, **tracked}))
     else:
         counts = ", ".join(f"{len(tracked[kind])} {kind}" for kind in ("new", "changed", "same"))
         typer.echo(f"{shown(to)}, experiment {name}: {counts}")
@@ -136,11 +133,10 @@ def upload(
         url = hub.upload(files, repo, f"Run {run_id}", public)
     if as_json:
         listed = [{"name": file.name, "bytes": file.size} for file in files]
-        written = "" if folder is None or dry_run else str(folder)
         facts = {
             "run": run_id,
             "repo": repo,
-            "folder": written,
+            "folder": "" if folder is None or dry_run else str(folder),
             "public": public,
             "files": listed,
             "licences": licences,

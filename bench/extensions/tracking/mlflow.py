@@ -5,17 +5,16 @@ skipped. If the content has changed, the run is written again. Only names, numbe
 of an image, no patient, no command line, and no reason of a failure.
 """
 
-import json
 import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.config.run_config import flat
-from bench.extensions.tracking.address import check_address, shown
+from bench.extensions.tracking.address import shown
 from bench.planning.imported_run import SHARED
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
@@ -24,7 +23,7 @@ from bench.results.run_table import read_history, run_title
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.file_integrity import bytes_sha256
 from bench.store.store import canonical_json
-from harmonize.errors import ConfigError, SetupError
+from harmonize.errors import ConfigError, SetupError, StoreError
 from harmonize.progress import Progress
 from reports.schemas.select import select
 
@@ -33,137 +32,129 @@ if TYPE_CHECKING:
 
 ID, CONTENT = "unseen.run_id", "unseen.content"  # MLflow tags: the run id, and a hash of the tracked content
 METRICS = ("auroc", "auprc", "ece", "brier")
-_MOST = {"metrics": 1000, "params": 100}  # maximum numbers of metrics and of parameters in one request to MLflow
+_MOST_METRICS = 1000  # in one request to MLflow
+_MOST_PARAMS = 100  # in one request to MLflow
 _NAME = re.compile(r"[^\w\-. /]")  # a character that MLflow does not allow in the name of a metric
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The content of one run that MLflow gets.
+def track(
+    manifest: Manifest, run_ids: Collection[str], uri: str, experiment: str, progress: Progress
+) -> dict[str, list[str]]:
+    """Write finished and failed runs into an MLflow experiment; return {"new": ids, "changed": ids, "same": ids}.
 
-    name                 title of the run for readers
-    finished             True for a finished run, False for a failed run
-    began_ms, ended_ms   times in milliseconds since 1970
-    params               configuration: setting -> value
-    tags                 facts about the run, such as run id, device and versions of packages
-    metrics              tuples (name, value, step); step is the epoch for a value of a training curve, and 0 for other values
+    `uri`: address of the database or server. Runs in "same" were skipped, because MLflow has them with the same content. Raises
+    StoreError if no run is finished, SetupError if MLflow is not installed, and ConfigError if the database or server cannot
+    be used.
     """
+    states = ("done", "failed")
+    runs = [run for run in manifest.run_of.values() if run.id in run_ids and manifest.store.state(run.id) in states]
+    if not runs:
+        raise StoreError("no run is finished", str(manifest.store.root), "run `bench run` first")
+    client = _client(uri)
+    from mlflow.exceptions import MlflowException
 
-    run_id: str
-    name: str
-    finished: bool
-    began_ms: int
-    ended_ms: int
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    metrics: Sequence[tuple[str, float, int]]
-
-    @property
-    def content(self) -> str:
-        """Return a hash of the record, 16 hex digits."""
-        return bytes_sha256(canonical_json(asdict(self)))[:16]
-
-
-def records(manifest: Manifest, run_ids: Sequence[str], progress: Progress | None = None) -> list[Record]:
-    """Return the records of those runs in `run_ids` that are finished or failed, in the order of the grid."""
-    run_records = []
-    runs = [run for run_id, run in manifest.run_of.items() if run_id in run_ids]
-    for done, run in enumerate(runs):
-        if progress:
-            progress("read runs", done, len(runs))
-        if manifest.store.state(run.id) in ("done", "failed"):
-            run_records.append(record(manifest, run))
-    if progress:
-        progress("read runs", len(runs), len(runs))
-    return run_records
+    done: dict[str, list[str]] = {"new": [], "changed": [], "same": []}
+    try:
+        existing = client.get_experiment_by_name(experiment)
+        experiment_id = existing.experiment_id if existing else client.create_experiment(experiment)
+        for index, run in enumerate(runs):
+            progress("track", index, len(runs))
+            done[_write(client, experiment_id, manifest, run)].append(run.id)
+        progress("track", len(runs), len(runs))
+    except MlflowException as error:
+        raise _unreachable(uri, error) from error
+    return done
 
 
-def record(manifest: Manifest, run: PlannedRun) -> Record:
-    """Return the record of a finished or failed run. `run`: the run's entry in the manifest."""
-    facts, state = CheckedFolder(manifest.store.run_dir(run.id)).facts(), manifest.store.state(run.id)
-    folder = manifest.store.run_dir(run.id)
-    config = run.config
-    ended = (folder / ("DONE" if state == "done" else "FAILED")).stat().st_mtime
-    began = ended - float(facts["env"].get("seconds", 0.0))
-    params = {key: _text(value) for key, value in _configuration(manifest, run).items()}
-    params |= {"findings": ", ".join(config.findings), "title": run.titles["architecture"]}
-    versions = {f"version.{name}": str(version) for name, version in facts["env"].get("versions", {}).items()}
-    tags = {
-        ID: run.id,
-        "unseen.grid": manifest.name,
-        "unseen.kind": str(run.kind or "run"),
-        "unseen.phantom": str(manifest.phantom).lower(),
-        "unseen.weights_sha256": str(facts["seal"].get("weights_after", "")),
-        "unseen.device": str(facts["env"].get("device", "")),
-        "mlflow.source.git.commit": str(facts["env"].get("commit", "")),
-        **versions,
-    }
-    metrics = [*_curves(manifest, run), *_cost(facts), *_scores(manifest, run), *_data(manifest, run)]
-    finite = [(_NAME.sub("_", name), float(value), step) for name, value, step in metrics if math.isfinite(value)]
-    milliseconds = (int(began * 1000), int(ended * 1000))
-    return Record(
-        run.id,
-        run_title(manifest, run),
-        state == "done",
-        *milliseconds,
-        params,
-        {k: v for k, v in tags.items() if v},
-        finite,
-    )
+def _write(client: "MlflowClient", experiment_id: str, manifest: Manifest, run: PlannedRun) -> str:
+    """Write a run unless MLflow has it with the same content; return "new", "changed" or "same"."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    folder, is_done = manifest.store.run_dir(run.id), manifest.store.state(run.id) == "done"
+    facts = CheckedFolder(folder).facts()
+    ended = (folder / ("DONE" if is_done else "FAILED")).stat().st_mtime
+    began_ms, ended_ms = int((ended - float(facts["env"].get("seconds", 0.0))) * 1000), int(ended * 1000)
+    values, settings = metrics(manifest, run), parameters(manifest, run)
+    tags = {"mlflow.runName": run_title(manifest, run), **_tags(manifest, run, facts["env"], facts["seal"])}
+    content = bytes_sha256(canonical_json([began_ms, ended_ms, is_done, settings, tags, values]))[:16]
+    tracked = client.search_runs([experiment_id], f"tags.`{ID}` = '{run.id}'")
+    if len(tracked) == 1 and tracked[0].data.tags.get(CONTENT) == content:
+        return "same"
+    written = client.create_run(experiment_id, began_ms, tags).info.run_id
+    for start in range(0, len(values), _MOST_METRICS):
+        part = values[start : start + _MOST_METRICS]
+        client.log_batch(written, metrics=[Metric(name, value, ended_ms, step) for name, value, step in part])
+    params = [Param(name, value) for name, value in settings.items()]
+    for start in range(0, len(params), _MOST_PARAMS):
+        client.log_batch(written, params=params[start : start + _MOST_PARAMS])
+    # this tag is written last: a run whose tracking was interrupted has no such tag, so it is written again
+    client.log_batch(written, tags=[RunTag(CONTENT, content)])
+    client.set_terminated(written, "FINISHED" if is_done else "FAILED", ended_ms)
+    for old in tracked:
+        client.delete_run(old.info.run_id)
+    return "changed" if tracked else "new"
 
 
-def _configuration(manifest: Manifest, run: PlannedRun) -> Mapping[str, object]:
+def parameters(manifest: Manifest, run: PlannedRun) -> dict[str, str]:
     """Return the configuration of a run as {setting: value}.
 
     A derived run has only the settings whose value is the same in all its trained runs. An imported model has its scoring
     settings and its data exposure.
     """
+    settings = flat(asdict(run.config))
     if run.is_imported:
-        shared = {key: value for key, value in flat(asdict(run.config)).items() if key.partition(".")[0] in SHARED}
-        return {
-            "internal": shared.pop("train_on"),
-            **shared,
-            **{f"passport.{key}": value for key, value in run.passport.items()},
-        }
-    sources = [flat(asdict(source.config)) for source in manifest.runs if source.id in run.of]
-    own = flat(asdict(run.config))
-    return {key: value for key, value in own.items() if all(source[key] == value for source in sources)}
+        settings = {key: value for key, value in settings.items() if key.partition(".")[0] in SHARED}
+        settings = {"internal": settings.pop("train_on"), **settings}
+        settings |= {f"passport.{key}": value for key, value in run.passport.items()}
+    for source in (flat(asdict(source.config)) for source in manifest.runs if source.id in run.of):
+        settings = {key: value for key, value in settings.items() if source[key] == value}
+    settings |= {"findings": run.config.findings, "title": run.titles["architecture"]}
+    return {key: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for key, v in settings.items()}
 
 
-def _text(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _curves(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float, int]]:
-    """Yield a metric for each epoch and each column of the training history, as in `Record.metrics`."""
-    history = read_history(manifest, run.id)
-    for row in history.to_dict("records"):
-        for column, value in row.items():
-            if column != "epoch":
-                yield f"curve/{column}", float(value), int(row["epoch"])
-
-
-def _cost(facts: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield metrics of a run's cost: parameters, operations, speed, peak memory, best epoch and gradient evaluations.
-
-    The name of the memory metric says whether the value is GPU memory or memory of the process.
-    """
-    on_gpu = str(facts["env"].get("device", "cpu")).partition(" ")[0] != "cpu"
-    names = {
-        "params": "params",
-        "macs": "macs",
-        "images_per_second": "images_per_second",
-        "peak_memory_bytes": "gpu_memory_bytes" if on_gpu else "process_memory_bytes",
+def _tags(manifest: Manifest, run: PlannedRun, env: Mapping[str, Any], seal: Mapping[str, Any]) -> dict[str, str]:
+    """Return facts about a run that are no settings, such as device and versions of packages."""
+    tags = {
+        ID: run.id,
+        "unseen.grid": manifest.name,
+        "unseen.kind": run.kind or "run",
+        "unseen.phantom": str(manifest.phantom).lower(),
+        "unseen.weights_sha256": seal.get("weights_after", ""),
+        "unseen.device": env.get("device", ""),
+        "mlflow.source.git.commit": env.get("commit", ""),
+        **{f"version.{name}": version for name, version in env.get("versions", {}).items()},
     }
-    for key, name in names.items():
+    return {name: str(value) for name, value in tags.items() if value}
+
+
+def metrics(manifest: Manifest, run: PlannedRun) -> list[tuple[str, float, int]]:
+    """Return the metrics of a run as (name, value, step); the step is the epoch of a training curve, else 0."""
+    history = read_history(manifest, run.id)
+    found = [
+        (f"curve/{column}", value, int(row["epoch"]))
+        for row in history.to_dict("records")
+        for column, value in row.items()
+        if column != "epoch"
+    ]
+    values = (*_cost(manifest, run), *_scores(manifest, run), *_data(manifest, run))
+    found += [(name, value, 0) for name, value in values]
+    return [(_NAME.sub("_", name), float(value), step) for name, value, step in found if math.isfinite(value)]
+
+
+def _cost(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float]]:
+    """Yield a run's parameters, operations, speed, peak memory (of the GPU or of the process), best epoch and evaluations."""
+    facts = CheckedFolder(manifest.store.run_dir(run.id)).facts()
+    on_gpu = str(facts["env"].get("device", "cpu")).partition(" ")[0] != "cpu"
+    memory = "gpu_memory_bytes" if on_gpu else "process_memory_bytes"
+    for key in ("params", "macs", "images_per_second", "peak_memory_bytes"):
         if facts["cost"].get(key) is not None:
-            yield f"cost/{name}", float(facts["cost"][key]), 0
+            yield f"cost/{memory if key == 'peak_memory_bytes' else key}", facts["cost"][key]
     for key in ("best_epoch", "gradient_evaluations"):
         if key in facts["trained"]:
-            yield f"training/{key}", float(facts["trained"][key]), 0
+            yield f"training/{key}", facts["trained"][key]
 
 
-def _scores(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float, int]]:
+def _scores(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float]]:
     """Yield the scores of the uncalibrated outputs for each cohort, and the gaps, all with interval bounds.
 
     The internal cohort has scores for each split.
@@ -172,83 +163,32 @@ def _scores(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float, i
     if not (folder / "KEY").is_file():
         return
     scores, gaps = ScoresFolder(folder).table("scores"), ScoresFolder(folder).table("gaps")
-    plain = select(scores, METRICS, finding=None)
-    internal = manifest.source
-    for row in plain.to_dict("records"):
-        dataset = f"{row['dataset']}-{row['split']}" if row["dataset"] == internal else row["dataset"]
-        yield from _with_interval(f"{row['metric']}/{dataset}/{row['finding']}", row)
-    for row in gaps.to_dict("records"):
-        if "metric" not in row or row["metric"] in ("auroc", "auroc_gap"):
-            yield from _with_interval(f"auroc_gap/{row['dataset']}/{row['finding']}", row)
+    named = []
+    for row in select(scores, METRICS, finding=None).to_dict("records"):
+        dataset = f"{row['dataset']}-{row['split']}" if row["dataset"] == manifest.source else row["dataset"]
+        named.append((f"{row['metric']}/{dataset}/{row['finding']}", row))
+    if "metric" in gaps:
+        gaps = gaps[gaps["metric"].isin(["auroc", "auroc_gap"])]
+    named += [(f"auroc_gap/{row['dataset']}/{row['finding']}", row) for row in gaps.to_dict("records")]
+    for name, row in named:
+        yield from ((name, row["value"]), (f"{name}/low", row["low"]), (f"{name}/high", row["high"]))
 
 
-def _with_interval(name: str, row: Mapping[Any, Any]) -> Iterator[tuple[str, float, int]]:
-    yield name, float(row["value"]), 0
-    for bound in ("low", "high"):
-        yield f"{name}/{bound}", float(row[bound]), 0
-
-
-def _data(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float, int]]:
+def _data(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float]]:
     """Yield for each hospital the number of images, the number of patients, and the number of images with each finding."""
-    config = run.config
     for cohort in (*manifest.trained_at(run), *manifest.external_to(run)):
-        labels = labels_of(manifest, cohort, config)
-        yield f"data/{cohort.name}/images", float(len(labels.table)), 0
-        yield f"data/{cohort.name}/patients", float(labels.table["patient_id"].nunique()), 0
-        for k, finding in enumerate(config.findings):
-            yield f"data/{cohort.name}/with {finding}", float((labels.state_NK[:, k] == 1).sum()), 0
-
-
-def track(
-    run_records: Sequence[Record], uri: str, experiment: str, progress: Progress | None = None
-) -> dict[str, list[str]]:
-    """Write records into an MLflow experiment; return {"new": run ids, "changed": run ids, "same": run ids}.
-
-    `uri`: address of the database or server. Runs in "same" were skipped, because MLflow has them with the same content. Raises
-    SetupError if MLflow is not installed, and ConfigError if the database or server cannot be used.
-    """
-    client = _client(uri)
-    from mlflow.entities import Metric, Param, RunTag
-    from mlflow.exceptions import MlflowException
-
-    done: dict[str, list[str]] = {"new": [], "changed": [], "same": []}
-    try:
-        existing = client.get_experiment_by_name(experiment)
-        experiment_id = existing.experiment_id if existing else client.create_experiment(experiment)
-        for index, entry in enumerate(run_records):
-            if progress:
-                progress("track", index, len(run_records))
-            tracked = client.search_runs([experiment_id], f"tags.`{ID}` = '{entry.run_id}'")
-            if len(tracked) == 1 and tracked[0].data.tags.get(CONTENT) == entry.content:
-                done["same"].append(entry.run_id)
-                continue
-            tags = {**entry.tags, "mlflow.runName": entry.name}
-            run = client.create_run(experiment_id, entry.began_ms, tags).info.run_id
-            metrics = [Metric(name, value, entry.ended_ms, step) for name, value, step in entry.metrics]
-            params = [Param(name, value) for name, value in entry.params.items()]
-            for start in range(0, len(metrics), _MOST["metrics"]):
-                client.log_batch(run, metrics=metrics[start : start + _MOST["metrics"]])
-            for start in range(0, len(params), _MOST["params"]):
-                client.log_batch(run, params=params[start : start + _MOST["params"]])
-            # this tag is written last: a run whose tracking was interrupted has no such tag, so it is written again
-            client.log_batch(run, tags=[RunTag(CONTENT, entry.content)])
-            client.set_terminated(run, "FINISHED" if entry.finished else "FAILED", entry.ended_ms)
-            for old in tracked:
-                client.delete_run(old.info.run_id)
-            done["changed" if tracked else "new"].append(entry.run_id)
-        if progress:
-            progress("track", len(run_records), max(1, len(run_records)))
-    except MlflowException as error:
-        raise _unreachable(uri, error) from error
-    return done
+        labels = labels_of(manifest, cohort, run.config)
+        yield f"data/{cohort.name}/images", len(labels.table)
+        yield f"data/{cohort.name}/patients", labels.table["patient_id"].nunique()
+        for k, finding in enumerate(run.config.findings):
+            yield f"data/{cohort.name}/with {finding}", (labels.state_NK[:, k] == 1).sum()
 
 
 def _client(uri: str) -> "MlflowClient":
     """Return a client for the MLflow server or database at `uri`, with MLflow's telemetry switched off.
 
-    Raises SetupError if MLflow is not installed, and ConfigError if `uri` is invalid or cannot be used.
+    Raises SetupError if MLflow is not installed, and ConfigError if `uri` cannot be used.
     """
-    check_address(uri)
     for name, value in (
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
@@ -275,11 +215,3 @@ def _unreachable(uri: str, error: Exception) -> ConfigError:
         shown(uri),
         "check that the server runs, and that the database belongs to MLflow",
     )
-
-
-def as_json(done: Mapping[str, Sequence[str]], uri: str, experiment: str) -> str:
-    """Return the result of `track` as JSON text, with the address (without password) and the experiment."""
-    return json.dumps({"to": shown(uri), "experiment": experiment, **done})
-
-
-__all__ = ["METRICS", "Record", "as_json", "record", "records", "track"]

@@ -88,9 +88,8 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(finished: Path, uri: 
 def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch, finished: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
     manifest = read_manifest(Store.open(finished / "runs", create=False), None)
-    found = tracking.records(manifest, [manifest.runs[0].id])
     with pytest.raises(SetupError, match=r"unseen-cxr\[mlflow\]"):
-        tracking.track(found, "http://localhost:1", "x")
+        tracking.track(manifest, [manifest.runs[0].id], "http://localhost:1", "x", lambda *_: None)
 
 
 def test_a_mean_of_runs_is_tracked_under_its_name_with_what_they_share(store_copy: Path, here: Command) -> None:
@@ -99,18 +98,15 @@ def test_a_mean_of_runs_is_tracked_under_its_name_with_what_they_share(store_cop
     (store_copy / "mean.yaml").write_text(f"{text}\ntta: [three_views]\nensembles: [{{name: both}}]\n")
     here("run", "--grid", "mean.yaml", "--quiet", "--workers", "1", cwd=store_copy)
     manifest = read_manifest(Store.open(store_copy / "runs"), "mean")
-    own, other, *_, mean = tracking.records(manifest, [run.id for run in (*manifest.runs, *manifest.derived)])
-    assert {own.params["seed"], other.params["seed"]} == {"0", "1"}
-    assert (own.name, mean.name) == (
-        "SE-ResNet-10 (tiny) seed 0",
-        "both (mean of SE-ResNet-10 (tiny) seeds 0, 1)",
-    )
-    assert "seed" not in mean.params
-    assert mean.params["optimizer"] == "adamw"
-    said = here("compare", mean.run_id, own.run_id, "--cohort", "nih", "--grid", "mean", cwd=store_copy).stdout
+    own, other, *_, mean = (*manifest.runs, *manifest.derived)
+    assert {tracking.parameters(manifest, run)["seed"] for run in (own, other)} == {"0", "1"}
+    shared = tracking.parameters(manifest, mean)
+    assert "seed" not in shared
+    assert shared["optimizer"] == "adamw"
+    said = here("compare", mean.id, own.id, "--cohort", "nih", "--grid", "mean", cwd=store_copy).stdout
     assert "both (mean of SE-ResNet-10 (tiny) seeds 0, 1)" in said
     name = next(run.id for run in manifest.derived if run.kind == "tta")
-    assert "TTA, three views" in here("compare", name, own.run_id, "--cohort", "nih", cwd=store_copy).stdout
+    assert "TTA, three views" in here("compare", name, own.id, "--cohort", "nih", cwd=store_copy).stdout
 
 
 def test_a_dry_run_lists_what_would_leave_and_nothing_else_may(finished: Path, here: Command) -> None:
