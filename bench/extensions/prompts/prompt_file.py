@@ -24,7 +24,6 @@ from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, SetupError
 
 RULES = ("softmax", "sigmoid")
-_TOLERANCE = 1e-3  # of the length of a vector: float16 has three digits
 _AGAIN = "make the file again with `bench prompts`"
 
 
@@ -77,42 +76,14 @@ class Prompts:
             with safe_open(path, "numpy") as file:
                 stated = json.loads((file.metadata() or {})["prompts"])
                 arrays = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
-            findings, wordings, rule = stated["findings"], stated["wordings"], stated["rule"]
+            prompts = cls(path, tuple(stated["findings"]), tuple(stated["wordings"]), stated["rule"], arrays)
+            sizes = (len(prompts.wordings), len(prompts.findings), 2)
+            fits = arrays["text"].shape[:-1] == sizes and arrays["scale"].shape == arrays["bias"].shape == ()
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise SetupError(f"cannot read the prompts: {type(error).__name__}: {error}", str(path), _AGAIN) from error
-        problem = _problem_of_texts(findings, wordings, rule)
-        if not problem:
-            prompts = cls(path, tuple(findings), tuple(wordings), rule, arrays)
-            problem = prompts._problem()
-        if problem:
-            raise SetupError(f"the prompts are damaged: {problem}", str(path), _AGAIN)
+        if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
+            raise SetupError("the prompts are damaged: a tensor does not fit, or is not finite", str(path), _AGAIN)
         return prompts
-
-    def _problem(self) -> str:
-        """Return what is wrong with the tensors, "" if nothing is."""
-        shapes = {name: array.shape for name, array in self.arrays.items()}
-        text = shapes.get("text", ())
-        expected: dict[str, tuple[Any, ...]] = {
-            "text": (len(self.wordings), len(self.findings), 2, *text[3:4]),
-            "scale": (),
-            "bias": (),
-            "projection": (*text[3:4], *shapes.get("projection", ())[1:2]),
-        }
-        for name, shape in expected.items():
-            if name not in shapes and name != "projection":
-                return f"no tensor {name!r}"
-            if name in shapes and (
-                shapes[name] != shape or 0 in shape or len(shape) != {"text": 4, "projection": 2}.get(name, 0)
-            ):
-                return f"the tensor {name!r} has the shape {list(shapes[name])}"
-        if unknown := [name for name in shapes if name not in expected]:
-            return f"unknown tensor {unknown[0]!r}"
-        if bad := [name for name, array in self.arrays.items() if not np.isfinite(array).all()]:
-            return f"the tensor {bad[0]!r} has numbers that are missing or infinite"
-        length = np.linalg.norm(self.arrays["text"], axis=-1)
-        if abs(length - 1).max() > _TOLERANCE:
-            return f"the lengths in the tensor 'text' are {length.min():.4g} to {length.max():.4g}, but it must have vectors of length 1"
-        return ""
 
     @property
     def shape(self) -> PromptShape:
@@ -130,16 +101,9 @@ class Prompts:
             what = f"the prompts have another label space: {len(missing)} of {len(findings)} findings are missing, e.g. {missing[0]}"
             fix = f"make prompts for the findings of the grid; the file has {', '.join(self.findings)}"
             raise ConfigError(what, str(self.path), fix)
-        number = len(self.wordings)
-        if seed >= number:
-            what = (
-                f"seed {seed} selects wording {seed + 1}, but the file has {number} wording{'s' if number > 1 else ''}"
-            )
-            raise ConfigError(
-                what,
-                str(self.path),
-                f"with `head: prompts`, use {f'seeds from 0 to {number - 1}' if number > 1 else 'seed 0'}",
-            )
+        if seed >= (number := len(self.wordings)):
+            what = f"seed {seed} selects wording {seed + 1}, but the file has {number} wording{'s' * (number > 1)}"
+            raise ConfigError(what, str(self.path), f"with `head: prompts`, use seeds below {number}")
         return {"sha256": file_sha256(self.path), **asdict(self.shape)}
 
     def check_features(self, features: int, where: str) -> None:
@@ -150,27 +114,8 @@ class Prompts:
 
     def text(self, wording: int) -> str:
         """Return the texts of a wording, for records: "chest X-ray with {} / chest X-ray without {}"."""
-        return " / ".join(
-            self.wordings[wording][side] for side in ("positive", "negative") if side in self.wordings[wording]
-        )
-
-
-def _problem_of_texts(findings: object, wordings: object, rule: object) -> str:
-    """Return what is wrong with the metadata of a file, "" if nothing is."""
-    if rule not in RULES:
-        return f"unknown rule {rule!r}"
-    if not isinstance(findings, list) or not all(isinstance(finding, str) for finding in findings):
-        return f"findings must be a list of texts (got {findings!r})"
-    if repeated := [finding for i, finding in enumerate(findings) if finding in findings[:i]]:
-        return f"the finding {repeated[0]!r} is repeated"
-    if not isinstance(wordings, list) or not all(isinstance(wording, dict) for wording in wordings):
-        return f"wordings must be a list of blocks (got {wordings!r})"
-    for i, wording in enumerate(wordings, 1):
-        sides = ("positive", "negative") if rule == "softmax" or "negative" in wording else ("positive",)
-        for side in sides:
-            if not isinstance(wording.get(side), str):
-                return f"wording {i} has no text {side!r} (got {wording!r}, rule {rule})"
-    return ""
+        texts = self.wordings[wording]
+        return " / ".join(texts[side] for side in ("positive", "negative") if side in texts)
 
 
 def metadata(findings: Sequence[str], wordings: Sequence[Mapping[str, str]], rule: str, source: str) -> dict[str, str]:

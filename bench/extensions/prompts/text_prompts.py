@@ -57,25 +57,19 @@ class PromptTexts:
         if not isinstance(raw, Mapping):
             raise ConfigError("the file is not a block of keys", where, "write `space: shared-9` and `wordings: [...]`")
         ConfigError.known_keys(raw, ("space", "wordings", "rule", "names"), where)
-        spaces = labels_yaml()["spaces"]
-        space = raw.get("space")
+        space, spaces, names = raw.get("space"), labels_yaml()["spaces"], raw.get("names") or {}
         if space not in spaces:
-            raise ConfigError(
-                f"unknown label space {space!r}", f"{where}: space", ConfigError.suggestion(space, spaces)
-            )
+            fix = ConfigError.suggestion(space, spaces)
+            raise ConfigError(f"unknown label space {space!r}", f"{where}: space", fix)
         findings = tuple(map(str, spaces[space]))
         wordings = _wordings(raw.get("wordings"), f"{where}: wordings")
         rule = raw.get("rule", "softmax" if "negative" in wordings[0] else "sigmoid")
         if rule not in RULES or (rule == "softmax" and any("negative" not in wording for wording in wordings)):
             fix = "write `rule: softmax` (needs `negative:` in each wording) or `rule: sigmoid`"
             raise ConfigError(f"invalid rule {rule!r}", f"{where}: rule", fix)
-        names = raw.get("names") or {}
-        if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names.values()):
-            raise ConfigError("names must be a block of texts", f"{where}: names", "write `Edema: pulmonary edema`")
-        for finding in names:
-            if finding not in findings:
-                fix = ConfigError.suggestion(finding, findings)
-                raise ConfigError(f"{finding!r} is not a finding of {space}", f"{where}: names", fix)
+        if unknown := [finding for finding in names if finding not in findings]:
+            fix = ConfigError.suggestion(unknown[0], findings)
+            raise ConfigError(f"{unknown[0]!r} is not a finding of {space}", f"{where}: names", fix)
         return cls(findings, wordings, rule, {str(finding): str(name) for finding, name in names.items()})
 
     def texts(self, wording: Mapping[str, str]) -> list[str]:
@@ -196,12 +190,13 @@ def _transformers(folder: Path) -> TextModel:
 
 def _require_complete(info: Mapping[str, Any], folder: Path) -> None:
     """Raise SetupError if weights of a transformers model are missing in the file, or the file has others."""
-    for kind, words in (
-        ("missing_keys", "missing"),
-        ("unexpected_keys", "not known to the model"),
-        ("mismatched_keys", "of another shape"),
-    ):
-        if names := sorted(str(name) for name in info.get(kind) or ()):
+    kinds = {
+        "missing_keys": "missing",
+        "unexpected_keys": "not known to the model",
+        "mismatched_keys": "of another shape",
+    }
+    for kind, words in kinds.items():
+        if names := sorted(map(str, info.get(kind) or ())):
             what = f"{len(names)} weights are {words}: {', '.join(names[:3])}"
             raise SetupError(what, str(folder), "give the weights that belong to config.json: nothing may stay random")
 
