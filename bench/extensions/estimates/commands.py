@@ -90,11 +90,14 @@ def estimate(
     is none. Without images, the 95 % prediction intervals for a new hospital. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.extensions.estimates.estimators import check_estimator
     from bench.planning.stored_names import store_with
     from bench.runs.image_paths import images_of
     from bench.system.devices import Devices, first_device
 
     options.only_valid(context, images or cohort, "with IMAGE or --cohort", "--device")
+    options.only_valid(context, images or logits or cohort, "with IMAGE, --logits or --cohort", "--estimator")
+    check_estimator(estimator)
     device = Devices.of(device, workers=1).name  # refuses a device that is not here
     opened = store_with(store, grid, run or ())
     needs_images = {"--labels": labels, "--save-logits": save_logits, "--widest": widest}

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.extensions.estimates.estimators import MEAN_GAP
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import LEAST_HOSPITALS, LEAST_IMAGES
-from bench.extensions.estimates.known_values import MEAN_GAP
 from bench.planning.manifest import Manifest
 from bench.scoring.gaps.gap import MACRO
 from reports.report_data.headline_rows import MISSING, Estimate

@@ -20,7 +20,8 @@ from bench.extensions.estimates.estimate_summary import (
     reasons_of,
     safest_of,
 )
-from bench.extensions.estimates.expected_at_hospital import ESTIMATORS, ExpectedScores
+from bench.extensions.estimates.estimators import ESTIMATORS
+from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import TOO_UNCERTAIN
 from bench.extensions.estimates.prediction_powered import LEAST_FOR_PREDICTIONS
 from bench.scoring.gaps.gap import MACRO

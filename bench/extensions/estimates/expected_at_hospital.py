@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.extensions.estimates import estimate_rows
+from bench.extensions.estimates.estimators import MEAN_GAP, check_estimator
 from bench.extensions.estimates.expected_scores import (
     LEAST_IMAGES,
     ExpectedDifferences,
@@ -25,7 +26,7 @@ from bench.extensions.estimates.expected_scores import (
     macros,
     outside,
 )
-from bench.extensions.estimates.known_values import MEAN_GAP, KnownValues, by_estimator, known_values
+from bench.extensions.estimates.known_values import KnownValues, by_estimator, known_values
 from bench.extensions.estimates.local_labels import COLUMNS, label_table, measured, read_local_labels
 from bench.extensions.estimates.quantities import QUANTITIES, finite_mean
 from bench.extensions.estimates.stored_runs import InternalFindings, internal_findings_of
@@ -43,7 +44,6 @@ Array = NDArray[np.float64]
 Logits = Mapping[str, pd.DataFrame]  # run id -> image_id, and one column of logits for each finding
 
 HERE = "here"  # name of the hospital without labels in the table `estimates`
-ESTIMATORS = {MEAN_GAP: "mean gap", "cbpe": "CBPE", "atc": "ATC"}  # name -> title
 CONSTANT = "all images have the same logit"  # a reason why nothing is estimated
 SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
 PREDICTED = ("predicted", "predicted_low", "predicted_high")
@@ -215,8 +215,7 @@ def checked_request(
     manifest: Manifest, run_ids: Sequence[str], estimator: str, labels: Path | None = None
 ) -> tuple[str, ...]:
     """Return the findings of a request, before images are predicted; errors as in `expected_scores`."""
-    if estimator not in ESTIMATORS:
-        raise ConfigError(f"unknown estimator {estimator!r}", "--estimator", f"choose from: {', '.join(ESTIMATORS)}")
+    check_estimator(estimator)
     findings = _findings(manifest, run_ids)
     if labels is not None:
         label_table(labels, findings)  # an error is better before the images are predicted

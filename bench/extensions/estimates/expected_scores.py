@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from bench.extensions.estimates.known_values import MEAN_GAP, KnownValues
+from bench.extensions.estimates.estimators import MEAN_GAP
+from bench.extensions.estimates.known_values import KnownValues
 from bench.extensions.estimates.quantities import Array, finite_mean
 
 LEVEL = 0.90  # of the intervals

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from bench.extensions.estimates.estimate_rows import MEASURED
 from bench.extensions.estimates.quantities import QUANTITIES, Array, finite_mean
 
-MEAN_GAP = "mean_gap"  # the estimator that learns from the labeled hospitals
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownValues:

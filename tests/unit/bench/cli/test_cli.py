@@ -355,7 +355,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
         "ray:gpus=0.5",
     ),
     ("estimate --labels none.csv", "file 'none.csv' does not exist", "", ""),
-    ("estimate --estimator atcc", "unknown value of --estimator: 'atcc'", "--estimator", "combination"),
+    ("estimate --logits data --estimator atcc", "unknown estimator 'atcc'", "--estimator", "choose from: mean_gap"),
     ("track --to wrong://x", "'wrong://x' is not an MLflow database", "--to", "sqlite:///mlflow.db"),
     ("track --to sqlite:///none/m.db", "the folder of the database does not exist", "none/m.db", "create it"),
     ("labels-needed --share 80", "share must be a number above 0 and below 1, not 80", "--share", ".05"),
@@ -392,7 +392,7 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ),
     ("score --labels p.csv --grid tiny", "--predictions is missing", "score", "--predictions FILE and --labels FILE"),
     ("estimate --widest .1", "there are no images for --widest", "estimate", "give one of IMAGE"),
-    ("estimate --estimator cbpe", "there are no images for --estimator", "estimate", "give one of IMAGE"),
+    ("estimate --estimator cbpe", "--estimator is only valid with IMAGE", "estimate", "remove --estimator"),
     ("upload 3fa9 --folder f --public", "--public is only valid with --repo", "upload", "remove --public"),
     (
         "board sealed aggregate --predictions p.csv --labels p.csv -o x --group-table p.csv",
