@@ -394,12 +394,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("estimate --widest .1", "there are no images for --widest", "estimate", "give one of IMAGE"),
     ("estimate --estimator cbpe", "--estimator is only valid with IMAGE", "estimate", "remove --estimator"),
     ("upload 3fa9 --folder f --public", "--public is only valid with --repo", "upload", "remove --public"),
-    (
-        "board sealed aggregate --predictions p.csv --labels p.csv -o x --group-table p.csv",
-        "--group-table is only valid with --group-by",
-        "board sealed aggregate",
-        "remove --group-table",
-    ),
     *(
         (words, f"{option} is only valid {when}", words.split()[0], f"remove {option}")
         for words, option, when in (
@@ -415,11 +409,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ("predict 3fa9 p.csv --trust", "--trust", "for a folder or a hub repository"),
             ("predict lab/model p.csv --store runs", "--store", "for a run of the store"),
             ("explain lab/model p.csv --store runs", "--store", "for a run of the store"),
-            (
-                "board decide refused x --board data --by A --why b --registry none.yaml",
-                "--registry",
-                "for accepted and re-scored",
-            ),
             ("explain 3fa9 p.csv --trust", "--trust", "for a folder or a hub repository"),
             ("explain 3fa9 p.csv --box 1,1,2,2 --mask p.csv", "--mask", "without --box"),
             ("score --predictions p.csv --labels p.csv --store runs", "--store", "for a grid of the store"),
