@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.extensions.label_readings.schemas import SCHEMAS
+from bench.extensions.labels.schemas import SCHEMAS
 from bench.results.cross_run_tables import ScoredRuns
 from bench.results.read_predictions import load_scores
 from bench.scoring.across_runs.ranks import mean_gaps
@@ -13,13 +13,13 @@ from bench.scoring.scored_split import READINGS
 NUMBERS = ("value", "same_findings", "internal", "external", "changed_internal", "changed")
 
 
-def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
+def reading_tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     """Return both tables; they are empty if no reading changes a label.
 
     A reading without a mean over hospitals, such as one that changes no label of some runs of each recipe, is left out of
     `mean_reading_gaps`.
     """
-    empty = {name: pd.DataFrame(columns=list(columns)) for name, columns in SCHEMAS.items()}
+    empty = {name: pd.DataFrame(columns=list(SCHEMAS[name])) for name in ("reading_gaps", "mean_reading_gaps")}
     stored = load_scores(runs.manifest, runs.run_ids, "reading_gaps")
     if not len(stored):
         return empty

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.label_policies.schemas import SCHEMAS
+from bench.extensions.labels.schemas import SCHEMAS
 from bench.results.cross_run_tables import ScoredRuns
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.across_runs.recipes import macro_auroc
@@ -35,16 +35,16 @@ class Evaluation:
     replicates: Array
 
 
-def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
+def policies_table(runs: ScoredRuns) -> pd.DataFrame:
     """Return the table `policies` of the compared recipes."""
     recipes, planned = runs.recipes, {run.id: run for run in runs.manifest.ranked}
     configs = {recipe: planned[run_ids[0]].flat_config for recipe, run_ids in recipes.runs_of.items()}
     if len({policy(config) for config in configs.values()}) < 2:
-        return {"policies": matrix([], [])}
+        return matrix([], [])
     scores = macro_auroc(runs.frames["scores"])
     of_recipes = recipes.replaced(scores, recipes.of_scores(scores))
     evaluations = _evaluations(of_recipes, list(configs), runs.manifest.source, runs.of_recipes)
-    return {"policies": matrix(list(configs.values()), evaluations)}
+    return matrix(list(configs.values()), evaluations)
 
 
 def policy(config: Mapping[str, object]) -> str:

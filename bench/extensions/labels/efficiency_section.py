@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import integer, is_number
-from reports.html.section import COST, PlacedSection, Section, write
+from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -129,6 +129,3 @@ def _key(k: int) -> Markup:
     """Draw the mark of a line for the legend."""
     body = f'<g class="le{k}">{svg.line(0, 6, 18, 6, "le-l")}{svg.circle(9, 6, 3, "le-d")}</g>'
     return svg.svg(18, 12, body, "", "ky")
-
-
-SECTIONS = (PlacedSection(label_efficiency, COST, ranked_only=True, before="learning"),)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.extensions.label_policies.report_tables import Evaluation, matrix
+from bench.extensions.labels.policies import Evaluation, matrix
 from tests.unit.reports.test_gap_groups_robustness import page
 
 HOSTILE = "<script>alert(1)</script>"

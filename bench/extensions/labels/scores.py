@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.label_readings.schemas import SCHEMAS
+from bench.extensions.labels.schemas import SCHEMAS
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics

@@ -18,4 +18,13 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("reading", "dataset", "value", "low", "high", "num_runs", "num_worse", "num_better", "all_low", "all_high"),
         *("same_findings", "num_findings", *_CHANGED),
     ),
+    # value: macro AUROC, averaged over the num_runs recipes with a policy, on each labeled split
+    # policy: rule for training labels, such as the treatment of uncertain labels; reference: source of the test labels
+    # The table is empty if all recipes have the same policy.
+    "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
+    # recipes with linear probes whose numbers of labels differ; empty without such recipes
+    # line: name of the encoder, with the settings in which the encoders differ; the points of a line differ only in shots
+    # shots: number of present and of absent training images of each finding; 0: all images
+    # labels: number of labeled training images of a finding, mean over the findings with labels and over the seeds
+    "label_efficiency": ("run_id", "line", "shots", "labels"),
 }

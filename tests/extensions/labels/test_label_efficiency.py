@@ -14,9 +14,9 @@ import synthetic
 from bs4 import BeautifulSoup, Tag
 
 from bench.config.run_config import RunConfig
-from bench.extensions.label_efficiency import report_tables
-from bench.extensions.label_efficiency.schemas import SCHEMAS
-from bench.extensions.label_efficiency.sections import DRAWN, label_efficiency
+from bench.extensions.labels.efficiency_section import DRAWN, label_efficiency
+from bench.extensions.labels.label_efficiency import efficiency_table
+from bench.extensions.labels.schemas import SCHEMAS
 from bench.results.cross_run_tables import ScoredRuns
 from bench.scoring.across_runs.recipes import Recipes
 from bench.store.store import Store
@@ -120,7 +120,7 @@ def stored(configs: Mapping[str, RunConfig], labels: Mapping[str, Any], folder: 
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(labels.get(run, {})))
     runs_of_grid = ScoredRuns(manifest, {}, list(configs), [], replicates, recipes, {})  # type: ignore[arg-type]
-    return report_tables.tables(runs_of_grid)["label_efficiency"]
+    return efficiency_table(runs_of_grid)
 
 
 def test_the_points_of_a_line_differ_only_in_shots_and_average_labels_over_findings_and_seeds(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.extensions.label_readings.gap_notes import KEY, gaps_by_reading
+from bench.extensions.labels.gap_notes import KEY, gaps_by_reading
 from reports.formatting import percent, places, sentence_case
-from reports.html.section import DATA, PlacedSection, Section, write
+from reports.html.section import Section, write
 from reports.report_data.headline_rows import EXTERNAL, MISSING, Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences.data import READING_RULES
@@ -43,6 +43,3 @@ def _cell(row: Mapping[str, object] | None) -> dict[str, Any]:
 
 def _percent(row: Mapping[str, object], column: str) -> str:
     return percent(float(str(row[column])), 1)
-
-
-SECTIONS = (PlacedSection(label_readings, DATA, ranked_only=True, before="policies"),)

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.formatting import plural, sentence_case
-from reports.html.section import DATA, PlacedSection, Section, write
+from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sections.gap_components import READERS
@@ -56,6 +56,3 @@ def _head(data: ReportData, dataset: str, split: str, reference: str) -> tuple[s
 
 def _cell(row: dict[Any, Any] | None, unit: str) -> tuple[Estimate, str]:
     return Estimate.of(row), plural(int(row["num_runs"]), unit) if row else ""
-
-
-SECTIONS = (PlacedSection(policies, DATA, ranked_only=True, before="published"),)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.extensions.label_readings.gap_notes import note
-from bench.extensions.label_readings.sections import label_readings
+from bench.extensions.labels.gap_notes import note
+from bench.extensions.labels.readings_section import label_readings
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.report_data.report_data import read

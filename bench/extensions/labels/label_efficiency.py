@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from bench.config.run_names import RunName
-from bench.extensions.label_efficiency.schemas import SCHEMAS
+from bench.extensions.labels.schemas import SCHEMAS
 from bench.results.cross_run_tables import ScoredRuns
 from bench.store.checked_folders import CheckedFolder
 
 
-def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
+def efficiency_table(runs: ScoredRuns) -> pd.DataFrame:
     """Return the table `label_efficiency`: probes of the same encoder that learn from different numbers of labels."""
     manifest, recipes = runs.manifest, runs.recipes
     planned = {run.id: run for run in manifest.runs}
@@ -37,7 +37,7 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
             ]
             labels = float(np.mean(used)) if used else float("nan")
             rows.append((recipe, name.recipe, int(planned[run_ids[0]].flat_config["shots"]), labels))
-    return {name: pd.DataFrame(rows, columns=list(columns)) for name, columns in SCHEMAS.items()}
+    return pd.DataFrame(rows, columns=list(SCHEMAS["label_efficiency"]))
 
 
 def _labels_used(trained: Mapping[str, Any]) -> list[int]:

@@ -1,1 +1,0 @@
-"""AUROC of linear probes by the number of labeled training images."""

@@ -1,1 +1,0 @@
-"""Scores by training label policy and by source of the test labels."""

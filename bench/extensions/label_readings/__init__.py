@@ -1,1 +1,0 @@
-"""The gap under each way to read uncertain and unmentioned labels of the test images."""

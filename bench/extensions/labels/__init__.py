@@ -1,0 +1,1 @@
+"""Labels: other readings of those of the test images, policies for those of training, and how many a linear probe needs."""
