@@ -28,7 +28,7 @@ def app(
     if importlib.util.find_spec("streamlit") is None:
         raise SetupError("streamlit is not installed", "bench app", "pip install 'unseen-cxr[app]'")
     words = command(port, headless)
-    os.execve(words[0], words, os.environ | {"BENCH_STORE": str(store.resolve())})  # noqa: S606
+    os.execve(words[0], words, os.environ | {"BENCH_STORE": str(store.resolve())})  # noqa: S606 # nosec B606
 
 
 def command(port: int, headless: bool) -> list[str]:
