@@ -145,7 +145,7 @@ def test_a_bundle_has_no_column_beyond_those_that_scoring_reads(bundles: dict[st
         names = pq.read_schema(path).names
         assert names[:7] == ["image", "patient", "split", "view", "sex", "device", "age"]
         assert not [name for name in names if name.startswith("native:")]
-    assert {p.suffix for p in folder.rglob("*") if p.is_file()} == {".json", ".parquet"}
+    assert {p.suffix for p in folder.rglob("*") if p.is_file()} == {".json", ".parquet", ".md"}
 
 
 def on_table(folder: Path, path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
