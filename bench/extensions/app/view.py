@@ -31,6 +31,7 @@ STORE = "BENCH_STORE"  # environment variable with the path of the store; `bench
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]
 _STYLE = """<style>
 .st-key-notice { position: fixed; inset: auto 0 0 0; z-index: 1000; width: 100%; padding: .5rem 1rem; background: #7a1f00; }
+.st-key-notice [data-testid="stMarkdownContainer"] { margin: 0; }
 .st-key-notice p { color: #fff; font-weight: 600; text-align: center; margin: 0; }
 [data-testid="stMainBlockContainer"] { padding-bottom: 5rem; }
 [data-testid="stCaptionContainer"], [data-testid="stImageCaption"], [data-testid="stImageCaption"] * { color: inherit; opacity: 1; }

@@ -69,7 +69,7 @@ def title(row: Row, source: str = "", like: str = "") -> str:
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
-    'At another hospital like these five, expect AUROC .73 (prediction interval .62–.82)'
+    'At another hospital like these 5, expect AUROC .73 (prediction interval .62–.82)'
     >>> title(numbers, "this recipe", "adults")
     'At another hospital like these five external ones (adults), expect AUROC .73 (prediction interval .62–.82) from this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
