@@ -45,6 +45,7 @@ def predict(
     Prints probabilities, positive calls, and how far each image is from the internal images. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.planning.stored_names import store_with
     from bench.runs.image_paths import images_of
     from bench.runs.model_reference import check_reference
     from bench.system.devices import check_device, first_device, require_device
@@ -56,6 +57,8 @@ def predict(
     require_device(device)
     paths = images_of(images)
     model = check_reference(run, store)
+    if grid:
+        store_with(store, grid, [run])
     from bench.runs.model_folder import load_model  # imports torch: wrong requests were refused above
     from bench.runs.new_images import infer
 
