@@ -37,9 +37,8 @@ def mistakes(
 
     `cohort` and `finding` limit the rows; by default, all are included. `kind`: "fp" for false positives, "fn" for false
     negatives, "" for both. `rule` selects the thresholds, which were chosen on the internal validation split; by default, it is
-    that of the grid. The column
-    `surprise` is the distance of the calibrated probability from the label, 0 to 1; rows are sorted by this column,
-    largest first. Labels are read as in scoring; those that are not scored are skipped. The column
+    that of the grid. The column `surprise` is the distance of the calibrated probability from the label, 0 to 1; rows are
+    sorted by this column, largest first. Labels are read as in scoring; those that are not scored are skipped. The column
     `path` is relative to the folder of the dataset ("" in a store made from bundles). Raises StoreError for a run that
     is missing, unfinished or not scored. Raises ConfigError for an unknown cohort, finding or kind.
     """
