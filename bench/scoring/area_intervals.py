@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from bench.scoring.intervals import NORMAL_QUANTILE, interval_of_difference
 
 Array = NDArray[np.float64]
@@ -133,7 +134,9 @@ def area_interval(
     return np.where(valid, low, np.nan), np.where(valid, high, np.nan)
 
 
-def mean_interval(metric: str, value: Array, bounds: Array | Sequence[Array], correlations: Array) -> tuple[float, float]:
+def mean_interval(
+    metric: str, value: Array, bounds: Array | Sequence[Array], correlations: Array
+) -> tuple[float, float]:
     """Compute the interval of the mean of the finite numbers in value [K], from their bounds [2, K] and correlations [K, K].
 
     For areas (metric: in AREAS), the standard errors of a bound are combined

@@ -95,7 +95,9 @@ def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> tuple[Array, Ar
     return value, (numerator - value[..., None] * denominator) * scale[..., None]
 
 
-def jackknife(function: Callable[[NDArray[np.intp]], Any], group: NDArray[np.integer], num_groups: int) -> tuple[Any, Array]:
+def jackknife(
+    function: Callable[[NDArray[np.intp]], Any], group: NDArray[np.integer], num_groups: int
+) -> tuple[Any, Array]:
     """Compute a function of images, and the influences [..., P] of the patients on its numbers [...], for any function.
 
     function: gets the indices of the images to use, and returns a number or an array. group [n]: the patient of each image,
@@ -173,7 +175,9 @@ class Influence:
     def __add__(self, other: "Influence") -> "Influence":
         return Influence(
             {
-                name: self.of[name] + other.of[name] if name in self.of and name in other.of else (self.of | other.of)[name]  # type: ignore[operator]
+                name: self.of[name] + other.of[name]
+                if name in self.of and name in other.of
+                else (self.of | other.of)[name]  # type: ignore[operator]
                 for name in {**self.of, **other.of}
             }
         )
@@ -222,6 +226,13 @@ class Influence:
     def covariance(self) -> Array:
         """Return the covariance [R, R] of R scores."""
         return np.asarray(sum(of.astype(np.float64) @ of.astype(np.float64).T for of in self.of.values()))
+
+
+class Estimate(NamedTuple):
+    """A score with the influences of patients on it."""
+
+    value: float
+    influence: Influence
 
 
 class Influenced(NamedTuple):

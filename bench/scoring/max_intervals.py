@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import errors_of_pairs, largest_deviation, simultaneous_own
-from bench.scoring.influence import correlations
+from bench.scoring.across_runs.paired_tests import errors_of_pairs, largest_of_pairs, simultaneous_own
 from bench.scoring.intervals import NORMAL_QUANTILE
 
 Array = NDArray[np.float64]
@@ -65,9 +64,7 @@ def spread(value: Array, covariance: Array) -> tuple[float, float, float]:
         return float(np.ptp(value)), *NONE[2:]
     first, second = np.triu_indices(len(value), 1)
     distance, error = np.abs(value[first] - value[second]), errors_of_pairs(first, second, covariance)
-    step = np.eye(len(value))[first] - np.eye(len(value))[second]
-    critical = largest_deviation(correlations(step @ covariance @ step.T))
-    low = float(np.max(distance - critical * error, initial=0.0))
+    low = float(np.max(distance - largest_of_pairs(covariance) * error, initial=0.0))
     return float(np.ptp(value)), low, float((distance + NORMAL_QUANTILE * error).max())
 
 

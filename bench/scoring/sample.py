@@ -63,6 +63,11 @@ class Sample:
                     _samples.popitem(last=False)
         return sample
 
+    @property
+    def key(self) -> str:
+        """Return the name under which the influences of these patients are stored; other patients have another key."""
+        return f"{self.name}#{self.digest:08x}"
+
     def sums(self, value: NDArray[Any], rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Return the sums [..., P] of numbers of images [..., n] over each group of patients; rows: indices of these n images."""
         group, value = self.group[rows], np.asarray(value, np.float64)

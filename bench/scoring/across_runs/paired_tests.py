@@ -18,7 +18,7 @@ from bench.scoring.influence import LEVEL, correlations
 from bench.scoring.intervals import NORMAL_QUANTILE
 
 Array = NDArray[np.float64]
-NUM_DRAWS = 4000  # normal draws for `largest_deviation`
+NUM_DRAWS = 4000  # of normal numbers, for `largest_deviation`
 TINY = 1e-6  # share of the error of two numbers below which the error of their difference is rounding
 
 
@@ -161,14 +161,25 @@ def largest_deviation(correlations: Array) -> float:
     >>> round(largest_deviation(np.eye(1)), 1), round(largest_deviation(np.eye(100)), 1)
     (1.9, 3.5)
     """
-    num = len(correlations)
+    return _largest(correlations, np.eye(len(correlations)))
+
+
+def largest_of_pairs(covariance: Array) -> float:
+    """Compute `largest_deviation` for the differences of all pairs of numbers with this covariance [R, R]."""
+    first, second = np.triu_indices(len(covariance), 1)
+    return _largest(covariance, np.eye(len(covariance))[first] - np.eye(len(covariance))[second])
+
+
+def _largest(covariance: Array, combination: Array) -> float:
+    """Return the 95th percentile of the largest standardized deviation of combination [m, R] @ numbers of this covariance [R, R]."""
+    num, scale = len(covariance), float(np.diag(covariance).max())
     # rounding may make the smallest eigenvalue negative; the normal numbers are the same in every call
-    factor = np.linalg.cholesky(correlations * (1 - 1e-8) + 1e-8 * np.eye(num))
-    largest = np.zeros(NUM_DRAWS)
+    factor = combination @ np.linalg.cholesky(covariance + 1e-8 * scale * np.eye(num))
+    factor /= np.linalg.norm(factor, axis=1, keepdims=True)
     draw = np.random.default_rng(0)
-    for rows in np.array_split(np.arange(NUM_DRAWS), -(-num // 100)):  # in parts, to save memory
-        largest[rows] = np.abs(draw.standard_normal((len(rows), num)) @ factor.T).max(1)
-    return float(np.quantile(largest, LEVEL))
+    parts = np.diff(np.linspace(0, NUM_DRAWS, 2 + num // 64).astype(int)).tolist()  # parts save memory
+    largest = [np.abs(draw.standard_normal((part, num)) @ factor.T).max(1) for part in parts]
+    return float(np.quantile(np.concatenate(largest), LEVEL))
 
 
 def simultaneous(value: Array, covariance: Array) -> tuple[Array, Array]:
