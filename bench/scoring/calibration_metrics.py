@@ -1,17 +1,18 @@
 """Calibration errors: distances between predicted probabilities and observed frequencies.
 
-Shapes: N or n images, B replicates, G bins; label [N] of 0 and 1, prob [N] in [0, 1]. prob is the probability that the
+Shapes: N or n images, P patients, G bins; label [N] of 0 and 1, prob [N] in [0, 1]. prob is the probability that the
 finding is present, not the probability of the more likely class. Every error is NaN without images. A NaN or infinite
 probability raises ValueError.
 """
 
+import math
 from functools import cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
-from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
@@ -24,7 +25,8 @@ def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 
     A probability on an edge belongs to the bin above the edge, as in netcal.
     """
-    return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
+    found = np.searchsorted(np.linspace(0.0, 1.0, bins + 1), np.asarray(prob, np.float64), side="right") - 1
+    return np.clip(found, 0, bins - 1).astype(np.int32)
 
 
 def ece(outcome: Array | NDArray[np.integer[Any]], prob: Score, bins: int = 15) -> float:
@@ -37,36 +39,6 @@ def ece(outcome: Array | NDArray[np.integer[Any]], prob: Score, bins: int = 15) 
     return float(np.abs(excess).sum() / len(prob)) if len(prob) else float("nan")
 
 
-@cache
-def _edges(bins: int) -> Array:
-    """Compute the edges [G + 1] of G equal-width bins between 0 and 1."""
-    return np.linspace(0.0, 1.0, bins + 1)
-
-
-@compiled
-def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
-    """Return the bin index of each probability (NaN: the last bin), and a flag that is True if no probability is NaN.
-
-    The search starts at the bin of the previous image, because in images sorted by score, most neighbors share a bin.
-    edge [G + 1]: edges of the bins.
-    """
-    bins = edge.shape[0] - 1
-    bin_N = np.empty(prob.shape[0], np.int32)
-    no_nan, b, low, high = True, 0, np.inf, -np.inf
-    for i in range(prob.shape[0]):
-        x = prob[i]
-        if not low <= x < high:
-            if x != x:
-                no_nan, b = False, bins - 1
-            while b > 0 and x < edge[b]:
-                b -= 1
-            while b < bins - 1 and x >= edge[b + 1]:
-                b += 1
-            low, high = edge[b] if b > 0 else -np.inf, edge[b + 1] if b < bins - 1 else np.inf
-        bin_N[i] = b
-    return bin_N, no_nan
-
-
 def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
     """Compute the index [N] of each probability's equal-mass bin; indices start at 0.
 
@@ -74,47 +46,9 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
     the bins do not depend on the order of the images, and an increasing transform of the probabilities leaves the bins
     unchanged. Without ties, bin sizes differ by at most 1.
     """
-    value = np.ascontiguousarray(prob, np.float64)
-    out = np.empty(len(value), np.int32)
-    if _mass_along(value, bins, out):
-        return out
-    order = np.argsort(value)
-    rising = np.empty(len(value), np.int32)
-    _mass_along(value[order], bins, rising)
-    out[order] = rising
-    return out
-
-
-@compiled
-def _rise_and_fall(value: Array) -> tuple[bool, bool]:
-    """Return two flags for the numbers [n]: whether they never fall, and whether they never rise."""
-    falls, rises = 0, 0  # this loop is compiled to vector instructions, so it is faster than a loop that stops early
-    for i in range(1, value.shape[0]):
-        falls += 1 if value[i] < value[i - 1] else 0
-        rises += 1 if value[i] > value[i - 1] else 0
-    return falls == 0, rises == 0
-
-
-@compiled
-def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
-    """Write the equal-mass bins of sorted values to `out` and return True; the order may be rising or falling.
-
-    If the values are not sorted, return False; then the content of `out` is wrong.
-    """
-    num = value.shape[0]
-    rises, falls = _rise_and_fall(value)
-    rising_value, bin_N = (value, out) if rises else (value[::-1], out[::-1])
-    i, b = 0, 0
-    while i < num:
-        while (b + 1) * num <= i * bins:
-            b += 1
-        end = min(-(-(b + 1) * num // bins), num)
-        bin_N[i:end] = b
-        i = end
-        while 0 < i < num and rising_value[i] == rising_value[i - 1]:  # ties share a bin
-            bin_N[i] = b
-            i += 1
-    return rises or falls
+    value = np.asarray(prob, np.float64)
+    lower = np.searchsorted(np.sort(value), value, side="left")
+    return (lower * bins // max(len(value), 1)).astype(np.int32)
 
 
 class BinnedProbabilities(NamedTuple):
@@ -127,42 +61,79 @@ class BinnedProbabilities(NamedTuple):
     @classmethod
     def of(cls, prob: Array, bins: int) -> Self:
         """Assign each probability to one of `bins` equal-width bins."""
-        return cls(prob, *_binned(prob, _edges(bins)))
-
-
-class Sums(NamedTuple):
-    """Sums over images from which all calibration errors are computed.
-
-    The last axis is B replicates; B is 1 for one sample.
-    wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
-    mass [G, 2, B]: the same two sums per equal-mass bin.
-    total [3, B]: the number of positive images, the sum of (label - probability)^2 over all images, the sum of the log
-    loss.
-    """
-
-    wide: Array
-    mass: Array
-    total: Array
+        return cls(prob, bin_of(prob, bins), not bool(np.isnan(prob).any()))
 
 
 def log_likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
     """Compute the log likelihood [N] of the labels, with probabilities clipped to [1e-7, 1 - 1e-7]."""
-    likelihood = _likelihood(positive, prob)
-    return np.log(likelihood, out=likelihood)
+    clipped = np.clip(prob, LEAST, 1 - LEAST)
+    return np.log(np.where(positive, clipped, 1 - clipped))
 
 
-@compiled
-def _likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
-    """Compute the likelihood [N] of the labels, with probabilities clipped to [1e-7, 1 - 1e-7]."""
-    out = np.empty(prob.shape[0])
-    for i in range(prob.shape[0]):
-        clipped = min(max(prob[i], LEAST), 1 - LEAST)
-        out[i] = clipped if positive[i] else 1 - clipped
-    return out
+ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
+# Errors that sampling noise makes larger: they add absolute or squared differences, in which noise does not cancel out.
+BIASED = ("ece", "mce", "ace", "brier_reliability", "brier_resolution")
+NUM_DRAWS = 200  # of normal numbers, for the excess of the mce
 
 
-def errors_of(sums: Sums) -> dict[str, Array]:
-    """Compute all calibration errors: name -> error [B], NaN in a replicate without images.
+class _Bins(NamedTuple):
+    """The bins [G] of images [n]."""
+
+    index: NDArray[np.int32]  # [n]: the bin of each image
+    num: Array  # images
+    excess: Array  # sum of label - probability
+    rate: Array  # its mean; 0 without images
+    deviation: Array  # standard error of `excess` over patients
+    error: Array  # standard error of `rate`
+
+    @classmethod
+    def of(
+        cls, index: NDArray[np.int32], excess: Array, bins: int, group: NDArray[np.integer], num_groups: int
+    ) -> Self:
+        num, total = np.bincount(index, minlength=bins).astype(np.float64), np.bincount(index, excess, bins)
+        used = np.maximum(num, 1)
+        rate = total / used
+        cell = np.asarray(group, np.int64) * bins + index
+        of_excess, of_rate = (
+            np.sqrt((np.bincount(cell, value, num_groups * bins).reshape(-1, bins) ** 2).sum(0))
+            for value in (excess, excess - rate[index])
+        )
+        return cls(index, num, total, rate, of_excess, of_rate / used)
+
+    def of_rate(self, excess: Array) -> Array:
+        """Return the influence of each image [n] on the rate of its bin."""
+        return np.asarray((excess - self.rate[self.index]) / self.num[self.index])
+
+
+def _folded(mean: Array, deviation: Array) -> Array:
+    """Return the mean of the absolute values of normal numbers."""
+    z = np.divide(mean, deviation, out=np.full(mean.shape, np.inf), where=deviation > 0)
+    return deviation * math.sqrt(2 / math.pi) * np.exp(-(z**2) / 2) + np.abs(mean) * (1 - 2 * ndtr(-np.abs(z)))
+
+
+@cache
+def _normal(bins: int) -> Array:
+    return np.random.default_rng(0).standard_normal((NUM_DRAWS, bins))
+
+
+class Measured(NamedTuple):
+    """Calibration errors of one sample, in the order of ERRORS: value [8], influence of each group of patients [8, P], excess [8].
+
+    The excess is how much larger the error is on average if the noise of the sample is added to it once more; 0 for an error that
+    is not in BIASED.
+    """
+
+    value: Array
+    influence: Array
+    excess: Array
+
+
+def measured(
+    positive: NDArray[np.bool_], prob: Array, bins: int, group: NDArray[np.integer], num_groups: int
+) -> Measured:
+    """Compute all calibration errors of images [n] with the influences of their patients; all NaN without images.
+
+    group [n]: the patient of each image, below num_groups (`Sample.group`).
 
     A bin's distance is the absolute difference between its mean probability and its observed frequency.
     ece: mean distance over equal-width bins, weighted by the images per bin (netcal's ECE, within 1e-12).
@@ -174,63 +145,75 @@ def errors_of(sums: Sums) -> dict[str, Array]:
     Resolution is the separation of the classes by the probabilities. Uncertainty is prevalence x (1 - prevalence). Variation
     inside a bin counts as resolution, so that the three terms give exactly the Brier score. The terms are Murphy's if all
     probabilities in a bin are equal.
+    The excess of a distance is that of the absolute value of a normal number (folded normal distribution), with the
+    variance over patients of its bin.
     Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalized resolution of Stephenson et al. 2008,
-    doi:10.1175/2007WAF2006116.1.
+    doi:10.1175/2007WAF2006116.1; folded normal: Leone, Nelson and Nottingham 1961.
     """
-    out = np.empty((len(ERRORS), sums.total.shape[-1]))
-    fill_errors(sums.wide, sums.mass, sums.total, out)
-    return dict(zip(ERRORS, out, strict=True))
-
-
-@compiled
-def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
-    """Compute the errors from the arrays of `Sums`, and write them to `out` [len(ERRORS), B] in the order of ERRORS."""
-    for j in range(total.shape[1]):
-        num, distances, largest, squared = 0.0, 0.0, 0.0, 0.0
-        at_mass, used = 0.0, 0
-        for g in range(wide.shape[0]):
-            images, excess = wide[g, 0, j], abs(wide[g, 1, j])
-            num += images
-            distances += excess
-            if images > 0:
-                largest = max(largest, excess / images)
-                squared += excess / images * excess
-            if mass[g, 0, j] > 0:
-                at_mass += abs(mass[g, 1, j]) / mass[g, 0, j]
-                used += 1
-        if num == 0:
-            out[:, j] = np.nan
-            continue
-        share = total[0, j] / num
-        brier, reliability, uncertainty = total[1, j] / num, squared / num, share * (1 - share)
-        out[0, j], out[1, j], out[2, j] = brier, distances / num, largest
-        out[3, j], out[4, j] = at_mass / used, total[2, j] / num
-        out[5, j], out[6, j], out[7, j] = reliability, reliability + uncertainty - brier, uncertainty
-
-
-ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
-HEADLINES = ("brier", "ece")
-# Errors that sampling noise makes larger: they add absolute or squared differences, in which noise does not cancel out.
-BIASED = ("ece", "mce", "ace", "brier_reliability", "brier_resolution")
+    num = len(prob)
+    if not num:
+        return Measured(*(np.full(shape, np.nan) for shape in ((8,), (8, num_groups), (8,))))
+    excess = positive - prob
+    wide, mass = (
+        _Bins.of(index, excess, bins, group, num_groups)
+        for index in (bin_of(prob, bins), equal_mass_bin_of(prob, bins))
+    )
+    squares, loss = excess**2, -log_likelihood(positive, prob)
+    distance, sign = np.abs(wide.excess), np.sign(wide.excess)
+    ece = distance.sum() / num
+    largest = int(np.argmax(np.abs(wide.rate)))
+    ace = np.abs(mass.rate[mass.num > 0]).mean()
+    squared = wide.rate * wide.excess  # a bin's sum of excesses, squared, per image of the bin
+    reliability, share = squared.sum() / num, np.count_nonzero(positive) / num
+    brier, uncertainty = squares.mean(), share * (1 - share)
+    value = np.array(
+        [
+            brier,
+            ece,
+            abs(wide.rate[largest]),
+            ace,
+            loss.mean(),
+            reliability,
+            reliability + uncertainty - brier,
+            uncertainty,
+        ]
+    )
+    of_image = np.stack(
+        [
+            (squares - brier) / num,
+            (sign[wide.index] * excess - ece) / num,
+            np.where(wide.index == largest, np.sign(wide.rate[largest]) * wide.of_rate(excess), 0.0),
+            np.sign(mass.rate)[mass.index] * mass.of_rate(excess) / np.count_nonzero(mass.num),
+            (loss - value[4]) / num,
+            (2 * wide.rate[wide.index] * excess - wide.rate[wide.index] ** 2 - reliability) / num,
+            np.zeros(num),
+            (1 - 2 * share) * (positive - share) / num,
+        ]
+    )
+    of_image[6] = of_image[5] + of_image[7] - of_image[0]
+    influence = np.stack([np.bincount(group, row, num_groups) for row in of_image])
+    added = np.zeros(8)
+    added[1] = (_folded(wide.excess, wide.deviation) - distance).sum() / num
+    added[2] = np.abs(wide.rate + wide.error * _normal(bins)).max(1).mean() - value[2]
+    added[3] = (_folded(mass.rate, mass.error) - np.abs(mass.rate))[mass.num > 0].mean()
+    added[5] = (wide.error**2 * wide.num).sum() / num
+    added[6] = added[5] - float((influence[7] ** 2).sum())
+    return Measured(value, influence, added)
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
-    """Compute all calibration errors of one sample: name -> error; `errors_of` defines the errors."""
+    """Compute all calibration errors of images [N]: name -> error; `measured` defines the errors.
+
+    Raises ValueError for a NaN or infinite probability.
+    """
     require_finite(prob, "probabilities")
     value = np.asarray(prob, np.float64)
-    excess = label - value
-    wide, mass = (
-        np.stack([np.bincount(bin_N, minlength=bins), np.bincount(bin_N, excess, minlength=bins)], 1, dtype=np.float64)
-        for bin_N in (bin_of(value, bins), equal_mass_bin_of(value, bins))
-    )
-    squared, loss = (label - value) ** 2, -log_likelihood(label == 1, value)
-    total = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
-    errors_by_name = errors_of(Sums(wide[..., None], mass[..., None], total[:, None]))
-    return {name: float(error[0]) for name, error in errors_by_name.items()}
+    found = measured(np.asarray(label == 1), value, bins, np.zeros(len(value), np.intp), 1)
+    return dict(zip(ERRORS, found.value.tolist(), strict=True))
 
 
 def mce(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the maximum calibration error over equal-width bins; see `errors_of`. Range: 0 to 1; NaN without images.
+    """Compute the maximum calibration error over equal-width bins; see `measured`. Range: 0 to 1; NaN without images.
 
     One bin with a single image can determine it, so read it together with the number of images in each bin.
     """

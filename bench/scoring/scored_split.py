@@ -42,9 +42,7 @@ class Settings:
 
     # a finding is scored if at least this many patients have a positive image, and at least this many a negative image
     min_count: int = 10
-    num_resamples: int = 1000
     bins: int = 15
-    seed: int = 0
     mapping: str = "default"
     reading: str = STANDARD  # a name in READINGS
     unit: str = IMAGE  # a name in UNITS
@@ -56,8 +54,6 @@ class Settings:
     def __post_init__(self) -> None:
         if self.min_count < 1:
             raise ValueError(f"min_count must be at least 1, not {self.min_count}")
-        if self.num_resamples < 0:
-            raise ValueError(f"num_resamples must be at least 0, not {self.num_resamples}")
         if self.bins < 1:
             raise ValueError(f"bins must be at least 1, not {self.bins}")
 
@@ -104,7 +100,7 @@ class ScoredSplit:
 
     @property
     def name(self) -> str:
-        """Return "dataset/split", which also names the random stream of the resamples."""
+        """Return "dataset/split", which also names the sample of patients."""
         return f"{self.dataset}/{self.split}"
 
     def of_run(self, logit: NDArray[np.float32]) -> "ScoredSplit":

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.sort_scores import falling
+from bench.scoring.column import falling
 from bench.scoring.metrics import Label, Score, require_finite
 
 Counts = NDArray[np.int64]
