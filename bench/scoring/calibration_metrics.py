@@ -116,6 +116,22 @@ def _normal(bins: int) -> Array:
     return np.random.default_rng(0).standard_normal((NUM_DRAWS, bins))
 
 
+def weighted_ece(
+    positive: NDArray[np.bool_],
+    prob: BinnedProbabilities,
+    weight: Array,
+    bins: int,
+    group: NDArray[np.integer],
+    num_groups: int,
+) -> tuple[float, Array, float]:
+    """Compute the ECE of images [n] whose weights sum to 1, its derivative with respect to each weight [n], and its excess."""
+    excess = positive - prob.prob
+    of = _Bins.of(prob.bin, weight * excess, bins, group, num_groups)
+    distance = np.abs(of.excess)
+    added = (_folded(of.excess, of.deviation) - distance).sum()
+    return float(distance.sum()), np.sign(of.excess)[of.index] * excess, float(added)
+
+
 class Measured(NamedTuple):
     """Calibration errors of one sample, in the order of ERRORS: value [8], influence of each group of patients [8, P], excess [8].
 

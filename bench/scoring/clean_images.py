@@ -1,6 +1,6 @@
 """The score of a run on the images of a hospital that it had not seen, if a list names the seen images.
 
-Shapes: N images, K findings, B replicates.
+Shapes: N images, K findings.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.area_intervals import mean_interval
 from bench.scoring.gaps.gap import UNKNOWN
+from bench.scoring.influence import Influence
 from bench.scoring.metrics_of_split import AUROC, labels_and_counts, measure
-from bench.scoring.score_rows import Macro, Sizes, macro
+from bench.scoring.sample import Sample
+from bench.scoring.score_rows import Macro, macro
 from bench.scoring.scored_split import ScoredSplit, Settings
 
 
@@ -37,7 +38,7 @@ def clean_macro(
     """
     clean = without_images(scored, seen)
     if not len(clean.image_id):
-        return Macro(np.nan, np.full(settings.num_resamples, np.nan), Sizes()), 0
+        return Macro(np.nan, Influence({})), 0
     used = _scored_findings(internal_test, settings) if internal_test else None
     return macro(measure(clean, None, settings, only=AUROC), AUROC, used), len(clean.image_id)
 
@@ -48,9 +49,7 @@ def clean_score(macros: Sequence[tuple[Macro, int]]) -> CleanScore:
     value = float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else float("nan")
     bounds = np.array([one.bounds or UNKNOWN for one, _ in macros]).T
     # the runs share their patients
-    low, high = mean_interval(
-        AUROC.metric, values, bounds, np.stack([one.replicates for one, _ in macros]), correlation=1.0
-    )
+    low, high = mean_interval(AUROC.metric, values, bounds, np.ones((len(values), len(values))))
     num_findings = min(one.sizes.num_findings for one, _ in macros)
     return CleanScore(value, low, high, min(num for _, num in macros), num_findings)
 
@@ -64,5 +63,4 @@ def without_images(scored: ScoredSplit, images: Collection[str]) -> ScoredSplit:
 
 def _scored_findings(scored: ScoredSplit, settings: Settings) -> NDArray[np.bool_]:
     """Return for each finding [K] whether the split has enough patients to score it."""
-    resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
-    return labels_and_counts(scored, resamples, settings.min_count)[1].available
+    return labels_and_counts(scored, Sample.of(scored.patient_id, scored.name), settings.min_count)[1].available

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.scoring.delong import of_column
-from bench.scoring.metrics_of_split import AUROC, SplitMetrics
+from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.thresholds import RULES
 
@@ -32,27 +32,22 @@ def confusion_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics)
 
 
 def delong_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[Row]:
-    """Build rows of the `delong` table: AUROC with DeLong's interval and three standard errors.
+    """Build rows of the `delong` table: AUROC with DeLong's interval and two standard errors.
 
-    se_image (DeLong) assumes independent images. se_patient (Obuchowski) assumes independent patients. se_bootstrap is
-    the standard deviation of the replicates and should be close to se_patient. If images of one patient are correlated,
-    se_patient and se_bootstrap exceed se_image. low and high are the bounds of DeLong's interval, computed on the logit
-    scale. DeLong's interval is only a check of the bootstrap interval that reports show. A finding without an AUROC has
+    se_image (DeLong) assumes independent images. se_patient (Obuchowski) assumes independent patients. If images of one patient
+    are correlated, se_patient exceeds se_image. low and high are the bounds of DeLong's interval, computed on the logit
+    scale. DeLong's interval is only a check of the interval that reports show. A finding without an AUROC has
     no row. A split of a pool has no rows, because its AUROC is a mean over hospitals; the splits of its hospitals have.
     """
     rows: list[Row] = []
     if hospital_parts(measured.scored):
         return rows
     for k, finding in enumerate(findings):
-        column = measured.columns[k]
-        over_images, over_patients = of_column(column.kind, column.patient, column.placements())
+        over_images, over_patients = of_column(measured.columns[k])
         if np.isnan(over_images.value[0]):
             continue
-        replicates = measured.replicates[AUROC][k]
-        replicates = replicates[np.isfinite(replicates)]
-        se_bootstrap = float(replicates.std(ddof=1)) if len(replicates) > 1 else float("nan")
         low, high = over_images.interval()
         errors = (float(np.sqrt(areas.covariance.item())) for areas in (over_images, over_patients))
         prefix = (run_id, measured.scored.dataset, measured.scored.split, finding)
-        rows.append((*prefix, float(over_images.value.item()), low.item(), high.item(), *errors, se_bootstrap))
+        rows.append((*prefix, float(over_images.value.item()), low.item(), high.item(), *errors))
     return rows

@@ -6,15 +6,14 @@ image.
 Shapes: N images, S columns of scores, one for each run. label [N] of 0 and 1, score [N, S], patient [N] codes from 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri
 
-from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.intervals import LEVEL
-from bench.scoring.bootstrap.sorted_images import POSITIVE
+from bench.scoring.column import Column
+from bench.scoring.influence import LEVEL
 from bench.scoring.metrics import Label, Score, average_ranks, require_finite
 
 Array = NDArray[np.float64]
@@ -145,65 +144,20 @@ def of_placements(
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
 
 
-def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Array) -> tuple[Areas, Areas]:
-    """Return the AUROC of one finding twice: first with DeLong's variance, then with Obuchowski's variance.
-
-    The n images with a label of 0 or 1 are sorted by decreasing score. kind [n]: flags; POSITIVE is set if the label is
-    1. patient [n]: code of the image's patient. placement [n]: for a positive image, the number of negative images with
-    a lower score; for a negative image, the number of positive images with a higher score. Ties count half.
-    """
-    results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
-    _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)
-    value, of_images, of_patients = results
-    return Areas(value, of_images), Areas(value, of_patients)
-
-
-@compiled
-def _of_column(
-    kind: NDArray[np.uint8],
-    patient: NDArray[np.int32],
-    placement: Array,
-    num_patients: int,
-    value: Array,
-    of_images: Array,
-    of_patients: Array,
-) -> None:
-    """Write the AUROC to `value`, DeLong's variance to `of_images`, and Obuchowski's to `of_patients`."""
-    num_positive, below = 0, 0.0
-    for i in range(kind.shape[0]):
-        positive = kind[i] & POSITIVE
-        num_positive += positive
-        below += placement[i] if positive else 0.0
-    size = float(kind.shape[0] - num_positive), float(num_positive)
-    if size[0] == 0 or size[1] == 0:
-        return
-    area = value[0] = below / size[1] / size[0]
-    total, classes_of_patient = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
-    # The loop has no `if`, so that the two sums of squares stay in registers of the processor.
-    of_negatives, of_positives = 0.0, 0.0
-    for i in range(kind.shape[0]):
-        positive = kind[i] & POSITIVE
-        deviation = placement[i] / (size[0] if positive else size[1]) - area
-        square = deviation * deviation
-        of_negatives += 0.0 if positive else square
-        of_positives += square if positive else 0.0
-        total[patient[i], positive] += deviation
-        classes_of_patient[patient[i]] |= np.uint8(1) << positive
-    if min(size) > 1:
-        of_images[0, 0] = of_positives / (size[1] - 1) / size[1] + of_negatives / (size[0] - 1) / size[0]
-    with_negative, with_positive, with_either = 0, 0, 0
-    negatives, positives, shared = 0.0, 0.0, 0.0
-    for p in range(num_patients):
-        with_negative += classes_of_patient[p] & 1
-        with_positive += classes_of_patient[p] >> 1
-        with_either += classes_of_patient[p] > 0
-        negatives += total[p, 0] ** 2
-        positives += total[p, 1] ** 2
-        shared += total[p, 0] * total[p, 1]
-    if min(with_negative, with_positive) > 1:
-        within = negatives * with_negative / (with_negative - 1) / size[0] ** 2
-        within += positives * with_positive / (with_positive - 1) / size[1] ** 2
-        of_patients[0, 0] = within + 2 * shared * with_either / (with_either - 1) / (size[0] * size[1])
+def of_column(column: Column) -> tuple[Areas, Areas]:
+    """Return the AUROC of one finding twice: first with DeLong's variance, then with Obuchowski's variance."""
+    value, of_image = column.auroc()
+    if np.isnan(value):
+        unknown = Areas(np.full(1, np.nan), np.full((1, 1), np.nan))
+        return unknown, unknown
+    positive = column.positive
+    size = np.where(positive, positive.sum(), (~positive).sum())
+    placement = (value + of_image * size)[:, None]
+    of_classes = positive, placement[positive], placement[~positive]
+    over_images, over_patients = (
+        replace(of_placements(*of_classes, patient), value=np.array([value])) for patient in (None, column.patient)
+    )
+    return over_images, over_patients
 
 
 def _products(first: Array, second: Array) -> Array:

@@ -205,6 +205,7 @@ class Influence:
                 name: np.stack([one.of[name] if name in one.of else np.zeros(shape) for one in influences])
                 for name, shape in shapes.items()
             }
+            or {"": np.zeros((len(influences), 0))}
         )
 
     @classmethod
@@ -215,7 +216,7 @@ class Influence:
     @property
     def all(self) -> Array:
         """Return the influences of the patients of all samples [..., P]."""
-        return np.concatenate([np.asarray(of, np.float64) for of in self.of.values()], -1)
+        return np.concatenate([np.asarray(of, np.float64) for of in self.of.values()] or [np.zeros(0)], -1)
 
     @property
     def error(self) -> Array:

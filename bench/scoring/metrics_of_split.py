@@ -201,50 +201,84 @@ def measure(
         if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)
     ]
     ranked = RANKED if only is None or only == RANKED[1] else (AUROC,) if only == AUROC else ()
-    called = points is not None and (only is None or bool(only.operating_point))
-    rates = [[Key(name, operating_point=rule) for rule in RULES] for name in CALL_METRICS] if called else []
-    keys = [*ranked, *(rates[m][r] for r in range(len(RULES)) for m in range(len(rates)))]
+    rules = tuple(RULES) if points is not None and (only is None or only.operating_point) else ()
+    keys = [*ranked, *(Key(name, operating_point=rule) for rule in rules for name in CALL_METRICS)]
     keys += [Key(name, calibrator) for calibrator in calibrators for name in calibration.ERRORS]
-    value = {key: np.full(num_findings, np.nan) for key in keys}
-    influence = {key: np.full((num_findings, sample.num_groups), np.nan) for key in keys}
-    bounds = {key: np.full((2, num_findings), np.nan) for key in keys if key.operating_point}
-    excess = {key: np.full(num_findings, np.nan) for key in keys if key.metric in calibration.ERRORS}
     logit = np.asfortranarray(scored.logit)
     columns = [Column.of(sample.patient, label[:, k], logit[:, k]) for k in range(num_findings)]
     probabilities = [
         {name: BinnedProbabilities.of(_probability(column, name, points, k), settings.bins) for name in calibrators}
         for k, column in enumerate(columns)
     ]
-    for k, column in enumerate(columns):
-        for key, area in zip(ranked, (Column.auroc, Column.average_precision), strict=False):
-            value[key][k], of_image = area(column)
-            influence[key][k] = sample.sums(of_image, column.rows)
-        if called:
-            known = np.flatnonzero(np.isfinite(threshold[:, k])) if len(column.rows) else np.empty(0, np.intp)
-            of_calls = Rates.of(column, column.reaching(threshold[known, k]), sample)
-            for m, of_metric in enumerate(rates):
-                for q, r in enumerate(known.tolist()):
-                    key = of_metric[r]
-                    value[key][k], influence[key][k] = of_calls.value[m, q], of_calls.influence[m, q]
-                    bounds[key][:, k] = of_calls.bounds[:, m, q]
-        for calibrator, binned in probabilities[k].items():
-            if binned.fitted:
-                group = sample.group[column.rows]
-                errors = calibration.measured(column.positive, binned.prob, settings.bins, group, sample.num_groups)
-                for i, name in enumerate(calibration.ERRORS):
-                    key = Key(name, calibrator)
-                    value[key][k], influence[key][k], excess[key][k] = (numbers[i] for numbers in errors)
+    numbers = [
+        _numbers(
+            column, ranked, dict(zip(rules, threshold[:, k], strict=False)), probabilities[k], sample, settings.bins
+        )
+        for k, column in enumerate(columns)
+    ]
+    unknown = _Number(np.nan, np.full(sample.num_groups, np.nan))
+    found = {key: [of_finding.get(key, unknown) for of_finding in numbers] for key in keys}
+    value = {key: np.array([number.value for number in of_key]) for key, of_key in found.items()}
+    influence = {
+        key: np.array([number.influence for number in of_key]).reshape(num_findings, sample.num_groups)
+        for key, of_key in found.items()
+    }
     for entry in (e for e in settings.custom_metrics if only in {None, Key(e.name)}):
         outputs = scored.logit if entry.facts["given"] == "logit" else sigmoid(scored.logit)
         value[Key(entry.name)], influence[Key(entry.name)] = custom_metrics.measure(entry, label, outputs, sample)
     class_sizes = scored.cached("class sizes", lambda: ClassSizes.of_labels(label, sample.patient), counts)
-    for key in ranked:
-        bounds[key] = np.stack(area_interval(key.metric, value[key], error_of(influence[key]), class_sizes))
+    bounds = {
+        key: np.stack(area_interval(key.metric, value[key], error_of(influence[key]), class_sizes)) for key in ranked
+    }
+    for key in (key for key in keys if key.operating_point):
+        bounds[key] = np.array([number.bounds for number in found[key]]).reshape(-1, 2).T
+    excess = {
+        key: np.array([number.excess for number in found[key]]) for key in keys if key.metric in calibration.ERRORS
+    }
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
     return SplitMetrics(
         scored, label, sample, counts, value, influence, bounds, excess, threshold, tuple(columns), tuple(probabilities)
     )
+
+
+class _Number(NamedTuple):
+    """One metric of one finding."""
+
+    value: float
+    influence: Array  # [P]
+    bounds: tuple[float, float] = (np.nan, np.nan)  # of metrics of calls
+    excess: float = np.nan  # of calibration errors
+
+
+def _numbers(
+    column: Column,
+    ranked: Sequence[Key],
+    thresholds: Mapping[str, float],
+    probabilities: Mapping[str, BinnedProbabilities],
+    sample: Sample,
+    bins: int,
+) -> dict[Key, _Number]:
+    """Compute the metrics of one finding that are known. thresholds: rule -> threshold on the logit."""
+    numbers: dict[Key, _Number] = {}
+    for key, area in zip(ranked, (Column.auroc, Column.average_precision), strict=False):
+        value, of_image = area(column)
+        numbers[key] = _Number(value, sample.sums(of_image, column.rows))
+    rules = [rule for rule, threshold in thresholds.items() if not np.isnan(threshold)]
+    if rules and len(column.rows):
+        rates = Rates.of(column, column.reaching([thresholds[rule] for rule in rules]), sample)
+        for m, name in enumerate(CALL_METRICS):
+            for q, rule in enumerate(rules):
+                low, high = rates.bounds[:, m, q].tolist()
+                of_metric = _Number(float(rates.value[m, q]), rates.influence[m, q], (low, high))
+                numbers[Key(name, operating_point=rule)] = of_metric
+    for calibrator, binned in probabilities.items():
+        if binned.fitted:
+            group = sample.group[column.rows]
+            errors = calibration.measured(column.positive, binned.prob, bins, group, sample.num_groups)
+            for name, error, influence, excess in zip(calibration.ERRORS, *errors, strict=True):
+                numbers[Key(name, calibrator)] = _Number(float(error), influence, excess=float(excess))
+    return numbers
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:

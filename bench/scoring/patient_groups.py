@@ -83,21 +83,6 @@ class PatientGroups:
         return {name: members for name, members in groups.items() if members}
 
     @cached_property
-    def codes(self) -> NDArray[np.int32]:
-        """Return the index of each image's group for each attribute [attributes, N]; -1 for no group.
-
-        Groups of all attributes are numbered together, in the order of `groups`. The indices of one image are adjacent
-        in memory, so that reading them is fast when images are read one by one in the order of their scores.
-        """
-        codes = np.full((len(self.groups), len(self.sex)), -1, np.int32, order="F")
-        group = 0
-        for attribute, groups in enumerate(self.groups.values()):
-            for mask in groups.values():
-                codes[attribute, mask] = group
-                group += 1
-        return codes
-
-    @cached_property
     def missing(self) -> list[str]:
         """Return the names of the attributes (among sex, age, view) that are unknown for more than a fifth of the images."""
         unknown = {name: self.attributes[name] == UNKNOWN for name in ("sex", "age", "view")}

@@ -2,8 +2,8 @@
 
 A metric of the pooled images would also measure how well a network tells the hospitals apart: a finding that is more
 frequent at one hospital can be predicted from the hospital alone. So a pool is scored like the external hospitals: each
-hospital alone, then the unweighted mean. Replicates are averaged, too, which is a bootstrap within hospitals.
-Shapes: N images, K findings, B replicates.
+hospital alone, then the unweighted mean.
+Shapes: N images, K findings, P patients.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import mean_over
+from bench.scoring.area_intervals import mean_interval
 from bench.scoring.metrics_of_split import Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.scored_split import Counts, ScoredSplit, Settings
 from harmonize.cohorts.pool_names import hospitals_of, is_pool
 from harmonize.cohorts.pooled import hospital_of
+
+Array = NDArray[np.float64]
 
 
 def hospital_parts(scored: ScoredSplit) -> list[ScoredSplit]:
@@ -50,36 +51,48 @@ def measure_hospitals(
     points: OperatingPoints | None,
     settings: Settings,
     only: Key | None = None,
-    most: int | None = None,
 ) -> list[SplitMetrics]:
     """Return the metrics of a split, then those of each hospital if the split is of a pool; see `measure`.
 
-    In a pool, values and replicates of the split are the means over the hospitals that have them, and `counts_of_values`
+    In a pool, values and influences of the split are those of the means over the hospitals that have them, and `counts_of_values`
     has the images of these hospitals. Other counts, labels, and the images behind curves and tables are those of all
     hospitals.
     """
     parts = hospital_parts(scored)
-    measured, *of_hospitals = [measure(split, points, settings, only, most) for split in (scored, *parts)]
+    measured, *of_hospitals = [measure(split, points, settings, only) for split in (scored, *parts)]
     return [_mean_over_hospitals(measured, of_hospitals), *of_hospitals] if of_hospitals else [measured]
 
 
 def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMetrics]) -> SplitMetrics:
-    """Return `measured` with the means over hospitals as values [K] and replicates [K, B]; NaN where no hospital has one."""
-    value, replicates, bounds = {}, {}, {}
+    """Return `measured` with the means over hospitals as values [K]; NaN where no hospital has one.
+
+    The patients of the result are those of the first hospital, then those of the next; an unknown value of a hospital has no patients.
+    """
+    value, influence, bounds, excess = {}, {}, {}, {}
     for key in measured.value:
-        numbers = [np.column_stack([of.value[key], of.replicates[key]]) for of in of_hospitals]
-        mean_KB = mean_over(np.stack(numbers))
-        value[key], replicates[key] = mean_KB[:, 0], mean_KB[:, 1:]
+        values = np.stack([of.value[key] for of in of_hospitals])
+        known = np.isfinite(values)
+        weight = known / np.maximum(known.sum(0), 1)  # [H, K]
+        none = ~known.any(0)
+
+        def mean(numbers: Array, weight: Array = weight, none: NDArray[np.bool_] = none) -> Array:
+            return np.where(none, np.nan, (weight * np.nan_to_num(numbers)).sum(0))
+
+        value[key] = mean(values)
+        parts = [w[:, None] * np.nan_to_num(of.influence[key]) for w, of in zip(weight, of_hospitals, strict=True)]
+        influence[key] = np.concatenate(parts, 1)
+        influence[key][none] = np.nan
+        if key in measured.excess:
+            excess[key] = mean(np.stack([of.excess[key] for of in of_hospitals]))
         if key in measured.bounds:
-            numbers_HKB, bounds_H2K = np.stack(numbers), np.stack([of.bounds[key] for of in of_hospitals])
-            bounds_K2 = [
-                mean_interval(key.metric, numbers_HKB[:, k, 0], bounds_H2K[:, :, k].T, numbers_HKB[:, k, 1:])
-                for k in range(len(value[key]))
-            ]
+            bounds_H2K = np.stack([of.bounds[key] for of in of_hospitals])
+            alone = np.eye(len(of_hospitals))
+            bounds_K2 = [mean_interval(key.metric, v, b, alone) for v, b in zip(values.T, bounds_H2K.T, strict=True)]
             bounds[key] = np.array(bounds_K2).reshape(-1, 2).T
     counts = [of.counts for of in of_hospitals]
     behind = measured.scored.cached("counts of means", lambda: _with_values(counts, measured.counts), measured.counts)
-    return replace(measured, value=value, replicates=replicates, counts_of_means=behind, bounds=bounds)
+    means = {"value": value, "influence": influence, "bounds": bounds, "excess": excess}
+    return replace(measured, counts_of_means=behind, **means)
 
 
 def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:

@@ -1,11 +1,10 @@
 """Rows of the `scores` table: each metric for each finding, its macro over findings, and its mean over hospitals.
 
-Shapes: K findings, B replicates.
+Shapes: K findings, P patients.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +12,11 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import distance_interval, mean_of, normal_interval, positive_interval
+from bench.scoring.area_intervals import mean_interval
 from bench.scoring.calibration_metrics import BIASED, ERRORS
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL, UNKNOWN, Gap
+from bench.scoring.influence import Estimate, Influence, correlations, half_width, mean_of
+from bench.scoring.intervals import distance_interval, plain_interval, positive_interval
 from bench.scoring.metric_bounds import BOUNDS
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 from bench.scoring.scored_split import Counts, Settings
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 Row = tuple[Any, ...]
 
 FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence")
-FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
+FLOATS += ("threshold", "se_image", "se_patient", "effective_positive", "effective_negative", "covered")
 FLOATS += ("p", "least", "most", "paired", "bin_low", "bin_high")
 FLOATS += ("mean", "q05", "q25", "q50", "q75", "q95")
 FLOATS += tuple(name for module in extensions.modules("schemas") for name in getattr(module, "FLOATS", ()))
@@ -64,14 +64,20 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Macro:
-    """An unweighted mean over findings, or over hospitals, with its replicates [B]."""
+    """An unweighted mean over findings, or over hospitals, with the influences of patients on it."""
 
     value: float
-    replicates: Array
+    influence: Influence
     # of a mean over findings: the minimum of each number over the findings
     # of a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
-    sizes: Sizes
-    bounds: tuple[float, float] | None = None  # 95 % interval; None if `Writer.rows` computes it from the replicates
+    sizes: Sizes = Sizes()
+    bounds: tuple[float, float] | None = None  # 95 % interval; None if `Writer` computes it from the influences
+    excess: float = 0.0  # of a calibration error: the mean of the excesses
+
+    @property
+    def estimate(self) -> Estimate:
+        """Return the value with its influences."""
+        return Estimate(self.value, self.influence)
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
@@ -79,116 +85,92 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
     value, counts = measured.value[key], measured.counts_of_values
     if used is not None:
         value = np.where(used, value, np.nan)
-    mean, replicates = mean_of(value, measured.replicates[key])
+    mean, of_mean = mean_of(value, measured.influence[key])
+    influence = Influence({measured.sample.key: of_mean})
     finite = np.isfinite(value)
     num = int(np.count_nonzero(finite))
     if not num:
-        return Macro(mean, replicates, Sizes())
+        return Macro(mean, influence)
     # The sizes are cached, because most metrics have values for the same findings.
     key_of_sizes = ("least", finite.tobytes())
     sizes = measured.scored.cached(key_of_sizes, lambda: least_sizes(counts, finite, num), counts)
     bounds = None
     if key in measured.bounds:
-        bounds = mean_interval(key.metric, value, measured.bounds[key], measured.replicates[key])
-    return Macro(mean, replicates, sizes, bounds)
+        of_findings = measured.influence[key]
+        bounds = mean_interval(key.metric, value, measured.bounds[key], correlations(of_findings @ of_findings.T))
+    excess = float(measured.excess[key][finite].mean()) if key in measured.excess else 0.0
+    return Macro(mean, influence, sizes, bounds, excess)
 
 
 def mean_of_macros(key: Key, macros: Sequence[Macro]) -> Macro:
     """Compute the unweighted mean over hospitals of their macros of one metric; a NaN macro is ignored."""
-    values = np.array([hospital_macro.value for hospital_macro in macros])
-    replicates_HB = np.stack([hospital_macro.replicates for hospital_macro in macros])
-    mean, replicates = mean_of(values, replicates_HB)
-    sizes = [hospital_macro.sizes for hospital_macro in macros if np.isfinite(hospital_macro.value)]
-    if not sizes:
-        return Macro(mean, replicates, Sizes())
+    known = [hospital_macro for hospital_macro in macros if np.isfinite(hospital_macro.value)]
+    if not known:
+        return Macro(np.nan, macros[0].influence)
+    values = np.array([hospital_macro.value for hospital_macro in known])
+    sizes = [hospital_macro.sizes for hospital_macro in known]
     n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*sizes, strict=True))
     fewest_findings = min(hospital_macro.num_findings for hospital_macro in sizes)
     bounds = None
-    if any(hospital_macro.bounds for hospital_macro in macros):
-        of_hospitals = np.array([hospital_macro.bounds or UNKNOWN for hospital_macro in macros]).T
-        bounds = mean_interval(key.metric, values, of_hospitals, replicates_HB)
-    return Macro(mean, replicates, Sizes(n, num_positive, num_negative, num_patients, fewest_findings), bounds)
-
-
-class _Block(NamedTuple):
-    """F rows (findings) of one metric on one split: value [F], replicates [F, B] and F sizes.
-
-    bounds [2, F]: the intervals; None if `Writer.rows` computes them from the replicates.
-    """
-
-    prefix: tuple[str, ...]  # values of the table's columns to the left of the column `finding`
-    key: Key
-    findings: Sequence[str]
-    value: Array
-    replicates: Array
-    sizes: Sequence[Sizes]
-    bounds: Array | None
-
-    @property
-    def interval_group(self) -> tuple[int, str]:
-        """Return number of replicates and kind of interval; the intervals of all equal blocks are computed together."""
-        kind = "distance" if self.key.metric in BIASED else "loss" if self.key.metric in ERRORS else "other"
-        return self.replicates.shape[1], kind
+    if any(hospital_macro.bounds for hospital_macro in known):
+        of_hospitals = np.array([hospital_macro.bounds or UNKNOWN for hospital_macro in known]).T
+        bounds = mean_interval(key.metric, values, of_hospitals, np.eye(len(known)))
+    return Macro(
+        float(values.mean()),
+        Influence.mean([hospital_macro.influence for hospital_macro in known]),
+        Sizes(n, num_positive, num_negative, num_patients, fewest_findings),
+        bounds,
+        float(np.mean([hospital_macro.excess for hospital_macro in known])),
+    )
 
 
 class Writer:
-    """A collector for the rows of one run; `rows` computes all intervals together, which is faster than one by one."""
+    """A collector for the rows of one run, in the order in which they are added.
+
+    A value whose patients have no influence has no interval: this does not show that the true value is known.
+    """
 
     def __init__(self, run_id: str, settings: Settings) -> None:
-        self._added: list[_Block | list[Row]] = []
+        self.rows: list[Row] = []
         self._run_id = run_id
         self._fixed = (settings.mapping, settings.subgroup, settings.selection)
 
-    @property
-    def rows(self) -> list[Row]:
-        """Return the rows in the order in which they were added.
-
-        If all replicates are equal, there is no interval: this does not show that the true value is known.
-        """
-        groups: dict[tuple[int, str], list[_Block]] = {}
-        for block in self._added:
-            if isinstance(block, _Block) and block.bounds is None:
-                groups.setdefault(block.interval_group, []).append(block)
-        numbers = {}
-        for group, blocks in groups.items():
-            value = np.concatenate([block.value for block in blocks])
-            _, interval = group
-            low, high = INTERVALS[interval](value, np.concatenate([block.replicates for block in blocks]))
-            largest = [np.full(block.value.shape, LARGEST.get(block.key.metric, np.inf)) for block in blocks]
-            # a value lies in its interval, also a resolution that is slightly below its smallest possible value
-            low, high = np.minimum(low, value), np.maximum(np.minimum(high, np.concatenate(largest)), value)
-            bounds = np.where(low < high, (low, high), np.nan)
-            numbers[group] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
-        all_rows: list[Row] = []
-        for block in self._added:
-            if not isinstance(block, _Block):
-                all_rows += block
-                continue
-            of_block = (
-                islice(numbers[block.interval_group], len(block.findings))
-                if block.bounds is None
-                else zip(block.value.tolist(), *block.bounds.tolist(), strict=True)
-            )
-            cells = zip(block.findings, of_block, block.sizes, strict=True)
-            all_rows += [(*block.prefix, finding, block.key.metric, *number, *size) for finding, number, size in cells]
-        return all_rows
+    def _add(
+        self,
+        cohort: Sequence[str],
+        key: Key,
+        findings: Sequence[str],
+        value: Array,
+        bounds: Array,
+        sizes: Sequence[Sizes],
+    ) -> None:
+        """Add the rows of one metric of some findings on one split; bounds [2, F]."""
+        prefix = self._prefix(cohort, key)
+        cells = zip(findings, value.tolist(), *bounds.tolist(), sizes, strict=True)
+        self.rows += [(*prefix, finding, key.metric, *number, *size) for finding, *number, size in cells]
 
     def _prefix(self, cohort: Sequence[str], key: Key) -> tuple[str, ...]:
         return (self._run_id, *cohort, *self._fixed, key.calibrator, key.operating_point)
 
     def add_macro(self, cohort: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
         """Add one mean over findings; cohort: dataset, split and label source, see `cohort_of`."""
-        value, replicates = np.array([mean.value]), mean.replicates[None]
-        bounds = None if mean.bounds is None else np.array(mean.bounds)[:, None]
-        self._added.append(_Block(self._prefix(cohort, key), key, (name,), value, replicates, (mean.sizes,), bounds))
+        value = np.array([mean.value])
+        bounds = np.array(mean.bounds)[:, None] if mean.bounds else None
+        if bounds is None:
+            half = half_width(mean.influence.all[None]) if mean.influence.of else np.full(1, np.nan)
+            bounds = interval_of(key.metric, value, half, np.array([mean.excess]))
+        self._add(cohort, key, (name,), value, bounds, (mean.sizes,))
 
     def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
         """Add the rows of one split: for each metric, the rows of the findings, then the macro."""
         cohort, counts = cohort_of([measured]), measured.counts_of_values
         sizes = [least_sizes(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
-            prefix, replicates = self._prefix(cohort, key), measured.replicates[key]
-            self._added.append(_Block(prefix, key, findings, value, replicates, sizes, measured.bounds.get(key)))
+            bounds = measured.bounds.get(key)
+            if bounds is None:
+                excess = measured.excess.get(key, np.zeros(len(value)))
+                bounds = interval_of(key.metric, value, half_width(measured.influence[key]), excess)
+            self._add(cohort, key, findings, value, bounds, sizes)
             self.add_macro(cohort, key, macros[key])
 
     def add_external(self, external: Sequence[SplitMetrics], means: Mapping[Key, Macro]) -> None:
@@ -235,7 +217,7 @@ class Writer:
         for key, gap in gaps:
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
             prefix = self._prefix((gap.dataset, *cohort_of_dataset[gap.dataset][1:]), key)
-            self._added.append([(*prefix, gap.finding, key.metric, gap.value, gap.low, gap.high, *sizes)])
+            self.rows.append((*prefix, gap.finding, key.metric, gap.value, gap.low, gap.high, *sizes))
 
 
 def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
@@ -245,9 +227,19 @@ def least_sizes(counts: Counts, selected: NDArray[np.integer | np.bool_], num_fi
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 
-INTERVALS = {"distance": distance_interval, "loss": positive_interval, "other": normal_interval}
-# the largest possible value of metrics whose upper bound could be above it; nll has none
-LARGEST = {name: BOUNDS[name][1] for name in ERRORS if name in BOUNDS}
+def interval_of(metric: str, value: Array, half: Array, excess: Array) -> Array:
+    """Return low and high [2, ...] of a metric that is no area and no rate, from half of the widths; NaN without a width.
+
+    excess: of calibration errors. A value lies in its interval, and no bound is above the largest possible value.
+    """
+    if metric in BIASED:
+        low, high = distance_interval(value, half, excess)
+    else:
+        low, high = (positive_interval if metric in ERRORS else plain_interval)(value, half)
+    largest = BOUNDS[metric][1] if metric in ERRORS and metric in BOUNDS else np.inf
+    # a value lies in its interval, also a resolution that is slightly below its smallest possible value
+    low, high = np.minimum(low, value), np.maximum(np.minimum(high, largest), value)
+    return np.where(low < high, (low, high), np.nan)
 
 
 def cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:

@@ -1,23 +1,21 @@
 """Computation of all scores of one run from its logits and the labels.
 
 Thresholds and calibrators are fitted on the internal validation split and applied unchanged to all other splits.
-Shapes: N images, K findings, B replicates.
+Shapes: N images, K findings, P patients.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring import curves, subgroups
-from bench.scoring.bootstrap.intervals import mean_of
-from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition, label_references
-from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, drifts, gaps, replicates_by_dataset
+from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, drifts, estimates_by_dataset, gaps
+from bench.scoring.influence import Estimate, Influence
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
@@ -33,16 +31,15 @@ RANKING_METRICS = (Key("auprc"), Key("ece", "platt"))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunScores:
-    """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
+    """Tables of one run (columns as in reports.schemas.tables), and the estimates that comparisons between runs need.
 
-    replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and
+    estimates: name -> a macro with the influences of patients on it: "auroc/<dataset>" (internal test split and
     each hospital), "auroc/<internal>/test:<hospital>" (only for a pool: each of its hospitals), "auroc/<internal>/expert_*",
-    "auroc/external", "gap/<dataset>", "gap/external". Names of float32 arrays, which further rankings need:
-    "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of extensions and of custom metrics, and "auroc/external/macro_all"
-    and "auroc/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
-    resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
-    decomposition, references, subgroups, curves, probabilities, and those of extensions. measured: the metrics of each split with
-    all replicates, in the order of `scored_splits`.
+    "auroc/external", "gap/<dataset>", "gap/external", "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of extensions and
+    of custom metrics, and "auroc/external/macro_all" and "auroc/external/<finding>" (of a finding, not a macro). Scores of the
+    same patients (`Sample.key`) can be compared in pairs. detail: name -> table, with the tables
+    decomposition, references, subgroups, curves, probabilities, and those of extensions. measured: the metrics of each split, in
+    the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -51,14 +48,14 @@ class RunScores:
     confusion: pd.DataFrame
     delong: pd.DataFrame
     operating_points: pd.DataFrame
-    replicates: dict[str, NDArray[Any]]
+    estimates: dict[str, Estimate]
     detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     measured: Sequence[SplitMetrics] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunMetrics:
-    """All metrics of a run with their replicates: what an extension computes its tables of scores from.
+    """All metrics of a run: what an extension computes its tables of scores from.
 
     val: the internal validation split, on which thresholds and calibrators are fitted. test: the internal test split. external:
     the headline split of each external hospital. used: mask [K] of the findings in external macros, None for all.
@@ -153,62 +150,39 @@ def score_run(
     headline = [split for split in (test, *hospitals) if split is not None]
     of_reliability = [row for split in headline for row in reliability_rows(run_id, split, settings.bins)]
 
-    replicates: dict[str, NDArray[Any]] = {
-        f"auroc/{split.scored.dataset}": macros[AUROC].replicates
-        for split, macros in split_and_macros
-        if split is test or split.scored.dataset != internal
-    }
-    if external:
-        replicates["auroc/external"] = means[AUROC].replicates
-    replicates |= replicates_by_dataset([*auroc_gaps, *gaps_apart])
-    macros_of_hospital = {
+    of_dataset = {
         split.scored.dataset: macros
         for split, macros in split_and_macros
         if split is test or split.scored.dataset != internal
     }
-    replicates = (
-        _for_further_rankings(findings, macros_of_hospital | {EXTERNAL: means}, external, used, settings) | replicates
-    )
+    estimates = _for_rankings(findings, of_dataset | ({EXTERNAL: means} if external else {}), external, used, settings)
+    estimates |= estimates_by_dataset([*auroc_gaps, *gaps_apart])
     if mean_over_all:
-        replicates[f"auroc/{EXTERNAL}/{MACRO_ALL}"] = mean_over_all.replicates.astype(np.float32)
-    experts = []
-    for split, macros in split_and_macros:
-        if split.scored.dataset == internal and split.scored.split.startswith("expert_"):
-            replicates[f"auroc/{split.scored.name}"] = macros[AUROC].replicates
-            experts.append(split)
-    replicates |= {
-        f"auroc/{split.scored.name}": macros[AUROC].replicates
-        for split, macros in zip(of_hospitals, macros_of_hospitals, strict=True)
-        if split.scored.split.startswith("test:")
+        estimates[f"auroc/{EXTERNAL}/{MACRO_ALL}"] = mean_over_all.estimate
+    experts = [
+        split for split in measured if split.scored.dataset == internal and split.scored.split.startswith("expert_")
+    ]
+    further_splits = [
+        *zip(measured, macros_of_split, strict=True),
+        *zip(of_hospitals, macros_of_hospitals, strict=True),
+    ]
+    estimates |= {
+        f"auroc/{split.scored.name}": macros[AUROC].estimate
+        for split, macros in further_splits
+        if split in experts or split.scored.split.startswith("test:")
     }
-    brief = {split.scored.name: _first_replicates(split) for split in measured}
     decomposition_rows = (
-        decomposition.rows(
-            run_id,
-            findings,
-            brief[test.scored.name],
-            [brief[split.scored.name] for split in experts],
-            [brief[split.scored.name] for split in external],
-            auroc_gaps,
-            settings,
-        )
-        if test
-        else []
+        decomposition.rows(run_id, findings, test, experts, external, auroc_gaps, settings) if test else []
     )
     reference_rows = label_references.rows(
         run_id, findings, [*([test] if test else []), *experts], external, auroc_gaps
     )
     threshold = points.threshold[list(RULES).index(settings.threshold)]
-    subgroup_rows = [
-        row
-        for split in headline
-        for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings)
-    ]
+    subgroup_rows = [row for split in headline for row in subgroups.rows(run_id, findings, split, threshold, settings)]
     curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
     each = [*measured, *of_hospitals]
     of_extensions, further = _of_extensions(RunMetrics(run_id, findings, settings, val, points, test, external, used))
-    replicates |= further
-    replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
+    estimates |= further
     scores = [frame(writer.rows, SCORES), *([of_extensions.pop("scores")] if "scores" in of_extensions else [])]
     return RunScores(
         pd.concat(scores, ignore_index=True),
@@ -217,7 +191,7 @@ def score_run(
         frame([row for split in each for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
         frame([row for split in each for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
-        replicates,
+        estimates,
         {
             "decomposition": frame(decomposition_rows, SCHEMAS["decomposition"]),
             "references": frame(reference_rows, SCHEMAS["references"]),
@@ -229,47 +203,43 @@ def score_run(
     )
 
 
-def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[Any]]]:
-    """Return the tables of scores that extensions compute, by name, and their replicates; "scores": further rows of this table."""
+def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate]]:
+    """Return the tables of scores that extensions compute, by name, and their estimates; "scores": further rows of this table."""
     tables: dict[str, pd.DataFrame] = {}
-    replicates: dict[str, NDArray[Any]] = {}
+    estimates: dict[str, Estimate] = {}
     for module in extensions.modules("scores"):
         of_extension, further = module.tables(run)
         tables |= of_extension
-        replicates |= further
-    return tables, replicates
+        estimates |= further
+    return tables, estimates
 
 
-def _for_further_rankings(
+def _for_rankings(
     findings: Sequence[str],
-    macros_of_hospital: Mapping[str, Mapping[Key, Macro]],
+    of_dataset: Mapping[str, Mapping[Key, Macro]],
     external: Sequence[SplitMetrics],
     used: NDArray[np.bool_] | None,
     settings: Settings,
-) -> dict[str, NDArray[np.float32]]:
-    """Return the replicates, by name, of the scores by which runs can be ranked, in addition to macro AUROC and gap.
+) -> dict[str, Estimate]:
+    """Return the scores, by name, by which runs can be ranked, without gaps.
 
-    macros_of_hospital: dataset -> its macros, for the internal cohort, each hospital, and "external" (the mean over
+    of_dataset: dataset -> its macros, for the internal cohort, each hospital, and "external" (the mean over
     hospitals). used [K]: mask of the findings in external macros (None: all).
     """
-    replicates: dict[str, NDArray[np.float32]] = {}
-    for key in (*RANKING_METRICS, *(Key(entry.name) for entry in settings.custom_metrics)):
-        for dataset, macros in macros_of_hospital.items():
-            if key in macros:
-                replicates[f"{key.metric}/{dataset}"] = macros[key].replicates.astype(np.float32)
+    keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in settings.custom_metrics))
+    estimates = {
+        f"{key.metric}/{dataset}": macros[key].estimate
+        for key in keys
+        for dataset, macros in of_dataset.items()
+        if key in macros
+    }
     for k, finding in enumerate(findings):
-        value = np.array([split.value[AUROC][k] for split in external])
-        if (used is None or used[k]) and np.isfinite(value).any():
-            _, mean = mean_of(value, np.stack([split.replicates[AUROC][k] for split in external]))
-            replicates[f"auroc/{EXTERNAL}/{finding}"] = mean.astype(np.float32)
-    return replicates
-
-
-def _first_replicates(measured: SplitMetrics) -> SplitMetrics:
-    """Return the metrics of a split with only the first FOR_DETAIL replicates, enough for the tables in `RunScores.detail`."""
-    resamples = measured.resamples.first(FOR_DETAIL)
-    replicates = {key: replicates_KB[:, : resamples.num] for key, replicates_KB in measured.replicates.items()}
-    return replace(measured, resamples=resamples, replicates=replicates)
+        known = [split for split in external if np.isfinite(split.value[AUROC][k])]
+        if (used is None or used[k]) and known:
+            value = float(np.mean([split.value[AUROC][k] for split in known]))
+            influences = [Influence({split.sample.key: split.influence[AUROC][k]}) for split in known]
+            estimates[f"auroc/{EXTERNAL}/{finding}"] = Estimate(value, Influence.mean(influences))
+    return estimates
 
 
 def _check(findings: Sequence[str], internal: str, scored_splits: Sequence[ScoredSplit]) -> None:

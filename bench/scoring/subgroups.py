@@ -4,32 +4,29 @@ All groups use the same threshold, which the rule in the settings chooses on the
 underdiagnosis: share of images with a positive "No Finding" call, among images with any finding. overdiagnosis: share of
 images without this call, among images labeled "No Finding".
 Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
-"all" is the group of all images. A tile is a group of 64 replicates.
-Shapes: N images, K findings, G groups, A attributes, C columns of a table, B replicates.
+"all" is the group of all images.
+Shapes: N images, K findings, G groups, A attributes, C columns of a table, P patients.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import area_interval, mean_interval
-from bench.scoring.bootstrap.intervals import mean_of, share_interval
-from bench.scoring.bootstrap.max_intervals import spreads
-from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.bootstrap.sort_scores import Rows
-from bench.scoring.bootstrap.sorted_images import Column, GroupedImages
+from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval
+from bench.scoring.column import Column
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.influence import correlations, error_of, mean_of, ratio
+from bench.scoring.intervals import share_interval
+from bench.scoring.max_intervals import spread
 from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
-Codes = NDArray[np.int32]  # [A, N]: for each attribute, the index of each image's group; -1 for no group
+Mask = NDArray[np.bool_]
 HEALTHY = "No Finding"
 ALL = "all"
 
@@ -40,7 +37,7 @@ class _Table:
 
     AUROC, false positive rate (fpr) and false negative rate (fnr) have a column for each finding, then a column for the
     macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. rule: the threshold rule, ""
-    for AUROC. value [G, C] (groups, columns), replicates [G, C, B]. sizes [5, G, C]: numbers of images, positives,
+    for AUROC. value [G, C] (groups, columns), influence [G, C, P]. sizes [5, G, C]: numbers of images, positives,
     negatives, patients and findings.
     """
 
@@ -48,7 +45,7 @@ class _Table:
     rule: str
     columns: tuple[str, ...]
     value: Array
-    replicates: Array
+    influence: Array
     sizes: NDArray[np.int64]
     bounds: Array  # [2, G, C]
 
@@ -87,13 +84,13 @@ def rows(
     for attribute, names_of_groups in groups.items():
         slices[attribute] = slice(num, num + len(names_of_groups))
         num += len(names_of_groups)
-    code = patient_groups.codes
-    tables = _findings(measured, columns, names, threshold, code, settings)
+    masks = [mask for of_attribute in patient_groups.groups.values() for mask in of_attribute.values()]
+    tables = _findings(measured, columns, names, threshold, masks, settings)
     for table in tables:
         for group_slice in slices.values():
             _add_macro(table, group_slice)
     if HEALTHY in findings:
-        tables += _rates(measured, findings, threshold, code, settings)
+        tables += _rates(measured, findings, threshold, masks, settings)
     prefix = (run_id, scored.dataset, scored.split, scored.reference, settings.mapping)
     numbers = [table.numbers() for table in tables]
     return [
@@ -124,9 +121,10 @@ def _rows(
     if attribute:
         least = table.sizes[0, group_slice].argmin(0).tolist()
         largest = bounds_of(f"{table.metric}_spread")[1]
-        found = spreads(table.value[group_slice], table.replicates[group_slice])
-        distances = np.minimum(np.stack(found, 1), largest).tolist()
-        for c, (column, distance) in enumerate(zip(table.columns, distances, strict=True)):
+        for c, column in enumerate(table.columns):
+            of_groups = table.influence[group_slice, c]
+            found = spread(table.value[group_slice, c], of_groups @ of_groups.T)
+            distance = np.minimum(found, largest).tolist()
             size = cells[group_slice][least[c]][c][3:]
             rows.append((*prefix, attribute, *fixed, column, f"{table.metric}_spread", *distance, *size))
     return rows
@@ -147,26 +145,42 @@ def _add_macro(table: _Table, groups: slice) -> None:
 
     groups: the rows of the attribute's groups. The sizes of a macro are minima over findings.
     """
-    value, replicates, sizes = table.value[groups], table.replicates[groups], table.sizes[:, groups]
+    value, influence, sizes = table.value[groups], table.influence[groups], table.sizes[:, groups]
     common = np.flatnonzero(_common(value[:, :-1]))
     for g in range(len(value)):
         if len(common) and np.isfinite(value[g, common]).all():
-            value[g, -1], replicates[g, -1] = mean_of(value[g, common], replicates[g, common])
-            bounds = table.bounds[:, groups]
-            bounds[:, g, -1] = mean_interval(
-                table.metric, value[g, common], bounds[:, g, common], replicates[g, common]
-            )
+            value[g, -1], influence[g, -1] = mean_of(value[g, common], influence[g, common])
+            bounds, matrix = table.bounds[:, groups], correlations(influence[g, common] @ influence[g, common].T)
+            bounds[:, g, -1] = mean_interval(table.metric, value[g, common], bounds[:, g, common], matrix)
             sizes[:4, g, -1], sizes[4, g, -1] = sizes[:4, g, common].min(-1), len(common)
 
 
-def _group_walk(
-    measured: SplitMetrics, k: int, threshold_1: Array, code: Codes, num_groups: int
-) -> bootstrap.GroupWalk:
-    """Return the walk over the images of a finding, sorted by group, then by falling score. threshold_1 [1]: NaN for no threshold."""
-    column = measured.columns[k]
-    cut = 0 if np.isnan(threshold_1[0]) else int(column.reaching(threshold_1)[0])
-    start = measured.scored.cached(("groups begin", k, num_groups), lambda: column.starts(code, num_groups))
-    return bootstrap.GroupWalk.empty(measured.resamples, column.by_group(code, start, cut))
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The images of one finding in one patient group."""
+
+    column: Column
+    images: NDArray[np.int64]  # [2, P]: positive and negative images of each patient
+    num_patients: int
+
+    @classmethod
+    def of(cls, column: Column, num_patients: int) -> "_Group":
+        images = [
+            np.bincount(column.patient[of_class], minlength=num_patients)
+            for of_class in (column.positive, ~column.positive)
+        ]
+        return cls(column, np.stack(images), int(np.count_nonzero(np.sum(images, axis=0))))
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return the numbers of images, positive images, negative images and patients."""
+        positive, negative = self.images.sum(1).tolist()
+        return positive + negative, positive, negative, self.num_patients
+
+    @property
+    def fewest(self) -> int:
+        """Return the number of patients of the rarer class."""
+        return int((self.images > 0).sum(1).min())
 
 
 def _findings(
@@ -174,67 +188,65 @@ def _findings(
     finding_indices: Sequence[int],
     names: tuple[str, ...],
     threshold: Array,
-    code: Codes,
+    masks: Sequence[Mask],
     settings: Settings,
 ) -> list[_Table]:
     """Compute AUROC, false negative rate and false positive rate of each finding in each group.
 
     The AUROC of "all" and the macros stay NaN.
     """
-    scored, resamples = measured.scored, measured.resamples
+    sample = measured.sample
     # first axis: "all", then each group; second axis: the findings, then the macro
-    shape = (int(code.max(initial=-1)) + 2, len(finding_indices) + 1)
+    shape = (len(masks) + 1, len(finding_indices) + 1)
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
-    replicates = {name: np.full((*shape, resamples.num), np.nan) for name in value}
+    influence = {name: np.full((*shape, sample.num_groups), np.nan) for name in value}
     bounds = {name: np.full((2, *shape), np.nan) for name in value}
     sizes = np.zeros((5, *shape), np.int64)
     sizes[4, :, :-1] = 1
     counts = measured.counts
-    walks = [_group_walk(measured, k, threshold[k : k + 1], code, shape[0] - 1) for k in finding_indices]
-    for tile in range(len(resamples.weight)):
-        weight = resamples.tile(tile)
-        # all findings, while the weights of this tile (64 replicates) are in the processor's cache
-        for walk in walks:
-            walk.fill(tile, weight)
-    for c, (k, walk) in enumerate(zip(finding_indices, walks, strict=True)):
+    for c, k in enumerate(finding_indices):
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
         # index 0 is the group of all images, whose rates `measured` already contains
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
             key = Key(opposite, operating_point=settings.threshold)
-            value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
+            value[name][0, c], influence[name][0, c] = 1 - measured.value[key][k], -measured.influence[key][k]
             bounds[name][:, 0, c] = 1 - measured.bounds[key][::-1, k]
-        patients, fewest_of_class = scored.cached(
-            ("patients of groups", k), partial(walk.images.patients, resamples.num_patients)
-        )
-        tallies = walk.images.tallied()
-        sizes[:4, 1:, c] = tallies.num, tallies.num_positive, tallies.num - tallies.num_positive, patients
-        auroc, counts_in_replicates = walk.results(resamples.num)
-        large_groups = np.flatnonzero(fewest_of_class >= settings.min_count)
-        value["auroc"][1 + large_groups, c] = tallies.auroc[large_groups]
-        replicates["auroc"][1 + large_groups, c] = auroc[large_groups]
-        class_sizes = scored.cached(
-            ("class sizes of groups", k), partial(walk.images.class_sizes, resamples.num_patients)
-        ).at(large_groups)
-        bounds["auroc"][:, 1 + large_groups, c] = area_interval(
-            "auroc", tallies.auroc[large_groups], auroc[large_groups], class_sizes
-        )
-        if np.isnan(threshold[k]):
-            continue
-        negative = tallies.num - tallies.num_positive
-        sample = np.stack([tallies.reached, np.stack([negative, tallies.num_positive])]).transpose(2, 0, 1)[..., None]
-        reached, totals = np.concatenate([sample, counts_in_replicates], -1)[large_groups].transpose(1, 2, 0, 3)
-        rates = (("fnr", reached[1], totals[1]), ("fpr", totals[0] - reached[0], totals[0]))
-        for (name, correct, total), of_class, images in zip(rates, *class_sizes, strict=True):
-            rate = 1 - bootstrap.divide(correct, total)
-            value[name][1 + large_groups, c], replicates[name][1 + large_groups, c] = rate[:, 0], rate[:, 1:]
-            bounds[name][:, 1 + large_groups, c] = share_interval(rate[:, 0], rate[:, 1:], images, of_class)
+        column = measured.columns[k]
+        groups = [_Group.of(column.within(mask[column.rows]), sample.num_patients) for mask in masks]
+        for g, group in enumerate(groups, 1):
+            sizes[:4, g, c] = group.counts
+            if group.fewest < settings.min_count:
+                continue
+            rows = group.column.rows
+            value["auroc"][g, c], of_image = group.column.auroc()
+            influence["auroc"][g, c] = sample.sums(of_image, rows)
+            if np.isnan(threshold[k]):
+                continue
+            called = np.arange(len(rows)) < group.column.reaching(threshold[k])
+            positive = group.column.positive
+            for name, wrong, of, images in zip(
+                ("fnr", "fpr"),
+                (~called & positive, called & ~positive),
+                (positive, ~positive),
+                group.images,
+                strict=True,
+            ):
+                value[name][g, c], of_image = ratio(wrong, of)
+                influence[name][g, c] = sample.sums(of_image, rows)
+                error = error_of(influence[name][g, c])
+                of_rate = share_interval(value[name][g, c], error, images.sum(), effective_patients(images))
+                bounds[name][:, g, c] = np.stack(of_rate)
+        sizes_of_classes = ClassSizes.of(np.stack([group.images for group in groups], 1)) if groups else None
+        if sizes_of_classes:
+            areas = value["auroc"][1:, c], error_of(influence["auroc"][1:, c])
+            bounds["auroc"][:, 1:, c] = np.stack(area_interval("auroc", *areas, sizes_of_classes))
     return [
         _Table(
             name,
             "" if name == "auroc" else settings.threshold,
             (*names, MACRO),
             value[name],
-            replicates[name],
+            influence[name],
             sizes.copy(),
             bounds[name],
         )
@@ -243,68 +255,42 @@ def _findings(
 
 
 def _rates(
-    measured: SplitMetrics, findings: Sequence[str], threshold: Array, code: Codes, settings: Settings
+    measured: SplitMetrics, findings: Sequence[str], threshold: Array, masks: Sequence[Mask], settings: Settings
 ) -> list[_Table]:
     """Compute under- and overdiagnosis for all images and for each group.
 
     An image has "any finding" if a finding other than "No Finding" is present, even if this finding has too few patients
     for a score.
     """
-    column, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples
-    with_finding, healthy, group_codes = scored.cached(
-        ("sick and healthy", column), lambda: _sick_and_healthy(scored.labels(), column, code)
-    )
+    column, scored, sample = list(findings).index(HEALTHY), measured.scored, measured.sample
+    label = scored.labels()
+    with_finding, healthy = (np.delete(label, column, axis=1) == 1).any(1), label[:, column] == 1
     called_healthy = scored.logit[:, column] >= threshold[column]
-    num_groups = int(code.max(initial=-1)) + 2
+    all_masks = np.stack([np.ones(len(label), bool), *masks])
     tables = []
-    for metric, rows, is_wrong in (
+    for metric, listed, is_wrong in (
         ("underdiagnosis", with_finding, called_healthy),
         ("overdiagnosis", healthy, ~called_healthy),
     ):
-        cache_key = ("groups of", metric, resamples.digest, resamples.num)
-        images_of_group, image_counts = scored.cached(
-            cache_key,
-            lambda: _in_groups(resamples, rows, group_codes, num_groups),  # noqa: B023
-        )
-        patients, _ = scored.cached(
-            ("patients of groups", metric),
-            lambda: images_of_group.patients(resamples.num_patients),  # noqa: B023
-        )
-        wrong_of_group, wrong_counts = _in_groups(resamples, rows[is_wrong[rows]], group_codes, num_groups)
-        num, num_wrong = np.diff(images_of_group.start), np.diff(wrong_of_group.start)
-        value = np.full((num_groups, 1), np.nan)
-        replicates = np.full((num_groups, 1, resamples.num), np.nan)
-        if np.isfinite(threshold[column]):
-            large_groups = np.flatnonzero(patients >= settings.min_count)
-            value[large_groups, 0] = num_wrong[large_groups] / num[large_groups]
-            replicates[large_groups, 0] = bootstrap.divide(wrong_counts[large_groups], image_counts[large_groups])
+        of = all_masks & listed
+        num, num_wrong = of.sum(1), (of & is_wrong).sum(1)
+        images = np.stack([np.bincount(sample.patient[mask], minlength=sample.num_patients) for mask in of])
+        patients = (images > 0).sum(1)
+        rate, of_image = ratio(of & is_wrong, of)
+        known = (patients >= settings.min_count) & np.isfinite(threshold[column])
+        value = np.where(known, rate, np.nan)
+        influence = np.where(known[:, None], sample.sums(of_image), np.nan)
         sizes = np.stack([num, num_wrong, num - num_wrong, patients, np.ones_like(num)])
-        class_sizes = scored.cached(
-            ("class sizes of groups", metric),
-            lambda: images_of_group.class_sizes(resamples.num_patients),  # noqa: B023
-        )
-        # all listed images are in the second class
-        bounds = np.stack(share_interval(value[:, 0], replicates[:, 0], class_sizes.images[1], class_sizes.patients[1]))
+        bounds = np.stack(share_interval(value, error_of(influence), num, effective_patients(images)))
         tables.append(
-            _Table(metric, settings.threshold, (HEALTHY,), value, replicates, sizes[..., None], bounds[..., None])
+            _Table(
+                metric,
+                settings.threshold,
+                (HEALTHY,),
+                value[:, None],
+                influence[:, None],
+                sizes[..., None],
+                bounds[..., None],
+            )
         )
     return tables
-
-
-def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[GroupedImages, Array]:
-    """Sort the images in `rows` by group; also return the number of images of each group in each replicate [G, B]."""
-    column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
-    parted = column.by_group(code, column.starts(code, num_groups), 0)
-    counts = bootstrap.group_metrics(resamples, parted)[1]
-    return parted, counts[:, 1, 0].copy()  # copy, so that the memory of the larger array is freed
-
-
-def _sick_and_healthy(label: NDArray[np.int8], healthy_column: int, code: Codes) -> tuple[Rows, Rows, Codes]:
-    """Return the rows with any finding, the rows labeled "No Finding", and group codes in which group 0 has all images."""
-    with_finding = (np.delete(label, healthy_column, axis=1) == 1).any(1)
-    group_codes = np.concatenate(
-        [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]
-    )
-    # The group indices of one image must be adjacent in memory, because this makes reading them fast.
-    group_codes = np.asfortranarray(group_codes)
-    return np.flatnonzero(with_finding), np.flatnonzero(label[:, healthy_column] == 1), group_codes

@@ -309,10 +309,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "false_negative",
         "true_negative",
     ),
-    # value: AUROC; low, high: DeLong's interval; se_*: standard error of the AUROC by three methods:
-    # se_image (DeLong, independent images), se_patient (Obuchowski, independent patients), se_bootstrap (bootstrap over
-    #     patients)
-    "delong": ("run_id", "dataset", "split", "finding", *_VALUE, "se_image", "se_patient", "se_bootstrap"),
+    # value: AUROC; low, high: DeLong's interval; se_*: standard error of the AUROC by two methods:
+    # se_image (DeLong, independent images), se_patient (Obuchowski, independent patients)
+    "delong": ("run_id", "dataset", "split", "finding", *_VALUE, "se_image", "se_patient"),
     **SOURCES,
     # region transplant test: images of a host cohort are changed, most often with pixels of a donor cohort
     # donor, host: names of cohorts, or "external" for the mean over external hospitals; donor "": a change without a

@@ -66,18 +66,18 @@ def _compared(data: ReportData) -> str:
     return f"{with_internal} {among_external}"
 
 
-def _standard_errors(data: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
-    """Return one row (hospital, split, three standard errors of AUROC) per hospital and split.
+def _standard_errors(data: ReportData) -> list[tuple[str, str, tuple[str, str]]]:
+    """Return one row (hospital, split, two standard errors of AUROC) per hospital and split.
 
-    The three methods are those of the table `delong`; each number is the median over runs and findings, as text. In a pool,
+    The two methods are those of the table `delong`; each number is the median over runs and findings, as text. In a pool,
     the test split of each training hospital has a row, too.
     """
-    columns = ["se_image", "se_patient", "se_bootstrap"]
+    columns = ["se_image", "se_patient"]
     table = data.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()
     rows = []
     for (dataset, split), *errors in zip(median.index.tolist(), *(median[c].tolist() for c in columns), strict=True):
         hospital, name = (split.removeprefix(TEST_OF), "test") if split.startswith(TEST_OF) else (dataset, split)
-        image, patient, bootstrap = (places(error, 4) for error in errors)
-        rows.append((data.title(hospital), split_name(name), (image, patient, bootstrap)))
+        image, patient = (places(error, 4) for error in errors)
+        rows.append((data.title(hospital), split_name(name), (image, patient)))
     return rows

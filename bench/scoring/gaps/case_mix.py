@@ -5,17 +5,16 @@ The weights depend only on labels and patients, so all runs share them.
 A cell is one combination of sex, age decade and view. A group has the images of one cell with one label: groups with an
 even index are negative, groups with an odd index positive. The effective number of weighted images is the number of
 equally weighted images with the same precision.
-Shapes: N images, G groups, B replicates.
+Shapes: N images, G groups.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.weighted_metrics import Factors
 from bench.scoring.gaps.gap_component import NEITHER
 from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.patient_groups import NUM_CELLS
@@ -24,92 +23,77 @@ Array = NDArray[np.float64]
 MOST = 10.0  # largest allowed ratio of a cell's internal share to its external share
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupCounts:
-    """Number of images of each group in the original sample [G], and in each replicate [G, B].
-
-    A group has the images with the same sex, age decade, view and label.
-    """
-
-    sample: Array
-    replicates: Array
+STEP = 1e-3  # of the number of images of a group, for the derivatives of weights
 
 
-CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, number of cells) -> counts of internal images
+class Groups(NamedTuple):
+    """The groups of the scored images of a hospital, for one finding."""
+
+    of_image: NDArray[np.int64]  # [n], in the order of the finding's column
+    num: Array  # [G]: images of each group
 
 
 class Weights(NamedTuple):
-    """Weights of images in the original sample.
+    """The weight of an image of each group [G], and its derivatives [G, G] with respect to the numbers of images of the groups."""
 
-    label [2]: weight of a negative image, weight of a positive image. group [G]: weight of an image of each group.
-    """
-
-    label: Array
-    group: Array
+    of_group: Array
+    internal: Array
+    external: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mix:
     """The weights of the external images of one hospital, for one finding."""
 
-    group: NDArray[np.int32]  # [N] index of each external image's weight in `sample.group`
-    sample: Weights
-    replicates: Factors  # weights of the images in each replicate
+    internal: Groups
+    external: Groups
+    label: Weights  # give the external images the internal prevalence
+    group: Weights  # also the internal case mix; those of `label` if it cannot be matched
     reason: str  # why the case mix cannot be matched; "" if it is matched
     effective: tuple[float, float]  # effective numbers of positives and negatives under the weights
     covered: float  # share of the internal images whose group also has external images
 
 
-def mix_of(internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int, internal_counts: CountsCache) -> Mix:
-    """Return the weights for finding k, computed once for all runs.
+def mix_of(internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int) -> Mix:
+    """Return the weights for finding k.
 
-    internal_counts is a cache of counts that all external hospitals share. Only the prevalence is matched if an
+    Only the prevalence is matched if an
     attribute is not recorded at a hospital, or if the effective number of positives or of negatives would be below
     `min_count`.
     """
-    resamples = external.resamples
-    key = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
-    return external.scored.cached(
-        key, lambda: _compute_mix(internal, external, k, min_count, internal_counts), internal.scored.identity
-    )
-
-
-def _compute_mix(
-    internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int, internal_counts: CountsCache
-) -> Mix:
     (internal_cell, external_cell), reason = _cells(internal, external)
     num_cells = 1 if reason else NUM_CELLS
-    if (k, num_cells) not in internal_counts:
-        internal_counts[k, num_cells] = _group_counts(internal, k, internal_cell, num_cells)
-    inside, outside = internal_counts[k, num_cells], _group_counts(external, k, external_cell, num_cells)
-    label = prevalence_factor(inside.sample, outside.sample)[:2]
-    label_B = prevalence_factor(inside.replicates, outside.replicates)[:2]
-    # The group is wrong for an image whose label is neither 0 nor 1, but such an image is not scored.
-    group = (2 * external_cell + (external.label[:, k] == 1)).astype(np.int32)
-    sample, replicates = Weights(label, label), Factors.tiled(label_B, label_B)
+    inside, outside = (
+        _groups(split, k, cell, num_cells) for split, cell in ((internal, internal_cell), (external, external_cell))
+    )
+    label = _weights(prevalence_factor, inside.num, outside.num)
     if reason:
-        return Mix(group, sample, replicates, reason, NEITHER, float("nan"))
-    factor = case_mix_factor(inside.sample, outside.sample)
-    effective = effective_numbers(factor, outside.sample)
-    covered = float(inside.sample[outside.sample > 0].sum() / inside.sample.sum())
+        return Mix(inside, outside, label, label, reason, NEITHER, float("nan"))
+    group = _weights(case_mix_factor, inside.num, outside.num)
+    effective = effective_numbers(group.of_group, outside.num)
+    covered = float(inside.num[outside.num > 0].sum() / inside.num.sum())
     if min(effective) < min_count:
         too_few = f"not measured, because too few external images are like the internal images: an effective number of {min(effective):.0f}"
-        return Mix(group % 2, sample, replicates, too_few, effective, covered)
-    index = np.arange(2 * num_cells, dtype=np.int32)
-    used = np.flatnonzero(outside.sample)  # a group without an external image needs no weight
-    index[used] = np.arange(len(used))
-    sample = Weights(label, factor[used])
-    replicates = Factors.tiled(label_B, case_mix_factor(inside.replicates, outside.replicates)[used])
-    return Mix(index[group], sample, replicates, "", effective, covered)
+        return Mix(inside, outside, label, label, too_few, effective, covered)
+    return Mix(inside, outside, label, group, "", effective, covered)
 
 
-def _group_counts(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_cells: int) -> GroupCounts:
-    """Count the images of each group, in the original sample and in each replicate."""
-    rows = measured.columns[k].rows
-    group = 2 * cell[rows] + measured.columns[k].positive
-    ones = np.ones((1, len(rows)))
-    resampled = bootstrap.grouped_sums(measured.resamples, rows, group, ones, 2 * num_cells)[:, 0]
-    return GroupCounts(np.bincount(group, minlength=2 * num_cells).astype(np.float64), resampled)
+def _groups(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_cells: int) -> Groups:
+    column = measured.columns[k]
+    of_image = 2 * cell[column.rows] + column.positive
+    return Groups(of_image, np.bincount(of_image, minlength=2 * num_cells).astype(np.float64))
+
+
+def _weights(factor: Callable[[Array, Array], Array], internal: Array, external: Array) -> Weights:
+    """Return the weights that `factor` gives, with their derivatives."""
+    steps = STEP * np.eye(len(internal))
+    # a group without images gets no image: its weight and derivatives are not used
+    used = (external > 0).astype(np.float64)
+    of_internal = factor(internal[:, None] + steps, external[:, None] + 0 * steps)
+    of_internal -= factor(internal[:, None] - steps, external[:, None] + 0 * steps)
+    of_external = factor(internal[:, None] + 0 * steps, external[:, None] + steps * used)
+    of_external -= factor(internal[:, None] + 0 * steps, external[:, None] - steps * used)
+    return Weights(factor(internal, external), of_internal / (2 * STEP), of_external / (2 * STEP))
 
 
 def _cells(internal: SplitMetrics, external: SplitMetrics) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:

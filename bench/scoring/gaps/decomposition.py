@@ -1,6 +1,6 @@
 """Decomposition of a gap into prevalence, case mix, label definition and a remainder.
 
-gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital and in every replicate. A component
+gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital. A component
 is the amount by which the external value approaches the internal value when one cause of the gap is removed:
   prevalence  External images get weights, so that they have the prevalence of the internal test split. AUROC does not
               depend on prevalence, so its component is 0.
@@ -16,7 +16,7 @@ is the amount by which the external value approaches the internal value when one
               unknown, because a looser mapping makes the labels of the two hospitals less similar. The columns `least`
               and `most` are the smallest and largest component over all mappings.
 The weights use external labels. So the weights only explain the gap, and never improve a reported value.
-Shapes: N images, G groups (cell x label), B replicates.
+Shapes: N images, G groups (cell x label), P patients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import AREAS, ClassSizes, area_interval, paired_interval
-from bench.scoring.bootstrap.intervals import distance_difference
-from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
-from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.gaps.case_mix import CountsCache, Mix, mix_of
+from bench.scoring.area_intervals import AREAS, ClassSizes, area_interval, paired_interval
+from bench.scoring.calibration_metrics import BIASED, weighted_ece
+from bench.scoring.column import Column
+from bench.scoring.gaps.case_mix import Mix, Weights, mix_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
 from bench.scoring.gaps.gap_component import (
     COMPONENTS,
@@ -43,6 +40,8 @@ from bench.scoring.gaps.gap_component import (
     remainder,
     unknown,
 )
+from bench.scoring.influence import Influence, correlations, half_width
+from bench.scoring.intervals import distance_difference
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings, count
@@ -70,17 +69,16 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `decomposition`: each finding and the macro of each hospital, then the mean "external".
 
-    internal is the test split; experts are the internal splits labeled by radiologists. `gaps` has the intervals of the
-    AUROC gaps, which may use more replicates than the components. A macro or mean of a component is unknown if the component
+    internal is the test split; experts are the internal splits labeled by radiologists. The AUROC gaps have
+    the intervals of `gaps`. A macro or mean of a component is unknown if the component
     is unknown for one of its findings. An unknown component is part of the remainder, so the components sum to the gap.
     """
     table_rows: list[Row] = []
-    internal_counts: CountsCache = {}
     internal_changes: MappingChanges = {}
     macros: dict[str, list[GapComponents]] = {name: [] for name in METRICS}
     for hospital in external:
         dataset = hospital.scored.dataset
-        by_metric = of_hospital(internal, experts, hospital, settings, internal_counts, internal_changes)
+        by_metric = of_hospital(internal, experts, hospital, settings, internal_changes)
         for name, by_finding in by_metric.items():
             for k, components in by_finding.items():
                 table_rows += _rows(run_id, dataset, name, findings[k], components)
@@ -107,93 +105,108 @@ def of_hospital(
     experts: Sequence[SplitMetrics],
     external: SplitMetrics,
     settings: Settings,
-    internal_counts: CountsCache,
     internal_changes: MappingChanges,
 ) -> dict[str, dict[int, GapComponents]]:
     """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
-    Findings that the internal or the external hospital does not score are left out. internal_counts and
-    internal_changes are caches of internal results that all external hospitals share. The metrics of `internal`,
-    `experts` and `external` have only the first FOR_DETAIL replicates.
+    Findings that the internal or the external hospital does not score are left out. internal_changes
+    is a cache of internal results that all external hospitals share.
     """
     common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
     of_pool = is_pool(internal.scored.dataset)
     labels = {} if of_pool else _labels(internal, experts, external, settings, internal_changes)
 
-    walks = {k: _weighted_walk(internal, external, k, settings, internal_counts) for k in common}
-    for tile in range(len(external.resamples.weight)):
-        weight = external.resamples.tile(tile)
-        # all findings, while the weights of this tile (64 replicates) are in the processor's cache
-        for _, walk in walks.values():
-            walk.fill(tile, weight)
     components_of_finding: dict[int, dict[str, GapComponents]] = {}
     for k in common:
-        components_of_finding[k] = _reweighted(external, k, *walks[k])
+        components_of_finding[k] = _reweighted(internal, external, k, settings)
         for name, key in METRICS.items():
             inside, outside = (_estimate(split, key, k) for split in (internal, external))
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
-            replicates = components["gap"].replicates
             reason = "measured for AUROC only" if name != "auroc" else OF_POOL if of_pool else SAME_LABELS
-            components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
+            components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(reason)
             components["remainder"] = remainder(components)
     return {name: {k: components_of_finding[k][name] for k in common} for name in METRICS}
 
 
-def _weighted_walk(
-    internal: SplitMetrics, external: SplitMetrics, k: int, settings: Settings, internal_counts: CountsCache
-) -> tuple[Mix, WeightedWalk]:
-    """Return the weights of a finding's images, and a `WeightedWalk` that has not processed any resample."""
-    mix = mix_of(internal, external, k, settings.min_count, internal_counts)
-    column = external.columns[k]
-    binned = external.probabilities[k][AS_GIVEN]
-    num_groups = mix.replicates.of_group.shape[1]
-    excess = column.positive - binned.prob
-    ranked = Ranked.of(column, mix.group[column.rows], binned.bin, excess, num_groups, settings.bins)
-    return mix, WeightedWalk.empty(external.resamples, ranked, mix.replicates)
-
-
 def _estimate(split: SplitMetrics, key: Key, k: int) -> ComponentEstimate:
     """Return a metric of finding k."""
-    low, high = split.bounds[key][:, k].tolist() if key in split.bounds else NEITHER
-    return ComponentEstimate(float(split.value[key][k]), split.replicates[key][k], (low, high))
+    interval = split.bounds[key][:, k].tolist() if key in split.bounds else NEITHER
+    excess = float(split.excess[key][k]) if key in split.excess else 0.0
+    influence = Influence({split.sample.key: split.influence[key][k]})
+    return ComponentEstimate(float(split.value[key][k]), influence, (interval[0], interval[1]), excess)
 
 
-def _area(name: str, value: float, replicates: NDArray[np.float64], sizes: ClassSizes) -> ComponentEstimate:
-    """Return a metric with its interval for the class sizes, [2, 1] each; a calibration error has no interval."""
-    if name not in AREAS:
-        return ComponentEstimate(value, replicates)
-    (low,), (high,) = area_interval(name, np.array([value]), replicates[None], sizes)
-    return ComponentEstimate(value, replicates, (float(low), float(high)))
+def _area(name: str, value: float, influence: Influence, sizes: ClassSizes) -> ComponentEstimate:
+    """Return an area with its interval for the class sizes, [2, 1] each."""
+    (low,), (high,) = area_interval(name, np.array([value]), influence.error[None], sizes)
+    return ComponentEstimate(value, influence, (float(low), float(high)))
 
 
-def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
+def _reweighted(internal: SplitMetrics, external: SplitMetrics, k: int, settings: Settings) -> dict[str, GapComponents]:
     """Compute the components prevalence and case mix of one finding: metric -> name of the component -> component."""
-    sample, resampled = walk.ranked.of_sample(*mix.sample), walk.results()
+    mix = mix_of(internal, external, k, settings.min_count)
     sizes = ClassSizes.of(external.images_of_patients[:, [k]])
     matched = ClassSizes(*(np.array(mix.effective)[:, None] / sizes.images * numbers for numbers in sizes))
     components: dict[str, GapComponents] = {}
     for name, key in METRICS.items():
         original = same_prevalence = _estimate(external, key, k)
         if name != "auroc":  # AUROC does not depend on prevalence
-            by_label = (float(getattr(sample, f"{name}_by_label")[0]), getattr(resampled, f"{name}_by_label"))
-            same_prevalence = _area(name, *by_label, sizes)
+            same_prevalence = _weighted(name, internal, external, k, mix, mix.label, sizes, settings.bins)
         if mix.reason:
-            case_mix = unknown(original.replicates, mix.reason, mix.effective, mix.covered)
+            case_mix = unknown(mix.reason, mix.effective, mix.covered)
         else:
-            same_mix = _area(name, float(getattr(sample, name)[0]), getattr(resampled, name), matched)
+            same_mix = _weighted(name, internal, external, k, mix, mix.group, matched, settings.bins)
             case_mix = replace(_change(same_prevalence, same_mix), effective=mix.effective, covered=mix.covered)
         components[name] = {"prevalence": _change(original, same_prevalence), "case_mix": case_mix}
     return components
 
 
+def _weighted(
+    name: str,
+    internal: SplitMetrics,
+    external: SplitMetrics,
+    k: int,
+    mix: Mix,
+    weights: Weights,
+    sizes: ClassSizes,
+    bins: int,
+) -> ComponentEstimate:
+    """Return a metric of the weighted external images of finding k.
+
+    Patients of both hospitals have an influence, because the weights depend on the numbers of images of their groups.
+    """
+    column, sample, of_image = external.columns[k], external.sample, mix.external.of_image
+    weight, excess = weights.of_group[of_image], 0.0
+    if name == "ece":
+        group = sample.group[column.rows]
+        binned = external.probabilities[k][AS_GIVEN]
+        value, slope, excess = weighted_ece(column.positive, binned, weight, bins, group, sample.num_groups)
+    else:
+        value, slope = column.auroc(weight) if name == "auroc" else column.average_precision(weight)
+    of_groups = np.bincount(of_image, slope, len(weights.of_group))
+    of_external = weight * slope + (of_groups @ np.nan_to_num(weights.external))[of_image]
+    of_internal = (of_groups @ np.nan_to_num(weights.internal))[mix.internal.of_image]
+    # the influences on metrics of a pool are over the patients of each of its hospitals
+    inside = f"{internal.sample.key} images" if is_pool(internal.scored.dataset) else internal.sample.key
+    influence = Influence(
+        {
+            sample.key: sample.sums(of_external, column.rows),
+            inside: internal.sample.sums(of_internal, internal.columns[k].rows),
+        }
+    )
+    if name in AREAS:
+        return _area(name, value, influence, sizes)
+    return ComponentEstimate(value, influence, excess=excess)
+
+
 def _change(before: ComponentEstimate, after: ComponentEstimate) -> GapComponent:
     """Return after - before, whose interval combines those of both; it is exactly 0 if both are the same."""
     values, lows, highs = np.array([(of.value, *of.interval) for of in (after, before)]).T
-    replicates = np.stack([after.replicates, before.replicates])
-    interval = (0.0, 0.0) if after is before else paired_interval(values, lows, highs, replicates)
-    excesses = (after.excess, before.excess)
-    return GapComponent(float(values[0] - values[1]), replicates[0] - replicates[1], interval, excess=excesses)
+    matrix = correlations(Influence.stack([after.influence, before.influence]).covariance)
+    interval = (0.0, 0.0) if after is before else paired_interval(values, lows, highs, float(matrix[0, 1]))
+    excesses, change = (after.excess, before.excess), after.influence - before.influence
+    return GapComponent(float(values[0] - values[1]), change, interval, excess=excesses)
 
 
 def _labels(
@@ -208,7 +221,7 @@ def _labels(
     internal_changes is a cache that all external hospitals share.
     """
     labels: dict[int, GapComponent] = {}
-    no_change = ComponentEstimate(0.0, np.zeros(external.resamples.num), (0.0, 0.0))
+    no_change = ComponentEstimate(0.0, Influence({}), (0.0, 0.0))
     if external.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
         method = "measured on the same external images with their labels from reports"
         for k, by_reports in _remap(external, REPORT, settings).items():
@@ -234,7 +247,7 @@ def _labels(
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
     for k, components in by_mapping.items():
         values = [0.0, *(component.value for component in components.values())]
-        default = unknown(external.replicates[AUROC][k], SAME_LABELS)
+        default = unknown(SAME_LABELS)
         best = next((components[mapping] for mapping in closer if mapping in components), default)
         labels.setdefault(k, replace(best, bounds=(min(values), max(values))))
     return labels
@@ -253,18 +266,18 @@ def _remap(split: SplitMetrics, mapping: str, settings: Settings) -> dict[int, C
         # The metrics read labels column by column, so a column must be contiguous in memory.
         label = np.asfortranarray(replace(split.scored, state=state).labels())
         label.flags.writeable = False
-        available = count(label, split.resamples.patient, settings.min_count).available
+        available = count(label, split.sample.patient, settings.min_count).available
         return label, np.flatnonzero((label != split.scored.labels()).any(0) & available).tolist()
 
     label, columns = split.scored.cached(("remapped", mapping, settings.min_count), changed)
     changes: dict[int, ComponentEstimate] = {}
     for k in columns:
-        column = Column.of(split.resamples.patient, label[:, k], split.scored.logit[:, k])
-        replicates = bootstrap.column_metrics(split.resamples, column, with_auprc=False).auroc
-        sizes = ClassSizes.of_labels(label[:, [k]], split.resamples.patient)
-        remapped = _area(AUROC.metric, column.areas()[0], replicates, sizes)
-        change = _change(_estimate(split, AUROC, k), remapped)
-        changes[k] = ComponentEstimate(change.value, change.replicates, change.interval)
+        column = Column.of(split.sample.patient, label[:, k], split.scored.logit[:, k])
+        value, of_image = column.auroc()
+        influence = Influence({split.sample.key: split.sample.sums(of_image, column.rows)})
+        sizes = ClassSizes.of_labels(label[:, [k]], split.sample.patient)
+        change = _change(_estimate(split, AUROC, k), _area(AUROC.metric, value, influence, sizes))
+        changes[k] = ComponentEstimate(change.value, change.influence, change.interval)
     return changes
 
 
@@ -272,9 +285,9 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
     """Build the rows of all components of one gap."""
     all_components = [components[name] for name in COMPONENTS]
     value = np.array([component.value for component in all_components])
-    replicates = np.stack([component.replicates for component in all_components])
     if metric in BIASED:
-        low, high = distance_difference(value, replicates, *np.array([c.excess for c in all_components]).T)
+        half = np.array([half_width(component.influence.all) for component in all_components])
+        low, high = distance_difference(value, half, *np.array([c.excess for c in all_components]).T)
     else:
         low, high = np.array([component.interval for component in all_components]).T
     table_rows: list[Row] = []

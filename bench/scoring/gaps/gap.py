@@ -1,25 +1,20 @@
 """The generalization gap: a metric (usually AUROC) on the internal test split minus the metric at an external hospital.
 
 Calibration drift is the external calibration error minus the internal one. Both scores of a difference use the findings that both
-hospitals score. Internal and external patients are resampled independently.
-Shapes: K findings, B replicates, H hospitals.
+hospitals score. Internal and external patients are independent.
+Shapes: K findings, P patients, H hospitals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import (
-    distance_difference,
-    excess,
-    interval_of_difference,
-    mean_of,
-    normal_interval,
-)
+from bench.scoring.area_intervals import mean_interval
 from bench.scoring.calibration_metrics import BIASED
+from bench.scoring.influence import Estimate, Influence, correlations, half_width, mean_of
+from bench.scoring.intervals import distance_difference, interval_of_difference, plain_interval
 from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
 
 Array = NDArray[np.float64]
@@ -49,9 +44,8 @@ class Gap(NamedTuple):
     num_positive: int
     num_negative: int
     num_patients: int
-    replicates: Array
-    # excess (mean of the replicates minus the value) of the internal score, then of the external score
-    excess: tuple[float, float] = (0.0, 0.0)
+    influence: Influence
+    excess: tuple[float, float] = (0.0, 0.0)  # of the internal and of the external calibration error
 
 
 def gaps(
@@ -81,60 +75,43 @@ def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
     """
     if not gaps:
         return []
-    value, replicates = np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps])
+    value, half = np.array([gap.value for gap in gaps]), np.array([half_width(gap.influence.all) for gap in gaps])
     excesses = np.array([gap.excess for gap in gaps]).T
-    low, high = distance_difference(value, replicates, *excesses) if distances else normal_interval(value, replicates)
+    low, high = distance_difference(value, half, *excesses) if distances else plain_interval(value, half)
     return [gap._replace(low=float(low[i]), high=float(high[i])) for i, gap in enumerate(gaps)]
 
 
 def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: SplitMetrics, key: Key) -> list[Gap]:
     """Compute the gaps of one hospital: the macro gap, then the gap of each finding."""
-    at_internal, at_external, counts = internal.value[key], hospital.value[key], hospital.counts
-    scored_by_both = np.isfinite(at_internal) & np.isfinite(at_external)
-    value_internal, replicates_internal = mean_of(
-        np.where(scored_by_both, at_internal, np.nan), internal.replicates[key]
-    )
-    value_external, replicates_external = mean_of(
-        np.where(scored_by_both, at_external, np.nan), hospital.replicates[key]
-    )
+    counts, splits = hospital.counts, (internal, hospital)
+    common = np.isfinite(internal.value[key]) & np.isfinite(hospital.value[key])
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
-    least_sizes = sizes[:, scored_by_both].min(1).tolist() if scored_by_both.any() else [0] * 4
-    dataset = hospital.scored.dataset
-    bounds = _bounds(internal, hospital, key, scored_by_both)
-    gaps_of_hospital = [
-        _gap(
-            dataset,
-            MACRO,
-            value_internal,
-            value_external,
-            int(scored_by_both.sum()),
-            least_sizes,
-            replicates_internal - replicates_external,
-            (
-                float(excess(np.array(value_internal), replicates_internal)),
-                float(excess(np.array(value_external), replicates_external)),
-            ),
-            bounds[0],
-        )
-    ]
-    replicates_KB = internal.replicates[key] - hospital.replicates[key]
-    columns = (
-        findings,
-        at_internal.tolist(),
-        at_external.tolist(),
-        scored_by_both.tolist(),
-        sizes.T.tolist(),
-        replicates_KB,
-        zip(
-            excess(at_internal, internal.replicates[key]).tolist(),
-            excess(at_external, hospital.replicates[key]).tolist(),
-            strict=True,
-        ),
-        bounds[1:],
-    )
-    for finding, value_internal, value_external, common, *numbers in zip(*columns, strict=True):
-        gaps_of_hospital.append(_gap(dataset, finding, value_internal, value_external, int(common), *numbers))
-    return gaps_of_hospital
+    least_sizes = sizes[:, common].min(1).tolist() if common.any() else [0] * 4
+    bounds = _bounds(internal, hospital, key, common)
+    means = [mean_of(np.where(common, split.value[key], np.nan), split.influence[key]) for split in splits]
+    excesses = [split.excess.get(key, np.zeros(len(common))) for split in splits]
+    of_macro = [float(excess[common].mean()) if common.any() else 0.0 for excess in excesses]
+    dataset, keys = hospital.scored.dataset, (internal.sample.key, hospital.sample.key)
+
+    def gap(
+        finding: str,
+        values: Sequence[float],
+        influences: Sequence[Array],
+        num: int,
+        size: Sequence[int],
+        excess: Sequence[float],
+        of_gap: tuple[float, float],
+    ) -> Gap:
+        inside, outside = (Influence({name: of}) for name, of in zip(keys, influences, strict=True))
+        return _gap(dataset, finding, values[0], values[1], num, size, inside - outside, (excess[0], excess[1]), of_gap)
+
+    values, influences = zip(*means, strict=True)
+    rows = [gap(MACRO, values, influences, int(common.sum()), least_sizes, of_macro, bounds[0])]
+    for k, finding in enumerate(findings):
+        numbers = [float(split.value[key][k]) for split in splits], [split.influence[key][k] for split in splits]
+        excess = [float(of[k]) for of in excesses]
+        rows.append(gap(finding, *numbers, int(common[k]), sizes[:, k].tolist(), excess, bounds[1 + k]))
+    return rows
 
 
 def _bounds(
@@ -149,9 +126,9 @@ def _bounds(
     sides = []
     for split in (internal, hospital):
         value, bounds = np.where(common, split.value[key], np.nan), split.bounds[key]
-        macro = np.array(
-            [mean_of(value, split.replicates[key])[0], *mean_interval(key.metric, value, bounds, split.replicates[key])]
-        )
+        of_findings = split.influence[key]
+        matrix = correlations(of_findings @ of_findings.T)
+        macro = np.array([mean_of(value, of_findings)[0], *mean_interval(key.metric, value, bounds, matrix)])
         sides.append(np.concatenate([macro[:, None], [value, *bounds]], 1))
     values, lows, highs = np.stack(sides, 1)
     low, high = interval_of_difference(values, lows, highs, np.zeros(1 + len(common)))
@@ -161,10 +138,13 @@ def _bounds(
 def _mean(gaps: Sequence[Gap]) -> Gap:
     """Compute the mean over hospitals of one finding's gaps, or of the macro gaps."""
     finite = [gap for gap in gaps if np.isfinite(gap.value)]
-    value = np.array([gap.value for gap in gaps])
-    of_hospitals = np.stack([gap.replicates for gap in gaps])
-    _, replicates = mean_of(value, of_hospitals)
-    bounds = mean_interval("", value, np.array([(gap.low, gap.high) for gap in gaps]).T, of_hospitals)
+    value = np.array([gap.value for gap in finite])
+    influences = [gap.influence for gap in finite]
+    bounds, influence = UNKNOWN, gaps[0].influence
+    if finite:
+        matrix = correlations(Influence.stack(influences).covariance)
+        bounds = mean_interval("", value, np.array([(gap.low, gap.high) for gap in finite]).T, matrix)
+        influence = Influence.mean(influences)
     internal = float(np.mean([gap.internal for gap in finite])) if finite else float("nan")
     external = float(np.mean([gap.external for gap in finite])) if finite else float("nan")
     size = [
@@ -175,7 +155,7 @@ def _mean(gaps: Sequence[Gap]) -> Gap:
     inside, outside = np.mean([gap.excess for gap in finite], axis=0).tolist() if finite else (0.0, 0.0)
     sizes = size or [0] * 4
     excesses = (inside, outside)
-    return _gap(EXTERNAL, gaps[0].finding, internal, external, num_findings, sizes, replicates, excesses, bounds)
+    return _gap(EXTERNAL, gaps[0].finding, internal, external, num_findings, sizes, influence, excesses, bounds)
 
 
 def _gap(
@@ -185,7 +165,7 @@ def _gap(
     external: float,
     num_findings: int,
     size: Sequence[int],
-    replicates: Array,
+    influence: Influence,
     excesses: tuple[float, float],
     bounds: tuple[float, float],
 ) -> Gap:
@@ -202,14 +182,14 @@ def _gap(
         num_positive,
         num_negative,
         num_patients,
-        replicates,
+        influence,
         excesses,
     )
 
 
-def replicates_by_dataset(gaps: Sequence[Gap]) -> Mapping[str, Array]:
-    """Return the replicates [B] of the macro gaps by name: "gap/<dataset>" and "gap/external"."""
-    return {f"gap/{gap.dataset}": gap.replicates for gap in gaps if gap.finding == MACRO}
+def estimates_by_dataset(gaps: Sequence[Gap]) -> dict[str, Estimate]:
+    """Return the macro gaps by name: "gap/<dataset>" and "gap/external"."""
+    return {f"gap/{gap.dataset}": Estimate(gap.value, gap.influence) for gap in gaps if gap.finding == MACRO}
 
 
 def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics]) -> list[tuple[Key, Gap]]:
@@ -217,7 +197,7 @@ def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[S
 
     Both errors use the findings that both hospitals score. A positive drift means that the run is worse calibrated at
     external hospitals. There are drifts of each finding and of the macro, at each hospital and as mean over hospitals.
-    Internal and external patients are resampled independently. Noise increases the internal and the external ECE by
+    Noise increases the internal and the external ECE by
     unknown amounts; the interval of ece_drift allows for both amounts.
     """
     rows = []
@@ -231,4 +211,4 @@ def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[S
 def _reversed(gap: Gap) -> Gap:
     """Return the difference external - internal instead of internal - external, without interval."""
     excess_internal, excess_external = gap.excess
-    return gap._replace(value=-gap.value, replicates=-gap.replicates, excess=(excess_external, excess_internal))
+    return gap._replace(value=-gap.value, influence=-gap.influence, excess=(excess_external, excess_internal))

@@ -1,9 +1,6 @@
-"""The components of a gap, each with its replicates.
+"""The components of a gap, each with the influences of patients on it.
 
-A component is the amount of a gap that one cause explains. In every replicate, the components and the remainder sum to
-the gap. Some components are computed with weights of images. A cell is one combination of sex, age decade and view.
-
-Shapes: B replicates.
+A component is the amount of a gap that one cause explains. The components and the remainder sum to the gap. Some components are computed with weights of images. A cell is one combination of sex, age decade and view.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import excess, mean_of
+from bench.scoring.area_intervals import mean_interval
+from bench.scoring.influence import Influence, correlations
 
 Array = NDArray[np.float64]
 NEITHER = (float("nan"), float("nan"))  # two unknown numbers
@@ -23,27 +20,23 @@ MEASURED = ("prevalence", "case_mix", "labels")
 
 
 class ComponentEstimate(NamedTuple):
-    """A number with its replicates [B] and its 95 % interval, NEITHER for a calibration error."""
+    """A number with its influences and its 95 % interval, NEITHER for a calibration error, which has an excess instead."""
 
     value: float
-    replicates: Array
+    influence: Influence
     interval: tuple[float, float] = NEITHER
-
-    @property
-    def excess(self) -> float:
-        """The mean of the replicates minus the value."""
-        return float(excess(np.array(self.value), self.replicates))
+    excess: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GapComponent:
-    """One component of one gap, with replicates [B]: the difference of two metrics, or a mean of such differences.
+    """One component of one gap: the difference of two metrics, or a mean of such differences.
 
     The value is NaN if the component cannot be measured.
     """
 
     value: float
-    replicates: Array
+    influence: Influence
     interval: tuple[float, float] = NEITHER  # 95 %; that of calibration errors follows from `excess` instead
     reason: str = ""  # why the value is NaN; for other values, the method of measurement
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
@@ -53,31 +46,20 @@ class GapComponent:
     bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
     # only for the component labels: share of findings for which the two compared label sources label the same images
     paired: float = float("nan")
-    # excess (mean of the replicates minus the value) of each of the two metrics; intervals of calibration errors use it
-    excess: tuple[float, float] = (
-        0.0,
-        0.0,
-    )
+    excess: tuple[float, float] = (0.0, 0.0)  # of each of the two metrics; intervals of calibration errors use it
     counted: tuple[int, int] = (1, 1)  # of a mean: number of findings at hospitals that were measured, and of all
 
 
 GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
 
 
-def unknown(
-    like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
-) -> GapComponent:
-    """Build an unknown component with its reason: value and replicates are NaN; the replicates have the shape of `like`."""
-    return GapComponent(
-        float("nan"), np.full_like(like, np.nan), NEITHER, reason, effective, covered, 0, counted=(0, 1)
-    )
+def unknown(reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")) -> GapComponent:
+    """Build an unknown component with its reason: its value is NaN."""
+    return GapComponent(float("nan"), Influence({}), NEITHER, reason, effective, covered, 0, counted=(0, 1))
 
 
 def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
-    """Compute the remainder: the gap minus all measured components, also in every replicate.
-
-    Its interval combines theirs, with the correlations of the replicates (`mean_interval`).
-    """
+    """Compute the remainder: the gap minus all measured components. Its interval combines theirs (`mean_interval`)."""
     gap = components["gap"]
     measured = [components[name] for name in MEASURED if np.isfinite(components[name].value)]
     excess_internal, excess_external = gap.excess
@@ -87,14 +69,13 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
         excess_external += after - before
     terms = (gap, *measured)
     sign = np.array([1.0, *[-1.0] * len(measured)])
-    value, replicates = (np.array([getattr(term, name) for term in terms]) for name in ("value", "replicates"))
-    value, replicates = sign * value, sign[:, None] * replicates
+    value = sign * np.array([term.value for term in terms])
+    influences = [float(s) * term.influence for s, term in zip(sign, terms, strict=True)]
     bounds = np.sort(sign[:, None] * np.array([term.interval for term in terms]), axis=1).T
-    low, high = (len(terms) * bound for bound in mean_interval("", value, bounds, replicates))
-    excesses = (excess_internal, excess_external)
-    return GapComponent(
-        float(value.sum()), replicates.sum(0), (low, high), num_findings=gap.num_findings, excess=excesses
-    )
+    matrix = correlations(Influence.stack(influences).covariance)
+    low, high = (len(terms) * bound for bound in mean_interval("", value, bounds, matrix))
+    excesses, total = (excess_internal, excess_external), sum(influences[1:], influences[0])
+    return GapComponent(float(value.sum()), total, (low, high), num_findings=gap.num_findings, excess=excesses)
 
 
 def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], place: str = "") -> GapComponents:
@@ -120,22 +101,21 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
                 f"measured for {num_measured} of {num_all} findings{place}" if num_measured else _common(components)
             )
             means[name] = replace(
-                unknown(components[0].replicates, reason),
+                unknown(reason),
                 bounds=bounds,
                 counted=(num_measured, num_all),
                 num_findings=num_findings,
             )
             continue
-        values, of_components = (
-            np.array([getattr(component, name) for component in components]) for name in ("value", "replicates")
-        )
-        value, replicates = mean_of(values, of_components)
+        values = np.array([component.value for component in components])
         intervals = np.array([component.interval for component in components]).T
+        influences = [component.influence for component in components]
+        matrix = correlations(Influence.stack(influences).covariance)
         effective = tuple(min(component.effective[side] for component in components) for side in (0, 1))
         means[name] = GapComponent(
-            value,
-            replicates,
-            mean_interval("", values, intervals, of_components),
+            float(values.mean()),
+            Influence.mean(influences),
+            mean_interval("", values, intervals, matrix),
             reason=_common(components),
             effective=(effective[0], effective[1]),
             covered=min(component.covered for component in components),

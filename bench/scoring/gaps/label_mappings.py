@@ -1,6 +1,6 @@
 """Sensitivity of an external AUROC to the label mapping: AUROC under every mapping, with the same logits and patients.
 
-Shapes: N images, K findings, R runs, B replicates.
+Shapes: N images, K findings, R runs, P patients.
 """
 
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import mean_of
+from bench.scoring.area_intervals import mean_interval
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.influence import correlations, mean_of
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.cohorts.label_mapping import REPORT
 
 
 class _MappedAuroc(NamedTuple):
-    """AUROC [K] with bounds [K], replicates [K, B] and numbers of images and of positive images [K], under one mapping."""
+    """AUROC [K] with bounds [K], influences [K, P] and numbers of images and of positive images [K], under one mapping."""
 
     value: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    replicates: NDArray[np.float64]
+    influence: NDArray[np.float64]
     num: NDArray[np.int64]
     num_positive: NDArray[np.int64]
 
 
 def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
     counts = measured.counts
-    (low, high), replicates = measured.bounds[AUROC], measured.replicates[AUROC]
-    return _MappedAuroc(measured.value[AUROC], low, high, replicates, counts.n, counts.num_positive)
+    (low, high), influence = measured.bounds[AUROC], measured.influence[AUROC]
+    return _MappedAuroc(measured.value[AUROC], low, high, influence, counts.n, counts.num_positive)
 
 
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
@@ -58,7 +58,7 @@ def sensitivity(
     """Build rows of the table `mappings`: AUROC under each mapping, for the macro and each finding that a mapping changes.
 
     `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a
-    value under every mapping, so that only the mapping differs. The resamples are the same as for all other scores.
+    value under every mapping, so that only the mapping differs.
     `measured`: the metrics under the grid's own mapping; with None, they are computed. The result is empty if no
     mapping changes a label.
     """
@@ -78,12 +78,13 @@ def sensitivity(
             array[columns] = changed_columns
     everywhere = np.all([np.isfinite(result.value) for result in results.values()], axis=0)
     rows: list[tuple[object, ...]] = []
-    for name, (value, low, high, replicates, n, positive) in results.items():
+    for name, (value, low, high, influence, n, positive) in results.items():
         for k in np.flatnonzero(changed).tolist():
             numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
             rows.append((run_id, scored.dataset, name, findings[k], *numbers))
         of_macro = np.where(everywhere, value, np.nan)
-        macro, bounds = mean_of(of_macro, replicates)[0], mean_interval(AUROC.metric, of_macro, (low, high), replicates)
+        matrix = correlations(influence @ influence.T)
+        macro, bounds = mean_of(of_macro, influence)[0], mean_interval(AUROC.metric, of_macro, (low, high), matrix)
         least_sizes = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
         rows.append((run_id, scored.dataset, name, MACRO, macro, *bounds, *least_sizes))
     return rows

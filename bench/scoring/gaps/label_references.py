@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.scoring.bootstrap.max_intervals import largest
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap, gaps
+from bench.scoring.influence import Influence
+from bench.scoring.max_intervals import largest
 from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.score_rows import Row
 
@@ -56,7 +57,7 @@ def rows(
             index, value, low, high = largest(
                 np.array([gap.value for gap in of_finding]),
                 np.array([(gap.low, gap.high) for gap in of_finding]).T,
-                np.stack([gap.replicates for gap in of_finding]),
+                Influence.stack([gap.influence for gap in of_finding]).covariance,
             )
             worst = of_finding[index]
             reference_and_hospital = (reference_of[worst.dataset], worst.dataset) if index >= 0 else ("", "")

@@ -1,1 +1,0 @@
-"""Patient-clustered bootstrap: resamples, kernels and intervals."""
