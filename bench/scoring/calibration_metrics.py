@@ -79,7 +79,7 @@ NUM_DRAWS = 200  # of normal numbers, for the excess of the mce
 class _Bins(NamedTuple):
     """The bins [G] of images [n]."""
 
-    index: NDArray[np.int32]  # [n]: the bin of each image
+    of_image: NDArray[np.int32]  # [n]: the bin of each image
     num: Array  # images
     excess: Array  # sum of label - probability
     rate: Array  # its mean; 0 without images
@@ -90,7 +90,10 @@ class _Bins(NamedTuple):
     def of(
         cls, index: NDArray[np.int32], excess: Array, bins: int, group: NDArray[np.integer], num_groups: int
     ) -> Self:
-        num, total = np.bincount(index, minlength=bins).astype(np.float64), np.bincount(index, excess, bins)
+        num, total = (
+            np.bincount(index, minlength=bins).astype(np.float64),
+            np.bincount(index, excess, bins).astype(np.float64),
+        )
         used = np.maximum(num, 1)
         rate = total / used
         cell = np.asarray(group, np.int64) * bins + index
@@ -102,18 +105,20 @@ class _Bins(NamedTuple):
 
     def of_rate(self, excess: Array) -> Array:
         """Return the influence of each image [n] on the rate of its bin."""
-        return np.asarray((excess - self.rate[self.index]) / self.num[self.index])
+        return np.array((excess - self.rate[self.of_image]) / self.num[self.of_image])
 
 
 def _folded(mean: Array, deviation: Array) -> Array:
     """Return the mean of the absolute values of normal numbers."""
     z = np.divide(mean, deviation, out=np.full(mean.shape, np.inf), where=deviation > 0)
-    return deviation * math.sqrt(2 / math.pi) * np.exp(-(z**2) / 2) + np.abs(mean) * (1 - 2 * ndtr(-np.abs(z)))
+    return np.asarray(
+        deviation * math.sqrt(2 / math.pi) * np.exp(-(z**2) / 2) + np.abs(mean) * (1 - 2 * ndtr(-np.abs(z)))
+    )
 
 
 @cache
 def _normal(bins: int) -> Array:
-    return np.random.default_rng(0).standard_normal((NUM_DRAWS, bins))
+    return np.asarray(np.random.default_rng(0).standard_normal((NUM_DRAWS, bins)))
 
 
 def weighted_ece(
@@ -129,7 +134,7 @@ def weighted_ece(
     of = _Bins.of(prob.bin, weight * excess, bins, group, num_groups)
     distance = np.abs(of.excess)
     added = (_folded(of.excess, of.deviation) - distance).sum()
-    return float(distance.sum()), np.sign(of.excess)[of.index] * excess, float(added)
+    return float(distance.sum()), np.sign(of.excess)[of.of_image] * excess, float(added)
 
 
 class Measured(NamedTuple):
@@ -197,17 +202,17 @@ def measured(
     of_image = np.stack(
         [
             (squares - brier) / num,
-            (sign[wide.index] * excess - ece) / num,
-            np.where(wide.index == largest, np.sign(wide.rate[largest]) * wide.of_rate(excess), 0.0),
-            np.sign(mass.rate)[mass.index] * mass.of_rate(excess) / np.count_nonzero(mass.num),
+            (sign[wide.of_image] * excess - ece) / num,
+            np.where(wide.of_image == largest, np.sign(wide.rate[largest]) * wide.of_rate(excess), 0.0),
+            np.sign(mass.rate)[mass.of_image] * mass.of_rate(excess) / np.count_nonzero(mass.num),
             (loss - value[4]) / num,
-            (2 * wide.rate[wide.index] * excess - wide.rate[wide.index] ** 2 - reliability) / num,
+            (2 * wide.rate[wide.of_image] * excess - wide.rate[wide.of_image] ** 2 - reliability) / num,
             np.zeros(num),
             (1 - 2 * share) * (positive - share) / num,
         ]
     )
     of_image[6] = of_image[5] + of_image[7] - of_image[0]
-    influence = np.stack([np.bincount(group, row, num_groups) for row in of_image])
+    influence = np.array([np.bincount(group, row, num_groups) for row in of_image], np.float64)
     added = np.zeros(8)
     added[1] = (_folded(wide.excess, wide.deviation) - distance).sum() / num
     added[2] = np.abs(wide.rate + wide.error * _normal(bins)).max(1).mean() - value[2]

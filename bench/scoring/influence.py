@@ -138,7 +138,7 @@ def correlations(covariance: Array, unknown: float = 0.0) -> Array:
     matrix = np.divide(covariance, both, out=np.full(covariance.shape, unknown), where=known)
     index = np.arange(covariance.shape[-1])
     matrix[..., index, index] = 1.0
-    return np.clip(matrix, -1.0, 1.0)
+    return np.asarray(np.clip(matrix, -1.0, 1.0))
 
 
 def degrees_of_freedom(influence: Array) -> Array:

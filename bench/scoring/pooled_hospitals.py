@@ -73,17 +73,13 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
         values = np.stack([of.value[key] for of in of_hospitals])
         known = np.isfinite(values)
         weight = known / np.maximum(known.sum(0), 1)  # [H, K]
-        none = ~known.any(0)
-
-        def mean(numbers: Array, weight: Array = weight, none: NDArray[np.bool_] = none) -> Array:
-            return np.where(none, np.nan, (weight * np.nan_to_num(numbers)).sum(0))
-
-        value[key] = mean(values)
+        unknown = np.where(known.any(0), 0.0, np.nan)
+        value[key] = (weight * np.nan_to_num(values)).sum(0) + unknown
         parts = [w[:, None] * np.nan_to_num(of.influence[key]) for w, of in zip(weight, of_hospitals, strict=True)]
-        influence[key] = np.concatenate(parts, 1)
-        influence[key][none] = np.nan
+        influence[key] = np.concatenate(parts, 1) + unknown[:, None]
         if key in measured.excess:
-            excess[key] = mean(np.stack([of.excess[key] for of in of_hospitals]))
+            excesses = np.nan_to_num([of.excess[key] for of in of_hospitals])
+            excess[key] = (weight * excesses).sum(0) + unknown
         if key in measured.bounds:
             bounds_H2K = np.stack([of.bounds[key] for of in of_hospitals])
             alone = np.eye(len(of_hospitals))
@@ -91,8 +87,7 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
             bounds[key] = np.array(bounds_K2).reshape(-1, 2).T
     counts = [of.counts for of in of_hospitals]
     behind = measured.scored.cached("counts of means", lambda: _with_values(counts, measured.counts), measured.counts)
-    means = {"value": value, "influence": influence, "bounds": bounds, "excess": excess}
-    return replace(measured, counts_of_means=behind, **means)
+    return replace(measured, value=value, influence=influence, bounds=bounds, excess=excess, counts_of_means=behind)
 
 
 def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:

@@ -4,7 +4,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ class Sample:
     digest: int
 
     @classmethod
-    def of(cls, patient_ids: Ids, name: str = "") -> Self:
+    def of(cls, patient_ids: Ids, name: str = "") -> "Sample":
         """Return the sample of the patients of N images.
 
         If the array of ids is read-only, the result is kept, because all runs of a cohort share this array, and sorting
@@ -72,8 +72,8 @@ class Sample:
         """Return the sums [..., P] of numbers of images [..., n] over each group of patients; rows: indices of these n images."""
         group, value = self.group[rows], np.asarray(value, np.float64)
         flat = [np.bincount(group, row, self.num_groups) for row in value.reshape(-1, value.shape[-1])]
-        return np.array(flat).reshape(*value.shape[:-1], self.num_groups)
+        return np.array(flat, np.float64).reshape(*value.shape[:-1], self.num_groups)
 
 
-_samples: OrderedDict[tuple[int, str], tuple[Ids, Any]] = OrderedDict()  # cache of `Sample.of`
+_samples: OrderedDict[tuple[int, str], tuple[Ids, Sample]] = OrderedDict()  # cache of `Sample.of`
 _lock = Lock()

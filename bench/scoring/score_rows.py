@@ -62,6 +62,9 @@ class Sizes(NamedTuple):
     num_findings: int = 0
 
 
+NO_SIZES = Sizes()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Macro:
     """An unweighted mean over findings, or over hospitals, with the influences of patients on it."""
@@ -70,7 +73,7 @@ class Macro:
     influence: Influence
     # of a mean over findings: the minimum of each number over the findings
     # of a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
-    sizes: Sizes = Sizes()
+    sizes: Sizes = NO_SIZES
     bounds: tuple[float, float] | None = None  # 95 % interval; None if `Writer` computes it from the influences
     excess: float = 0.0  # of a calibration error: the mean of the excesses
 

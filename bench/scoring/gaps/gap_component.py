@@ -1,6 +1,7 @@
 """The components of a gap, each with the influences of patients on it.
 
-A component is the amount of a gap that one cause explains. The components and the remainder sum to the gap. Some components are computed with weights of images. A cell is one combination of sex, age decade and view.
+A component is the amount of a gap that one cause explains. The components and the remainder sum to
+the gap. Some components are computed with weights of images. A cell is one combination of sex, age decade and view.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
