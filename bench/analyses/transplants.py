@@ -40,7 +40,6 @@ from harmonize.seeds import stream
 from reports.schemas.tables import SCHEMAS
 
 EXTERNAL = "external"
-NUM_RESAMPLES = 1000
 BEST_QUALITY = 100  # JPEG quality that loses hardly anything
 RULE = "f1_max"  # the threshold rule of positive calls
 Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether gray value 0 is padding -> changed host
@@ -59,7 +58,6 @@ class TransplantSample:
     name: str
     image: NDArray[np.uint8]  # [N, S, S]
     state: NDArray[np.int8]  # [N, K], label states; "not mentioned" is stored as absent
-    patient: NDArray[np.str_]  # [N]
     marker: tuple[Mask, ...]  # N masks [S, S], all False without a marker
     lungs: tuple[Mask | None, ...]  # N masks [S, S], None if not detected
     logit: NDArray[np.float32]  # [N, K]
@@ -107,9 +105,10 @@ class TransplantRun:
             self.predict_logits(np.stack(list(after)))[:, k],
             None if control is None else self.predict_logits(np.stack(list(control)))[:, k],
             sample.state[np.ix_(rows, k)],
-            sample.patient[rows],
+            rows,
+            len(sample.image),
         )
-        return effects.effects(predictions, [self.findings[i] for i in k], self.threshold[k], NUM_RESAMPLES)
+        return effects.effects(predictions, [self.findings[i] for i in k], self.threshold[k])
 
 
 def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
@@ -314,7 +313,6 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: TransplantRun) -> TransplantS
         ref.name,
         image,
         state,
-        examples.patient_id[rows].astype(str),
         tuple(m.marker for m in masks),
         tuple(m.lungs for m in masks),
         logit,

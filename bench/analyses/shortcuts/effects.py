@@ -3,7 +3,7 @@
 A host is an image that is changed; a donor is an image whose pixels are put into the host. `kind` is the name of a kind
 of change, such as "border". Probabilities are the sigmoid of the network's logits, without calibration.
 
-Shapes: N images of one cohort, K findings, B replicates.
+Shapes: N images of one cohort, K findings, P patients of a cohort.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval, paired_interval
-from bench.scoring.bootstrap.bootstrap import rank_metrics
-from bench.scoring.bootstrap.intervals import EQUAL, deviation, enough, mean_bounds, share_interval
-from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.area_intervals import ClassSizes, area_interval, mean_interval, paired_interval
+from bench.scoring.column import Column
+from bench.scoring.influence import Influence, correlations, error_of
+from bench.scoring.intervals import EQUAL, mean_bounds, share_interval
 from bench.scoring.metrics import auroc
 from reports.schemas.tables import SCHEMAS
 
@@ -47,21 +47,22 @@ class ChangedPredictions:
     after: Logits
     control: Logits | None  # after the control change, mostly with pixels of the host's cohort; None without a control
     state: NDArray[np.int8]  # [N, K], label states: 1 present, 0 absent; images with other values count as neither
-    patient: NDArray[np.str_]  # [N], all different
+    patient: NDArray[np.intp]  # [N], index of each image's patient among those of the host cohort; all different
+    num_patients: int  # of the host cohort
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
     """One measure: its value on changed images, its value on controls (NaN without controls), and their difference.
 
-    `effect` is the difference, or the value on changed images if there are no controls. `replicates` [B] are bootstrap
-    replicates of the effect, `bounds` its 95 % interval; `n` is the number of images.
+    `effect` is the difference, or the value on changed images if there are no controls. `influence` has the influences
+    of the patients of the hosts on the effect, `bounds` its 95 % interval; `n` is the number of images.
     """
 
     value: float
     control: float
     effect: float
-    replicates: Array
+    influence: Influence
     bounds: tuple[float, float]
     n: int
 
@@ -70,9 +71,7 @@ Key = tuple[str, str, str]  # measure, finding, subset
 Effects = dict[Key, Effect]
 
 
-def effects(
-    predictions: ChangedPredictions, findings: Sequence[str], threshold_K: Array, num_resamples: int
-) -> Effects:
+def effects(predictions: ChangedPredictions, findings: Sequence[str], threshold_K: Array) -> Effects:
     """Return all effects of one kind of change on one host cohort: (measure, finding, subset) -> effect.
 
     Measures: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images
@@ -84,9 +83,6 @@ def effects(
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}
-    resamples = Resamples.draw(predictions.patient, num_resamples, f"transplants {predictions.host}")
-    drawn_BP = resamples.weight.transpose(0, 2, 1).reshape(-1, resamples.num_patients)[: resamples.num]
-    drawn_BN = drawn_BP[:, resamples.patient].astype(np.float64)
     before_NK = expit(predictions.before.astype(np.float64))
 
     def measures(logit_NK: Logits) -> dict[str, Array]:
@@ -106,18 +102,22 @@ def effects(
         for subset, in_subset_NK in subsets.items():
             if measure == "abs_dp" and subset != "all":
                 continue
-            table = _means(value_NK, control.get(measure), in_subset_NK, drawn_BN, measure == "flip_rate")
+            table = _means(predictions, value_NK, control.get(measure), in_subset_NK, measure == "flip_rate")
             effects_by_key |= {
                 (measure, finding, subset): effect for finding, effect in zip(findings, table, strict=True) if effect
             }
-    for finding, effect in zip(findings, _areas(predictions, resamples), strict=True):
+    for finding, effect in zip(findings, _areas(predictions), strict=True):
         if effect:
             effects_by_key["auroc", finding, "all"] = effect
     return with_mean(effects_by_key, findings)
 
 
 def _means(
-    value_NK: Array, control_NK: Array | None, in_subset_NK: NDArray[np.bool_], drawn_BN: Array, shares: bool
+    predictions: ChangedPredictions,
+    value_NK: Array,
+    control_NK: Array | None,
+    in_subset_NK: NDArray[np.bool_],
+    shares: bool,
 ) -> list[Effect | None]:
     """Return for each finding the mean effect over the images in the subset; `shares`: each image has 0 or 1.
 
@@ -133,22 +133,33 @@ def _means(
             continue
         # without a control, all changes of the control are 0, and their interval is 0 to 0
         compared = np.stack([value, np.zeros(n) if control_NK is None else control_NK[in_subset, k]])
-        weights, means, difference = drawn_BN[:, in_subset], compared.mean(1), compared[0] - compared[1]
-        with np.errstate(invalid="ignore"):
-            replicates = compared @ weights.T / weights.sum(1)
+        means, difference = compared.mean(1), compared[0] - compared[1]
+        influence = (compared - means[:, None]) / n
         if shares:
-            low, high = share_interval(means, replicates, np.full(2, n), np.full(2, n))
+            low, high = share_interval(means, error_of(influence), np.full(2, n), np.full(2, n))
             high[1] *= control_NK is not None
-            bounds = paired_interval(means, low, high, replicates, patients=n)
+            bounds = paired_interval(means, low, high, _correlation(influence), patients=n)
         else:
             bounds = mean_bounds(float(difference.mean()), float(difference.std(ddof=1)) / n**0.5, n)
         control = float(means[1]) if control_NK is not None else float("nan")
         numbers = (float(means[0]), control, float(difference.mean()))
-        effects.append(Effect(*numbers, replicates[0] - replicates[1], bounds, n))
+        effects.append(Effect(*numbers, _of_hosts(predictions, influence, np.flatnonzero(in_subset)), bounds, n))
     return effects
 
 
-def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect | None]:
+def _of_hosts(predictions: ChangedPredictions, influence: Array, rows: NDArray[np.intp]) -> Influence:
+    """Return the influences on the first minus the second number [2, n] of the images with the indices `rows` [n]."""
+    of_patients = np.zeros(predictions.num_patients)
+    of_patients[predictions.patient[rows]] = influence[0] - influence[1]
+    return Influence({predictions.host: of_patients})
+
+
+def _correlation(influence: Array) -> float:
+    """Return the correlation of two numbers from the influences on them [2, n]; 0 if one has none."""
+    return float(correlations(influence @ influence.T)[0, 1])
+
+
+def _areas(predictions: ChangedPredictions) -> list[Effect | None]:
     """Return for each finding the effect on its AUROC.
 
     The effect is None if fewer than MIN_IMAGES images have the finding, or fewer than MIN_IMAGES images do not have it.
@@ -157,8 +168,8 @@ def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect
     scores = {"before": predictions.before, "after": predictions.after}
     if predictions.control is not None:
         scores["control"] = predictions.control
-    replicates = {name: rank_metrics(resamples, label, score)[0] for name, score in scores.items()}
-    sizes = ClassSizes.of_labels(label, resamples.patient)
+    patient = predictions.patient.astype(np.int32)
+    sizes = ClassSizes.of_labels(label, patient)
     reference = "control" if predictions.control is not None else "before"
     effects: list[Effect | None] = []
     for k in range(label.shape[1]):
@@ -169,10 +180,15 @@ def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect
         area = {name: auroc(label[labeled, k], score[labeled, k]) for name, score in scores.items()}
         control_change = float("nan") if predictions.control is None else area["control"] - area["before"]
         compared = np.array([area["after"], area[reference]])
-        drawn = np.stack([replicates["after"][k], replicates[reference][k]])
-        bounds = paired_interval(compared, *area_interval("auroc", compared, drawn, sizes.at(np.array([k, k]))), drawn)
+        influence = np.zeros((2, len(label)))
+        for of_score, name in zip(influence, ("after", reference), strict=True):
+            column = Column.of(patient, label[:, k], scores[name][:, k])
+            of_score[column.rows] = column.auroc()[1]
+        own = area_interval("auroc", compared, error_of(influence), sizes.at(np.array([k, k])))
+        bounds = paired_interval(compared, *own, _correlation(influence))
         numbers = (area["after"] - area["before"], control_change, float(compared[0] - compared[1]))
-        effects.append(Effect(*numbers, drawn[0] - drawn[1], bounds, int(labeled.sum())))
+        of_hosts = _of_hosts(predictions, influence, np.arange(len(label)))
+        effects.append(Effect(*numbers, of_hosts, bounds, int(labeled.sum())))
     return effects
 
 
@@ -191,18 +207,19 @@ def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
 def averaged(effects: Sequence[Effect]) -> Effect:
     """Return the unweighted mean of effects. The `n` of the mean is the smallest `n` of these effects.
 
-    An effect that is the same in all replicates, such as that on a constant output, adds nothing to the interval of the mean. If
+    An effect on which no patient has an influence, such as that on a constant output, adds nothing to the interval of the mean. If
     all are, the mean has no interval.
     """
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
     )
-    values, replicates = np.array([e.effect for e in effects]), np.stack([e.replicates for e in effects])
+    values, influence = np.array([e.effect for e in effects]), Influence.stack([e.influence for e in effects])
     low, high = np.array([e.bounds for e in effects]).T
-    constant = np.isnan(low) & enough(replicates) & (deviation(replicates) <= EQUAL)
+    constant = np.isnan(low) & (influence.error <= EQUAL)
     ends = [np.where(constant & ~constant.all(), values, end) for end in (low, high)]
-    bounds = mean_interval("", values, ends, replicates)
-    return Effect(value, control, effect, replicates.mean(0), bounds, min(e.n for e in effects))
+    bounds = mean_interval("", values, ends, correlations(influence.covariance))
+    mean = Influence.mean([e.influence for e in effects])
+    return Effect(value, control, effect, mean, bounds, min(e.n for e in effects))
 
 
 def pooled(groups: Iterable[Effects]) -> Effects:

@@ -1,8 +1,8 @@
-"""Computation of the scores of source classifiers: balanced accuracy, AUROC and cross-entropy, with bootstrap replicates.
+"""Computation of the scores of source classifiers: balanced accuracy, AUROC and cross-entropy, with intervals.
 
 A source classifier predicts the source (cohort) of an image.
 
-Shapes: N images, K sources, B replicates of patients, R repeats of a classifier.
+Shapes: N images, K sources, P patients, R repeats of a classifier.
 """
 
 from collections.abc import Mapping
@@ -12,34 +12,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import (
-    ClassSizes,
-    area_interval,
-    effective_patients,
-    mean_interval,
-    paired_interval,
-)
-from bench.scoring.bootstrap.intervals import independent, positive_interval, share_interval
-from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval, paired_interval
+from bench.scoring.column import Column
+from bench.scoring.influence import correlations, error_of, half_width
+from bench.scoring.intervals import independent, positive_interval, share_interval
 from bench.scoring.metrics import auroc
+from bench.scoring.sample import Sample
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-NUM_RESAMPLES = 1000
 FLOOR = 1e-6  # minimum probability of the true source, so that the cross-entropy of one image is at most 20 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeScores:
-    """Scores of a source classifier for n images: metric -> value, and metric -> replicates [B] over patients."""
+    """Scores of a source classifier for n images: metric -> value, and metric -> influences [P] or [P + R] of patients and repeats."""
 
     value: Mapping[str, float]
-    replicates: Mapping[str, Array]
+    influence: Mapping[str, Array]
     num_sources: int
     n: int
-    bounds: Mapping[str, tuple[float, float]]  # 95 % intervals of all metrics but bits
+    bounds: Mapping[str, tuple[float, float]]  # 95 % intervals
     patients: float  # the effective number of patients behind the balanced accuracy
 
     def rows(self) -> pd.DataFrame:
@@ -49,60 +43,55 @@ class ProbeScores:
         of one source against all others, averaged over the sources; chance is 1/2. `score_repeats` gives no auroc.
         """
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
-        table_rows = []
-        for metric, value in self.value.items():
-            if metric in self.bounds:
-                low, high = self.bounds[metric]
-            else:
-                (low,), (high,) = positive_interval(np.array([value]), self.replicates[metric][None])
-            table_rows.append((metric, value, float(low), float(high), chance[metric], self.num_sources, self.n))
+        table_rows = [
+            (metric, value, *self.bounds[metric], chance[metric], self.num_sources, self.n)
+            for metric, value in self.value.items()
+        ]
         return pd.DataFrame(table_rows, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])
 
 
-def score_probe(
-    prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True
-) -> ProbeScores:
+def score_probe(prob_NK: Array, source: Codes, ids: NDArray[np.object_], auc: bool = True) -> ProbeScores:
     """Return the scores of a source classifier from out-of-fold probabilities.
 
     `source` [N] is the true source of each image, `ids` [N] its patient. Without `auc`, the metric auroc is left out.
     """
-    source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
-    resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
-    value, replicates, bounds, patients = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
+    sample = Sample.of(ids, "source_probe")
+    value, influence, bounds, patients = _over_repeats(*_hits_and_bits(prob_NK, source), source, sample)
     if auc:
-        area, _ = bootstrap.rank_metrics(resamples, source_NK, prob_NK)
-        of_sources = np.array([auroc(source_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])])
-        sizes = ClassSizes.of_labels(source_NK, resamples.patient)
-        value["auroc"], replicates["auroc"] = float(of_sources.mean()), area.mean(0)
-        bounds["auroc"] = mean_interval("auroc", of_sources, area_interval("auroc", of_sources, area, sizes), area)
-    return ProbeScores(value, replicates, prob_NK.shape[1], len(source), bounds, patients)
+        source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
+        columns = [Column.of(sample.patient, *of_source) for of_source in zip(source_NK.T, prob_NK.T, strict=True)]
+        influence_KP = np.stack([sample.sums(column.auroc()[1], column.rows) for column in columns])
+        of_sources = np.array([auroc(*of_source) for of_source in zip(source_NK.T, prob_NK.T, strict=True)])
+        value["auroc"], influence["auroc"] = float(of_sources.mean()), influence_KP.mean(0)
+        sizes = ClassSizes.of_labels(source_NK, sample.patient)
+        bounds_2K = area_interval("auroc", of_sources, error_of(influence_KP), sizes)
+        bounds["auroc"] = mean_interval("auroc", of_sources, bounds_2K, correlations(influence_KP @ influence_KP.T))
+    return ProbeScores(value, influence, prob_NK.shape[1], len(source), bounds, patients)
 
 
-def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> ProbeScores:
-    """Return the mean scores of R classifiers; a replicate resamples both patients and classifiers.
+def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_]) -> ProbeScores:
+    """Return the mean scores of R classifiers, with intervals over both patients and classifiers.
 
     In prob_RNK, the probabilities of a classifier are NaN for the images on which it was trained.
     """
     hits_and_bits = [_hits_and_bits(prob_NK, source) for prob_NK in prob_RNK]
     hit_NR, bits_NR = (np.concatenate([pair[i] for pair in hits_and_bits], axis=1) for i in (0, 1))
-    resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
-    draws_BR = np.random.default_rng(seed).multinomial(
-        len(hits_and_bits), np.full(len(hits_and_bits), 1 / len(hits_and_bits)), NUM_RESAMPLES
-    )
-    value, replicates, bounds, patients = _over_repeats(hit_NR, bits_NR, source, resamples, draws_BR)
-    return ProbeScores(value, replicates, prob_RNK.shape[2], len(source), bounds, patients)
+    value, influence, bounds, patients = _over_repeats(hit_NR, bits_NR, source, Sample.of(ids, "source_probe"))
+    return ProbeScores(value, influence, prob_RNK.shape[2], len(source), bounds, patients)
 
 
 def difference(first: ProbeScores, second: ProbeScores) -> tuple[float, float, float]:
     """Return the balanced accuracy of `first` minus that of `second`, two classifiers on the same images, with its bounds.
 
-    The 95 % interval combines those of both numbers with the correlation of their replicates, corrected for few differences
+    The 95 % interval combines those of both numbers with the correlation of their influences, corrected for few differences
     (`paired_interval`).
     """
     metric = "balanced_accuracy"
-    numbers = ((of.value[metric], *of.bounds[metric], of.replicates[metric]) for of in (first, second))
-    values, lows, highs, replicates = map(np.array, zip(*numbers, strict=True))
-    return float(values[0] - values[1]), *paired_interval(values, lows, highs, replicates, patients=second.patients)
+    numbers = ((of.value[metric], *of.bounds[metric]) for of in (first, second))
+    values, lows, highs = map(np.array, zip(*numbers, strict=True))
+    influence_2P = np.stack([of.influence[metric] for of in (first, second)])
+    correlation = float(correlations(influence_2P @ influence_2P.T)[0, 1])
+    return float(values[0] - values[1]), *paired_interval(values, lows, highs, correlation, patients=second.patients)
 
 
 def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataFrame:
@@ -131,19 +120,18 @@ def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
 
 
 def _over_repeats(
-    hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, draws_BR: NDArray[np.int64] | None
+    hit_NR: Array, bits_NR: Array, source: Codes, sample: Sample
 ) -> tuple[dict[str, float], dict[str, Array], dict[str, tuple[float, float]], float]:
-    """Return the values and the replicates [B] of the metrics balanced_accuracy and bits, and of the former bounds and patients.
+    """Return values, influences [P + R] and bounds of balanced_accuracy and bits, and the effective number of patients.
 
     Balanced accuracy is a mean of shares, so its interval comes from those of the shares. A value is the mean over the images
-    of each source, then over sources, then over repeats. A replicate without images of a source is NaN. draws_BR [B, R] is
-    how often each repeat is drawn; None means once each.
+    of each source, then over sources, then over repeats. The R repeats have influences, too, because other classifiers would
+    have other scores.
     """
-    weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
-    drawn_NB = weight_PB[resamples.patient].astype(np.float32)
     rows_of_source = [np.flatnonzero(source == k) for k in range(int(source.max()) + 1)]
     value: dict[str, float] = {}
-    replicates: dict[str, Array] = {}
+    influence: dict[str, Array] = {}
+    bounds: dict[str, tuple[float, float]] = {}
     for metric, value_NR in (("balanced_accuracy", hit_NR), ("bits", bits_NR)):
         finite_NR = np.isfinite(value_NR).astype(np.float32)
         filled_NR = np.nan_to_num(value_NR).astype(np.float32)
@@ -151,19 +139,24 @@ def _over_repeats(
             value_KR = np.array(
                 [filled_NR[rows].sum(0, np.float64) / finite_NR[rows].sum(0) for rows in rows_of_source]
             )
-            source_KBR = [
-                (drawn_NB[rows].T @ filled_NR[rows]) / (drawn_NB[rows].T @ finite_NR[rows]) for rows in rows_of_source
+            of_images = [
+                ((filled_NR[rows] - mean_R * finite_NR[rows]) / finite_NR[rows].sum(0)).mean(1)
+                for rows, mean_R in zip(rows_of_source, value_KR, strict=True)
             ]
         value[metric] = float(value_KR.mean())
-        weight_BR = np.ones(source_KBR[0].shape) if draws_BR is None else draws_BR
-        of_source_KB = (np.array(source_KBR, np.float64) * weight_BR).sum(2) / weight_BR.sum(1)
-        replicates[metric] = of_source_KB.mean(0)
+        share_K = value_KR.mean(1)
+        of_patients = [sample.sums(*of_source) for of_source in zip(of_images, rows_of_source, strict=True)]
+        of_repeats = (value_KR - share_K[:, None]) / value_KR.shape[1]
+        influence_K = np.concatenate([np.stack(of_patients), of_repeats], 1)
+        influence[metric] = influence_K.mean(0)
         if metric == "balanced_accuracy":
-            share_K = value_KR.mean(1)
             tested = [rows[finite_NR[rows].any(1)] for rows in rows_of_source]
-            counts = [np.bincount(resamples.patient[rows], minlength=resamples.num_patients) for rows in tested]
+            counts = [np.bincount(sample.patient[rows], minlength=sample.num_patients) for rows in tested]
             images_KP = np.array(counts)
             patients_K = effective_patients(images_KP)
-            bounds_2K = share_interval(share_K, of_source_KB, images_KP.sum(1), patients_K)
-            bounds = {metric: mean_interval(metric, share_K, bounds_2K, of_source_KB)}
-    return value, replicates, bounds, float(independent(patients_K))
+            bounds_2K = share_interval(share_K, error_of(influence_K), images_KP.sum(1), patients_K)
+            bounds[metric] = mean_interval(metric, share_K, bounds_2K, correlations(influence_K @ influence_K.T))
+        else:
+            low, high = positive_interval(np.array(value[metric]), half_width(influence[metric]))
+            bounds[metric] = float(low), float(high)
+    return value, influence, bounds, float(independent(patients_K))

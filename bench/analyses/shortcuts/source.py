@@ -59,7 +59,7 @@ def source_probe(
     frames += _controls(sample, x_ND, inputs, _labels(sample, sources, findings), findings, seed)
     for probe, inputs_ND in _from_labels(sample, sources, findings).items():
         prob_NK = out_of_fold(sample, projections(sample, inputs_ND.astype(np.float32)), sample.source)
-        frames.append(source_rows(score_probe(prob_NK, sample.source, sample.ids, seed), probe, "none"))
+        frames.append(source_rows(score_probe(prob_NK, sample.source, sample.ids), probe, "none"))
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)], pd.concat(tables, ignore_index=True)[list(CONFUSION)]
 
 
@@ -74,10 +74,10 @@ def feature_probe(
     prob_NK = out_of_fold(sample, inputs or projections(sample, x_ND), sample.source)
     enough = [shots for shots in SHOTS if np.bincount(sample.source).min() >= 2 * shots]
     few_shots = {shots: few_shot(sample, x_ND, shots, SHOTS[shots], seed) for shots in enough}
-    results = {0: (score_probe(prob_NK, sample.source, sample.ids, seed), prob_NK)}
+    results = {0: (score_probe(prob_NK, sample.source, sample.ids), prob_NK)}
     for shots, prob_RNK in few_shots.items():
         mean_NK = np.nan_to_num(np.nanmean(prob_RNK, axis=0))
-        results[shots] = (score_repeats(prob_RNK, sample.source, sample.ids, seed), mean_NK)
+        results[shots] = (score_repeats(prob_RNK, sample.source, sample.ids), mean_NK)
     return results
 
 
@@ -114,7 +114,7 @@ def _controls(
     shuffled_source = shuffled(sample, seed)
     rows_of_controls = [
         source_rows(
-            score_probe(out_of_fold(sample, inputs, shuffled_source), shuffled_source, sample.ids, seed),
+            score_probe(out_of_fold(sample, inputs, shuffled_source), shuffled_source, sample.ids),
             "features",
             "shuffled",
         )
@@ -127,7 +127,7 @@ def _controls(
             matched_sample = replace(sample.subset(rows), fold=fold)
             prob_NK = out_of_fold(matched_sample, projections(matched_sample, x_ND[rows]), matched_sample.source)
             rows_of_controls.append(
-                source_rows(score_probe(prob_NK, matched_sample.source, matched_sample.ids, seed), "features", control)
+                source_rows(score_probe(prob_NK, matched_sample.source, matched_sample.ids), "features", control)
             )
     return rows_of_controls
 

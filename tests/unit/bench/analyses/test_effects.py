@@ -13,9 +13,11 @@ from statsmodels.stats.proportion import proportion_confint
 from bench.analyses.shortcuts import effects as effects_module
 from bench.analyses.shortcuts.effects import ChangedPredictions
 from bench.analyses.transplants import balanced, with_means
+from bench.scoring.metrics import auroc
 from reports.schemas.tables import SCHEMAS
 from reports.summaries.change_rules import caught, changed
 from tests.nonempty import nonempty
+from tests.resampled import resampled_error
 
 FINDINGS = ("Edema", "Pneumonia")
 THRESHOLD = np.array([0.2, -0.1])
@@ -28,13 +30,13 @@ def predictions(n: int = 60, seed: int = 0, shift: float = 1.5, *, control: bool
     before = (state + generator.normal(0, 1, (n, 2))).astype(np.float32)
     after = before + np.array([shift, 0], np.float32) + generator.normal(0, 0.1, (n, 2)).astype(np.float32)
     control_logit = before + generator.normal(0, 0.1, (n, 2)).astype(np.float32)
-    patient = np.array([f"p{i}" for i in range(n)])
-    return ChangedPredictions("marker", "a", "b", before, after, control_logit if control else None, state, patient)
+    logits = before, after, control_logit if control else None
+    return ChangedPredictions("marker", "a", "b", *logits, state, np.arange(n), n)
 
 
 def test_every_effect_equals_that_of_a_plain_loop() -> None:
     change = predictions()
-    effects = effects_module.effects(change, FINDINGS, THRESHOLD, 200)
+    effects = effects_module.effects(change, FINDINGS, THRESHOLD)
     assert change.control is not None
     for k, finding in enumerate(FINDINGS):
         p, q, c = (expit(z[:, k].astype(float)) for z in (change.before, change.after, change.control))
@@ -60,7 +62,7 @@ def test_every_effect_equals_that_of_a_plain_loop() -> None:
 
 
 def test_the_interval_is_that_of_the_change_minus_the_control() -> None:
-    table = effects_module.rows({("marker", "a", "b"): effects_module.effects(predictions(), FINDINGS, THRESHOLD, 400)})
+    table = effects_module.rows({("marker", "a", "b"): effects_module.effects(predictions(), FINDINGS, THRESHOLD)})
     assert (*table.columns,) == SCHEMAS["transplants"][1:]
     edema, pneumonia = (table[(table["finding"] == f) & (table["measure"] == "abs_dp")].iloc[0] for f in FINDINGS)
     assert edema["low"] > 0.1
@@ -71,11 +73,11 @@ def test_the_interval_is_that_of_the_change_minus_the_control() -> None:
 def test_an_unchanged_image_has_an_effect_of_zero() -> None:
     change = predictions()
     same = ChangedPredictions(
-        "border", "a", "b", change.before, change.before, change.before, change.state, change.patient
+        "border", "a", "b", change.before, change.before, change.before, change.state, change.patient, 60
     )
-    for (measure, *_), effect in nonempty(effects_module.effects(same, FINDINGS, THRESHOLD, 100).items()):
+    for (measure, *_), effect in nonempty(effects_module.effects(same, FINDINGS, THRESHOLD).items()):
         assert effect.value == effect.effect == 0
-        assert not effect.replicates.any()
+        assert effect.influence.error == 0
         if measure in ("flip_rate", "auroc"):  # few images do not show that none ever flips
             assert effect.bounds[0] < 0 < effect.bounds[1]
         else:
@@ -84,7 +86,7 @@ def test_an_unchanged_image_has_an_effect_of_zero() -> None:
 
 def test_the_interval_of_a_mean_is_students_and_that_of_a_share_without_control_is_agresti_and_coulls() -> None:
     change = predictions(12, control=False)
-    effects = effects_module.effects(change, FINDINGS, np.array([0.2, 99.0]), 100)
+    effects = effects_module.effects(change, FINDINGS, np.array([0.2, 99.0]))
     before, after = (expit(z[:, 0].astype(float)) for z in (change.before, change.after))
     assert effects["dp", "Edema", "all"].bounds == pytest.approx(
         ttest_1samp(after - before, 0).confidence_interval(), abs=1e-6
@@ -108,7 +110,7 @@ def test_intervals_of_effects_hold_the_truth_with_few_images(
         before = 2.0 * state + generator.normal(-1, 1.5, (num, 1))
         after, control = (before + generator.normal(mean, noise, (num, 1)) for mean in (shift, 0.0))
         logits = [logit.astype(np.float32) for logit in (before, after, control)]
-        return ChangedPredictions("marker", "a", "b", *logits, state, np.arange(num).astype(str))
+        return ChangedPredictions("marker", "a", "b", *logits, state, np.arange(num), num)
 
     many = drawn(100_000)
     before, after, control = (z[:, 0].astype(float) for z in (many.before, many.after, many.control))  # type: ignore[index]
@@ -123,7 +125,7 @@ def test_intervals_of_effects_hold_the_truth_with_few_images(
         del truth["auroc"]  # never ten images with and ten without the finding
     held: dict[str, list[bool]] = {measure: [] for measure in truth}
     for _ in range(120):
-        effects = effects_module.effects(drawn(n), FINDINGS[:1], np.array([threshold]), 100)
+        effects = effects_module.effects(drawn(n), FINDINGS[:1], np.array([threshold]))
         for measure, true in truth.items():
             if effect := effects.get((measure, FINDINGS[0], "all")):
                 held[measure].append(effect.bounds[0] <= true <= effect.bounds[1])
@@ -141,40 +143,85 @@ def test_flips_that_hardly_differ_from_those_of_the_control_have_an_interval_wit
     for _ in range(100):
         rank = generator.random((n, 1))
         after, control = (np.where(rank < flips, 1, -1).astype(np.float32) for flips in (share + more, share))
-        state, patient = np.zeros((n, 1), np.int8), np.arange(n).astype(str)
-        change = ChangedPredictions("border", "a", "b", np.full_like(after, -1), after, control, state, patient)
-        effect = effects_module.effects(change, FINDINGS[:1], np.zeros(1), 100)["flip_rate", FINDINGS[0], "all"]
+        state = np.zeros((n, 1), np.int8)
+        change = ChangedPredictions("border", "a", "b", np.full_like(after, -1), after, control, state, np.arange(n), n)
+        effect = effects_module.effects(change, FINDINGS[:1], np.zeros(1))["flip_rate", FINDINGS[0], "all"]
         assert effect.bounds[0] < effect.effect < effect.bounds[1]
         held += effect.bounds[0] <= more <= effect.bounds[1]
     assert held >= 93
 
 
+@pytest.mark.slow
+def test_standard_errors_equal_those_of_resampled_patients() -> None:
+    change = predictions(80)
+    assert change.control is not None
+    after, control = change.after.round(0), change.control.round(0)
+    effects = effects_module.effects(dataclasses.replace(change, after=after, control=control), FINDINGS, THRESHOLD)
+    before = change.before[:, 0]
+    measured = ("abs_dp", "all"), ("dp", "present"), ("flip_rate", "all"), ("auroc", "all")
+
+    def measures(rows: np.ndarray) -> list[float]:
+        p, q, c = (expit(z[rows].astype(float)) for z in (before, after[:, 0], control[:, 0]))
+        present = change.state[rows, 0] == 1
+        called = [z[rows] >= THRESHOLD[0] for z in (before, after[:, 0], control[:, 0])]
+        return [
+            (np.abs(q - p) - np.abs(c - p)).mean(),
+            (q - c)[present].mean(),
+            ((called[1] != called[0]) * 1.0 - (called[2] != called[0])).mean(),
+            auroc(present, q) - auroc(present, c),
+        ]
+
+    expected = resampled_error(measures, change.patient)
+    error = [effects[measure, "Edema", subset].influence.error for measure, subset in measured]
+    assert error / expected == pytest.approx(np.ones(4), abs=0.1)
+
+
+def test_the_mean_of_two_kinds_of_changes_in_part_of_the_patients_counts_their_common_patients() -> None:
+    change = predictions(60)
+    of_kinds = [
+        effects_module.effects(
+            dataclasses.replace(
+                change,
+                **{name: getattr(change, name)[rows] for name in ("before", "after", "control", "state", "patient")},
+            ),
+            FINDINGS,
+            THRESHOLD,
+        )
+        for rows in (np.arange(50), np.arange(10, 60))
+    ]
+    key = ("abs_dp", "Edema", "all")
+    first, second = (effects[key].influence.of["b"] for effects in of_kinds)
+    mean = effects_module.pooled(of_kinds)[key]
+    assert np.count_nonzero(first * second) == 40
+    assert mean.influence.error == pytest.approx(np.linalg.norm(first + second) / 2)
+
+
 def test_without_a_control_the_effect_equals_the_change() -> None:
-    effects = effects_module.effects(predictions(control=False), FINDINGS, THRESHOLD, 100)
+    effects = effects_module.effects(predictions(control=False), FINDINGS, THRESHOLD)
     effect = effects["abs_dp", "Edema", "all"]
     assert np.isnan(effect.control)
     assert effect.effect == effect.value
 
 
 def test_three_patients_have_no_effects_and_a_missing_class_has_no_auroc() -> None:
-    assert effects_module.effects(predictions(3), FINDINGS, THRESHOLD, 100) == {}
+    assert effects_module.effects(predictions(3), FINDINGS, THRESHOLD) == {}
     change = predictions(40)
     change.state[:, 0] = 0
-    effects = effects_module.effects(change, FINDINGS, THRESHOLD, 100)
+    effects = effects_module.effects(change, FINDINGS, THRESHOLD)
     assert ("auroc", "Edema", "all") not in effects
     assert ("dp", "Edema", "present") not in effects
     assert ("abs_dp", "Edema", "all") in effects
 
 
 def test_a_finding_without_a_threshold_has_no_flip_rate() -> None:
-    effects = effects_module.effects(predictions(), FINDINGS, np.array([np.nan, 0.0]), 100)
+    effects = effects_module.effects(predictions(), FINDINGS, np.array([np.nan, 0.0]))
     assert ("flip_rate", "Edema", "all") not in effects
     assert ("flip_rate", "Pneumonia", "all") in effects
 
 
 def test_the_causal_score_is_the_mean_over_hospitals_and_the_three_declared_kinds() -> None:
     effects = {
-        (kind, "internal", host): effects_module.effects(predictions(seed=i, shift=s), FINDINGS, THRESHOLD, 50)
+        (kind, "internal", host): effects_module.effects(predictions(seed=i, shift=s), FINDINGS, THRESHOLD)
         for i, (kind, s) in enumerate((("marker", 2.0), ("corner", 0.5), ("border", 0.1), ("intensity", 3.0)))
         for host in ("x", "y")
     }
@@ -227,7 +274,7 @@ def test_a_finding_without_any_change_leaves_the_mean_over_findings_its_interval
     for logit in (change.after, change.control):
         assert logit is not None
         logit[:, 1] = change.before[:, 1]
-    effects = effects_module.effects(change, FINDINGS, THRESHOLD, 100)
+    effects = effects_module.effects(change, FINDINGS, THRESHOLD)
     for measure in ("abs_dp", "dp"):
         edema, pneumonia, mean = (effects[measure, finding, "all"] for finding in (*FINDINGS, "macro"))
         assert np.isnan(pneumonia.bounds).all()

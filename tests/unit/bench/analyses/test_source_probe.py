@@ -8,8 +8,11 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 from bench.analyses.shortcuts.evaluation import confusion, difference, score_probe, score_repeats
 from bench.analyses.shortcuts.sample import draw_sample, shuffled
 from bench.analyses.shortcuts.source import Source, source_probe
+from bench.scoring.influence import error_of
+from bench.scoring.metrics import auroc
 from reports.schemas.tables import SCHEMAS
 from tests.nonempty import nonempty
+from tests.resampled import in_groups, resampled_error
 
 FINDINGS = ("No Finding", "Cardiomegaly", "Edema")
 
@@ -216,4 +219,54 @@ def test_repeats_of_one_classifier_have_its_scores() -> None:
     once, repeated = score_probe(prob, source, ids), score_repeats(np.stack([prob] * 4), source, ids)
     for metric in ("balanced_accuracy", "bits"):
         assert repeated.value[metric] == pytest.approx(once.value[metric], rel=1e-6)
-        assert repeated.replicates[metric] == pytest.approx(once.replicates[metric], rel=1e-5)
+        assert repeated.influence[metric][:90] == pytest.approx(once.influence[metric][:90], rel=1e-5, abs=1e-9)
+        assert repeated.influence[metric][90:] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_standard_errors_equal_those_of_resampled_patients() -> None:
+    """Patients have 1 to 4 images, with equal probabilities among them, and images of several sources."""
+    rng = np.random.default_rng(4)
+    patient = in_groups(120, 4, rng)
+    n = len(patient)
+    source = np.where(rng.random(n) < 0.9, patient % 3, rng.integers(0, 3, n))
+    own = rng.dirichlet(np.ones(3), 120)[patient]
+    prob = np.maximum((0.5 * own + 0.3 * rng.dirichlet(np.ones(3), n) + 0.2 * np.eye(3)[source]).round(1), 0.05)
+
+    def scores(rows: np.ndarray) -> list[float]:
+        drawn = prob[rows], source[rows]
+        areas = [auroc(drawn[1] == k, drawn[0][:, k]) for k in range(3)]
+        hits, bits = drawn[0].argmax(1) == drawn[1], -np.log2(drawn[0][np.arange(len(rows)), drawn[1]])
+        of_sources = [[x[drawn[1] == k].mean() for k in range(3)] for x in (hits, bits)]
+        return [*np.mean(of_sources, 1), np.mean(areas)]
+
+    expected = resampled_error(scores, patient)
+    influence = score_probe(prob, source, patient.astype(str).astype(object)).influence
+    error = [error_of(influence[metric]) for metric in ("balanced_accuracy", "bits", "auroc")]
+    assert error / expected == pytest.approx(np.ones(3), abs=0.1)
+
+
+@pytest.mark.slow
+def test_repeats_add_the_variance_over_classifiers() -> None:
+    rng = np.random.default_rng(5)
+    source, ids = np.repeat([0, 1], 40), np.arange(80).astype(str).astype(object)
+    hit = rng.random((6, 80)) < np.linspace(0.5, 0.95, 6)[:, None]
+    hit &= rng.random(80) < 0.9
+    prob = np.where(hit[..., None], np.eye(2)[source], np.eye(2)[1 - source])
+    prob[np.arange(6), [3, 10, 11, 50, 60, 70]] = np.nan
+    drawn = [
+        np.mean([[np.nanmean(of[rows[source[rows] == k]]) for k in (0, 1)] for of in known[rng.integers(0, 6, 6)]])
+        for known in [np.where(np.isnan(prob[..., 0]), np.nan, hit)]
+        for rows in rng.integers(0, 80, (2000, 80))
+    ]
+    scores = score_repeats(prob, source, ids)
+    assert error_of(scores.influence["balanced_accuracy"]) / np.std(drawn) == pytest.approx(1, abs=0.1)
+
+
+def test_a_perfect_classifier_and_equal_probabilities_have_intervals_or_none_but_never_of_no_width() -> None:
+    source, ids = np.repeat([0, 1], [1, 19]), np.arange(20).astype(str).astype(object)
+    for prob in (np.eye(2)[source], np.full((20, 2), 0.5)):
+        rows = score_probe(prob, source, ids).rows().set_index("metric")
+        for metric in ("balanced_accuracy", "auroc"):
+            assert 0 <= rows.loc[metric, "low"] < rows.loc[metric, "high"] <= 1
+        assert np.isnan(rows.loc["bits", ["low", "high"]].to_numpy(float)).all(), "no patient has another value"

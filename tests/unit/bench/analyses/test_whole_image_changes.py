@@ -41,10 +41,9 @@ def sample(name: str, seed: int, quality: int, run: TransplantRun) -> Transplant
     if quality:
         image = np.stack([transplant.reencoded(i, quality) for i in image])
     state = np.random.default_rng(seed).integers(0, 2, (NUM, 2)).astype(np.int8)
-    patient = np.array([f"{name}{i}" for i in range(NUM)])
     no_marker = tuple(np.zeros((SIDE, SIDE), bool) for _ in range(NUM))
     qualities = np.full(NUM, quality, np.int64)
-    return TransplantSample(name, image, state, patient, no_marker, (None,) * NUM, run.predict_logits(image), qualities)
+    return TransplantSample(name, image, state, no_marker, (None,) * NUM, run.predict_logits(image), qualities)
 
 
 def blocks(image_NSS: NDArray[np.float64]) -> NDArray[np.float64]:
