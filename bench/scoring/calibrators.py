@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
@@ -64,56 +64,37 @@ def fit_platt(label: Label, logit: Score) -> Platt:
     return Platt(*_platt(positive, np.asarray(logit, np.float64), int(positive.sum())))
 
 
-@compiled
 def _platt(positive: NDArray[np.bool_], logit: Array, num_positive: int) -> tuple[float, float]:
     """Return slope and offset by Newton's method, each step halved until the loss falls; NaN when a class is absent."""
     num = logit.shape[0]
     if num_positive == 0 or num_positive == num:
         return np.nan, np.nan
-    mean, spread = logit.mean(), logit.std()
+    mean, spread = float(logit.mean()), float(logit.std())
     high, low = (num_positive + 1) / (num_positive + 2), 1 / (num - num_positive + 2)
     share = (num_positive * high + (num - num_positive) * low) / num
-    slope, offset = 0.0, math.log(share / (1 - share))
+    line = np.array([0.0, math.log(share / (1 - share))])
     if spread <= 1e-12 * max(1.0, abs(mean)):
-        return 0.0, offset
-    step_slope, step_offset, size, best = 0.0, 0.0, 1.0, np.inf
+        return 0.0, float(line[1])
+    design, target = np.stack([(logit - mean) / spread, np.ones(num)]), np.where(positive, high, low)
+    step, size, best = np.zeros(2), 1.0, np.inf
     for _ in range(200):
-        loss, by_slope, by_offset, h_slope, h_cross, h_offset = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        at_slope, at_offset = slope - size * step_slope, offset - size * step_offset
-        for i in range(num):
-            z = (logit[i] - mean) / spread
-            value = at_slope * z + at_offset
-            small = math.exp(-abs(value))
-            target = high if positive[i] else low
-            loss += math.log1p(small) + max(value, 0.0) - target * value
-            prob = 1 / (1 + small) if value >= 0 else small / (1 + small)
-            residual, weight = prob - target, max(prob * (1 - prob), 1e-12)
-            by_slope += residual * z
-            by_offset += residual
-            h_slope += weight * z * z
-            h_cross += weight * z
-            h_offset += weight
+        at = line - size * step
+        value = at @ design
+        loss = float((np.logaddexp(0, value) - target * value).sum())
         if loss > best + 1e-14 * num:  # near the optimum, rounding hides whether the loss falls
             size /= 2
             if size < 1e-10:
                 break
             continue
-        slope, offset, best, size = at_slope, at_offset, loss, 1.0
-        if max(abs(by_slope), abs(by_offset)) <= 1e-11 * num:
+        line, best, size = at, loss, 1.0
+        prob = expit(value)
+        gradient = design @ (prob - target)
+        if np.abs(gradient).max() <= 1e-11 * num:
             break
-        determinant = h_slope * h_offset - h_cross * h_cross + 1e-12
-        step_slope = (h_offset * by_slope - h_cross * by_offset) / determinant
-        step_offset = (h_slope * by_offset - h_cross * by_slope) / determinant
+        hessian = (design * np.maximum(prob * (1 - prob), 1e-12)) @ design.T
+        step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
+    slope, offset = line.tolist()
     return slope / spread, offset - slope * mean / spread
-
-
-@compiled
-def _slope(raw: Array, target: Array, scale: float) -> float:
-    """Compute the derivative of the log loss with respect to `scale`, for the probabilities sigmoid(scale * raw)."""
-    total = 0.0
-    for i in range(raw.shape[0]):
-        total += raw[i] * (1 / (1 + math.exp(-scale * raw[i])) - target[i])
-    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +125,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
 
     def slope(log_t: float) -> float:
         """Compute the derivative of the loss with respect to 1 / t; this derivative falls as t grows."""
-        return float(_slope(raw, target, float(np.exp(-log_t))))
+        return float(raw @ (expit(np.exp(-log_t) * raw) - target))
 
     if not raw.any():
         return Temperature(1.0)
@@ -170,27 +151,7 @@ class Isotonic:
         """Return calibrated probabilities [N]."""
         if not len(self.x):
             return np.full(len(logit), np.nan)
-        return _between_points(np.asarray(logit), self.x, self.y)
-
-
-@compiled
-def _between_points(logit: Score, x: Array, y: Array) -> Array:
-    """Compute np.interp(logit, x, y) for finite logits; sorted logits need no search, which is twice as fast."""
-    y_N, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
-    # the segment of the previous logit; the next logit is usually in the same segment
-    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]
-    for i in range(logit.shape[0]):
-        x_i = np.float64(logit[i])
-        if not low <= x_i < high:
-            while j >= 0 and x_i < x[j]:
-                j -= 1
-            while j < last and x_i >= x[j + 1]:
-                j += 1
-            low, high = x[j] if j >= 0 else -np.inf, x[j + 1] if j < last else np.inf
-            start, level = x[max(j, 0)], y[max(j, 0)]
-            slope = (y[j + 1] - level) / (high - start) if 0 <= j < last else 0.0
-        y_N[i] = slope * (x_i - start) + level
-    return y_N
+        return np.interp(np.asarray(logit, np.float64), self.x, self.y)
 
 
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:

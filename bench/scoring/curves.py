@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE, Column
+from bench.scoring.column import Column
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 
@@ -31,40 +30,22 @@ def heights(column: Column) -> dict[str, Array]:
     area under these P points is only close to the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
+    num_negative = len(column.rows) - num_positive
+    if not num_positive or not num_negative:
+        return {kind: np.full(POINTS, np.nan) for kind in KINDS}
+    hit = np.cumsum(column.positive)[column.last]
+    called = np.flatnonzero(column.last) + 1
+    false_rate, recall = np.append(0.0, (called - hit) / num_negative), np.append(0.0, hit / num_positive)
+    above = np.searchsorted(false_rate[:-1], FALSE_POSITIVE_RATES, side="right")  # the next threshold, or the last one
+    step = (FALSE_POSITIVE_RATES - false_rate[above - 1]) / np.maximum(
+        false_rate[above] - false_rate[above - 1], 1e-300
+    )
+    roc = recall[above - 1] + step * (recall[above] - recall[above - 1])
+    roc[false_rate[-1] <= FALSE_POSITIVE_RATES] = recall[-1]
     # 1e-9 is subtracted because of rounding errors: ceil(.1 * 30) must be 3
     hits_needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)
-    height_KP = np.full((len(KINDS), POINTS), np.nan)
-    _heights(column.kind, num_positive, FALSE_POSITIVE_RATES, hits_needed, height_KP)
-    return dict(zip(KINDS, height_KP, strict=True))
-
-
-@compiled
-def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_needed: Array, height_KP: Array) -> None:
-    """Write the heights of both curves to `height_KP` [2, P]: ROC, then precision-recall.
-
-    Nothing is written if a class is absent. kind [n]: flags POSITIVE (the label is 1) and LAST_OF_TIE (the next image
-    has a lower score) of images by falling score. rates [P]: rising false positive rates. hits_needed [P]: rising
-    numbers of true positives.
-    """
-    num_negative = kind.shape[0] - num_positive
-    if num_positive == 0 or num_negative == 0:
-        return
-    # false positive rate and recall at the previous threshold; number of positive images so far
-    before, recall, hit = (0.0, 0.0, 0)
-    roc, pr = 0, 0
-    for i in range(kind.shape[0]):
-        hit += kind[i] & POSITIVE
-        if not kind[i] & LAST_OF_TIE:
-            continue
-        after, next_recall = (i + 1 - hit) / num_negative, hit / num_positive
-        while roc < rates.shape[0] and rates[roc] < after:
-            height_KP[0, roc] = recall + (rates[roc] - before) / (after - before) * (next_recall - recall)
-            roc += 1
-        while pr < hits_needed.shape[0] and hits_needed[pr] <= hit:
-            height_KP[1, pr] = hit / (i + 1)
-            pr += 1
-        before, recall = after, next_recall
-    height_KP[0, roc:] = recall
+    reached = np.searchsorted(hit, hits_needed)
+    return {"roc": roc, "pr": hit[reached] / called[reached]}
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[tuple[Any, ...]]:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.calibration_metrics import LEAST
 from bench.scoring.influence import Influenced, half_width
 from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, SplitMetrics
@@ -140,42 +139,18 @@ class CalibrationPairs(NamedTuple):
                 break
             if steps == STEPS:
                 return None
-        sums = _patient_sums(design, fitted, self.group, self.positive, self.patient, int(self.patient.max()) + 1)
+        residual, num = self.positive - fitted[self.group], int(self.patient.max()) + 1
+        sums = np.stack([np.bincount(self.patient, residual * x[self.group], num) for x in design.T], 1)
         factor = math.sqrt(self.num_patients / (self.num_patients - lost))
         return coefficients, sums @ np.linalg.inv(information) * factor
 
 
-@compiled
 def _groups(x: Array, positive: NDArray[np.bool_], num_groups: int) -> tuple[NDArray[np.int64], Array, Array, Array]:
     """Return the group of each pair, and number of pairs, number of positive pairs and mean logit of each group."""
-    group = np.zeros(x.shape[0], np.int64)
-    num, present, total = np.zeros(num_groups), np.zeros(num_groups), np.zeros(num_groups)
     lowest, width = x.min(), max((x.max() - x.min()) / num_groups, 1e-12)
-    for i in range(x.shape[0]):
-        g = min(int((x[i] - lowest) / width), num_groups - 1)
-        group[i] = g
-        num[g] += 1
-        present[g] += positive[i]
-        total[g] += x[i]
-    return group, num, present, total / np.maximum(num, 1)
-
-
-@compiled
-def _patient_sums(
-    design: Array,
-    fitted: Array,
-    group: NDArray[np.int64],
-    positive: NDArray[np.bool_],
-    patient: NDArray[np.int32],
-    num_patients: int,
-) -> Array:
-    """Return the derivatives of the log likelihood [P, J], summed over the pairs of each patient."""
-    sums = np.zeros((num_patients, design.shape[1]))
-    for i in range(group.shape[0]):
-        residual = positive[i] - fitted[group[i]]
-        for j in range(design.shape[1]):
-            sums[patient[i], j] += residual * design[group[i], j]
-    return sums
+    group = np.minimum(((x - lowest) / width).astype(np.int64), num_groups - 1)
+    num, present, total = (np.bincount(group, value, num_groups) for value in (None, positive, x))
+    return group, num.astype(np.float64), present, total / np.maximum(num, 1)
 
 
 def _basis(x: Array, knots: Array) -> Array:
