@@ -5,11 +5,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
-import pyarrow as pa
 
 from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import configuration, recipes_of, trained_by
-from bench.results.read_predictions import load_all_replicates
+from bench.results.read_predictions import load_estimates
 from bench.results.run_table import recipe_rows
 from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement
@@ -17,7 +16,8 @@ from bench.scoring.across_runs.algorithms import algorithms
 from bench.scoring.across_runs.all_pairs import pairs
 from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findings, scores_to_rank_by
 from bench.scoring.across_runs.frontier import device_hours
-from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings
+from bench.scoring.across_runs.covariances import Covariances
+from bench.scoring.across_runs.ranks import mean_gaps, rankings
 from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_variance
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -36,27 +36,14 @@ class RunComparison(NamedTuple):
 
 
 class ScoredRuns(NamedTuple):
-    """The compared runs of a grid with their scores and replicates: what an extension computes its tables of a report from."""
+    """The compared runs of a grid with their scores: what an extension computes its tables of a report from."""
 
     manifest: Manifest
     frames: Mapping[str, pd.DataFrame]  # see `across`
     run_ids: Sequence[str]
     findings: Sequence[str]
-    replicates: Replicates  # by run id
     recipes: Recipes
-    of_recipes: Replicates  # replicates by id of the recipe
-
-
-class ResampledRecipes(NamedTuple):
-    """Recipes, their replicates, and the tables that need the replicates of the runs."""
-
-    runs: pd.DataFrame  # the rows of recipes for the table `runs`
-    of_extensions: dict[str, pd.DataFrame]
-    ranks: list[pd.DataFrame]  # the rows of the table `ranks` that extensions add
-    seeds: pd.DataFrame
-    of_findings: pd.DataFrame  # the result of `external_of_findings`
-    recipes: Recipes
-    replicates: Replicates  # those of the recipes
+    covariances: Covariances  # of the scores of recipes
 
 
 def across(
@@ -68,9 +55,15 @@ def across(
     runs, which must have learned the same findings. `findings`: those of the grid.
     """
     internal = manifest.source
-    resampled = _resampled(manifest, frames, run_ids, findings)
-    pa.default_memory_pool().release_unused()  # return the memory of the runs' replicates to the operating system
-    recipes, drawn = resampled.recipes, resampled.replicates
+    estimates = load_estimates(manifest, run_ids)
+    recipes = recipes_of(manifest, estimates.values)
+    covariances = recipes.covariances(estimates)
+    of_extensions, ranks_of_extensions = _of_extensions(
+        ScoredRuns(manifest, frames, run_ids, findings, recipes, covariances)
+    )
+    macros = macro_auroc(frames["scores"])
+    seeds = seed_variance(recipes.of_one_fold, macros, estimates, internal)
+    of_findings = external_of_findings(frames["gaps"], frames["scores"], estimates.values, recipes)
     # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
     needed = ((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")
@@ -86,19 +79,19 @@ def across(
         of_runs = frames[name][(frames[name]["finding"] == MACRO) | (frames[name]["dataset"] == EXTERNAL)]
         of_recipes[name] = recipes.averaged(of_runs, ("dataset", "finding", "metric"))
     rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
-    of_recipes["runs"] = resampled.runs
+    of_recipes["runs"] = recipe_rows(recipes.joined, frames["runs"])
     further = {name: rows[name][rows[name]["metric"] == name] for name in criteria}
     plain = macro_auroc(rows["scores"])
     custom = manifest.settings.custom_metrics
     by_id = {run.id: run for run in manifest.ranked}
     firsts = {recipe: by_id[run_ids[0]] for recipe, run_ids in recipes.runs_of.items()}
     configs = {recipe: run.flat_config | dict(run.titles) for recipe, run in firsts.items()}
-    values = metrics(plain, rows["gaps"], drawn)
+    values = metrics(plain, rows["gaps"], covariances)
     num_runs = {recipe: len(run_ids) for recipe, run_ids in recipes.runs_of.items()}
     effects, importance, single = ablation(configs, values, num_runs)
     ranks = rankings(
-        scores_to_rank_by(rows["scores"], rows["gaps"], further.values(), resampled.of_findings, internal, custom),
-        drawn,
+        scores_to_rank_by(rows["scores"], rows["gaps"], further.values(), of_findings, internal, custom),
+        covariances,
         SMALLEST_FIRST | {entry.name for entry in custom if entry.facts.get("better") == "lower"},
     )
     out = {
@@ -107,18 +100,18 @@ def across(
             columns=list(SCHEMAS["recipes"]),
         ),
         "ranks": pd.concat(
-            [ranks, *(more[more["run_id"].isin(ranks["run_id"])] for more in resampled.ranks)], ignore_index=True
+            [ranks, *(more[more["run_id"].isin(ranks["run_id"])] for more in ranks_of_extensions)], ignore_index=True
         ),
-        "pairs": pairs(plain, rows["gaps"], further, drawn, internal),
-        "mean_gaps": mean_gaps(rows["gaps"], drawn),
-        "agreement": agreement(plain, drawn, internal),
-        "seeds": resampled.seeds,
+        "pairs": pairs(plain, rows["gaps"], further, covariances, internal),
+        "mean_gaps": mean_gaps(rows["gaps"], covariances),
+        "agreement": agreement(plain, covariances, internal),
+        "seeds": seeds,
         "ablation": effects,
         "surrogate": importance,
         "factor_shap": single,
-        "algorithms": algorithms(trained_by(manifest, recipes), plain, drawn, internal),
-        "robustness": robustness(rows["gaps"], drawn),
-        **resampled.of_extensions,
+        "algorithms": algorithms(trained_by(manifest, recipes), plain, covariances, internal),
+        "robustness": robustness(rows["gaps"], covariances),
+        **of_extensions,
     }
     if "auroc" in values:
         costs = rows["costs"].set_index("run_id")
@@ -129,28 +122,11 @@ def across(
     return RunComparison(out, of_recipes, recipes)
 
 
-def _resampled(
-    manifest: Manifest, frames: Mapping[str, pd.DataFrame], run_ids: Sequence[str], findings: Sequence[str]
-) -> ResampledRecipes:
-    """Read the replicates of the runs, and compute everything that needs them. See `across` for the arguments.
-
-    The replicates of the runs, which take half a gigabyte in a study of 2,000 runs, are in memory in this function only.
-    """
-    replicates = load_all_replicates(manifest, run_ids)
-    recipes = recipes_of(manifest, replicates)
-    drawn = recipes.replicates(replicates)
-    internal = manifest.source
-    scored = ScoredRuns(manifest, frames, run_ids, findings, replicates, recipes, drawn)
+def _of_extensions(scored: ScoredRuns) -> tuple[dict[str, pd.DataFrame], list[pd.DataFrame]]:
+    """Return the tables of extensions that compare runs, and the rows of the table `ranks` that they add."""
     tables = [_of_extension(module, scored) for module in extensions.modules("report_tables")]
-    return ResampledRecipes(
-        recipe_rows(recipes.joined, frames["runs"]),
-        {name: table for of in tables for name, table in of.items() if name != "ranks"},
-        [of["ranks"] for of in tables if len(of.get("ranks", ()))],
-        seed_variance(recipes.of_one_fold, macro_auroc(frames["scores"]), replicates, internal),
-        external_of_findings(frames["gaps"], frames["scores"], replicates, recipes),
-        recipes,
-        drawn,
-    )
+    by_name = {name: table for of in tables for name, table in of.items() if name != "ranks"}
+    return by_name, [of["ranks"] for of in tables if len(of.get("ranks", ()))]
 
 
 def _of_extension(module: ModuleType, scored: ScoredRuns) -> Mapping[str, pd.DataFrame]:
@@ -229,12 +205,12 @@ def with_test_time(
     erm = [run for run in manifest.runs if run.id in ranked and run.config.algorithm == "erm"]
     runs = [*erm, *test_time]
     ids = [run.id for run in runs]
-    replicates = load_all_replicates(manifest, ids)
-    recipes = Recipes.of_configs({run.id: configuration(run) for run in runs}, replicates)
+    estimates = load_estimates(manifest, ids)
+    recipes = Recipes.of_configs({run.id: configuration(run) for run in runs}, estimates.values)
     trained = trained_by(manifest, recipes)
     of_runs = select(scores[scores["run_id"].isin(ids)])
     plain = macro_auroc(recipes.replaced(of_runs, recipes.of_scores(of_runs)))
     internal = manifest.source
-    table = algorithms(trained, plain, recipes.replicates(replicates), internal)
+    table = algorithms(trained, plain, recipes.covariances(estimates), internal)
     # internal scores are those of ERM, and intervals over seeds would hide it
     return pd.concat([ranked_rows, table[table["dataset"] != internal]], ignore_index=True)

@@ -13,7 +13,7 @@ from bench.planning.planned_grid import PlannedRun, PlannedSearch
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import read_history
 from bench.scoring.across_runs.algorithms import ERM, TrainedRecipe
-from bench.scoring.across_runs.ranks import Replicates
+from bench.scoring.across_runs.covariances import Values
 from bench.scoring.across_runs.recipes import LEAVE_OUT, Recipes, seed_groups
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
@@ -22,20 +22,20 @@ from reports.schemas.tables import SCHEMAS
 _NOT_SETTINGS = ("algorithm", "groups", "seed", LEAVE_OUT)
 
 
-def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
-    """Return the recipes of the ranked runs that have replicates.
+def recipes_of(manifest: Manifest, values: Values) -> Recipes:
+    """Return the recipes of the ranked runs in `values`: run id -> values of its scores.
 
     A recipe of a leave-one-out grid is left out until it has runs for every hospital that the grid leaves out: means over
     different hospitals cannot be compared.
     """
-    runs = [run for run in manifest.ranked if run.id in replicates]
+    runs = [run for run in manifest.ranked if run.id in values]
     if manifest.left_out:
         hospitals = {hospital.name for hospital in manifest.left_out}
         left_out = {run.id: run.config.leave_out for run in runs}
         groups = seed_groups({run.id: configuration(run) for run in runs})
         complete = {i for ids in groups if {left_out[i] for i in ids} == hospitals for i in ids}
         runs = [run for run in runs if run.id in complete]
-    return Recipes.of_configs({run.id: configuration(run) for run in runs}, replicates)
+    return Recipes.of_configs({run.id: configuration(run) for run in runs}, values)
 
 
 def configuration(run: PlannedRun) -> dict[str, Any]:

@@ -13,15 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from bench.config.run_config import RunConfig
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.protocol import LEFT_OUT, CohortRole
-from bench.scoring.across_runs.replicate_rows import ReplicateRows
+from bench.scoring.across_runs.covariances import StoredEstimates
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit, without
 from bench.scoring.studies import STUDY, Studies
@@ -35,7 +33,7 @@ from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
 from reports import extensions
 
-SCORING_VERSION = 8  # increase this number if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 9  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",
@@ -51,7 +49,7 @@ FRAMES = (
     *(name for module in extensions.modules("schemas") for name in (*module.SHOWN, *module.DETAILS)),
 )
 STORED = (*FRAMES, *(name for module in extensions.modules("schemas") for name in module.SCORE_TABLES))  # of each run
-REPLICATES = "replicates.safetensors"
+INFLUENCES = "influences.safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -378,22 +376,49 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
     return stacked.replace_schema_metadata(metadata)
 
 
-def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.float64]]:
-    """Return {name: bootstrap replicates} of a run, with names such as "auroc/external".
+@dataclass(frozen=True, slots=True)
+class StoredInfluences:
+    """The influences of patients on the scores of one run, in a file.
 
-    Raises StoreError if the file is missing or damaged, or differs from its checksum.
+    values: name of a score, such as "auroc/external" -> its value. places: name -> key of a sample -> offset of its float32
+    numbers in the file, and their number.
     """
-    content = ScoresFolder(manifest.scores / run_id).read(REPLICATES)
-    try:
-        arrays = safetensors.numpy.load(content)
-    except SafetensorError as error:
-        raise StoreError.unreadable(manifest.scores / run_id / REPLICATES, error) from error
-    return {name: arrays[name] for name in sorted(arrays)}  # safetensors returns another order each time
+
+    path: Path
+    values: Mapping[str, float]
+    places: Mapping[str, Mapping[str, tuple[int, int]]]
+
+    @classmethod
+    def of(cls, manifest: Manifest, run_id: str) -> Self:
+        """Read the values; raises StoreError if the file is missing or damaged, or differs from its checksum."""
+        folder = manifest.scores / run_id
+        content = ScoresFolder(folder).read(INFLUENCES)
+        try:
+            start = 8 + int.from_bytes(content[:8], "little")  # the format safetensors: a length, a JSON header, numbers
+            header = json.loads(content[8:start])
+            values = json.loads(header.pop("__metadata__")["values"])
+            places: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in values}
+            for key in sorted(header):
+                name, _, sample = key.rpartition("|")
+                first, last = header[key]["data_offsets"]
+                places[name][sample] = start + first, (last - first) // np.dtype(np.float32).itemsize
+        except (KeyError, ValueError, TypeError) as error:
+            raise StoreError.unreadable(folder / INFLUENCES, error) from error
+        return cls(folder / INFLUENCES, values, places)
+
+    def read(self, name: str) -> dict[str, NDArray[np.float32]]:
+        """Return the influences of patients on a score: key of a sample -> [P]."""
+        return {
+            sample: np.fromfile(self.path, "<f4", num, offset=offset)
+            for sample, (offset, num) in self.places[name].items()
+        }
 
 
-def load_all_replicates(manifest: Manifest, run_ids: Sequence[str]) -> ReplicateRows:
-    """Return {run id: replicates} of several runs; see `load_replicates`."""
-    out = ReplicateRows(len(run_ids))
-    for run_id in run_ids:
-        out.add(run_id, load_replicates(manifest, run_id))
-    return out
+def load_estimates(manifest: Manifest, run_ids: Sequence[str]) -> StoredEstimates:
+    """Return the estimates of several runs; influences are read when they are needed. Errors as in `StoredInfluences.of`."""
+    stored = {run_id: StoredInfluences.of(manifest, run_id) for run_id in run_ids}
+    values = {
+        run_id: {name: value for name, value in of.values.items() if np.isfinite(value)}
+        for run_id, of in stored.items()
+    }
+    return StoredEstimates(values, lambda run_id, name: stored[run_id].read(name))

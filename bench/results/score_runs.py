@@ -3,6 +3,7 @@
 Several processes are used if that saves time.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +21,7 @@ from bench.planning.planned_grid import PlannedRun
 from bench.planning.protocol import CohortRole
 from bench.results.grid_recipes import with_chosen_runs
 from bench.results.read_predictions import (
-    REPLICATES,
+    INFLUENCES,
     SCORING_VERSION,
     STORED,
     CohortLabels,
@@ -52,7 +53,7 @@ from harmonize.cohorts import label_mapping
 
 PROBE_VERSION = 1  # increase this number if a change of the code may change the results of source probes
 PROBED = ("sources", "source_confusion")
-FILES = (*(f"{name}.parquet" for name in STORED), REPLICATES)
+FILES = (*(f"{name}.parquet" for name in STORED), INFLUENCES)
 WORTH = 20_000_000  # with at least this many bytes of predictions for each process, parallel processes save time
 MOST_PROCESSES = 8  # with 150,000 images, a process needs about 1 GB
 CORES = default_workers()
@@ -170,9 +171,6 @@ def _compute(
     """Return the scores of a run, and {name: table} of further tables: diagnostics, mappings, source probes."""
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.gaps.label_mappings import sensitivity
-
-    # imported here, because the import compiles functions, which takes time; if all scores are up to date, no compiled
-    # function is needed
     from bench.scoring.score_run import score_run
 
     config = run.config
@@ -223,10 +221,15 @@ def _write(manifest: Manifest, run: PlannedRun, result: "RunScores", extra: Mapp
     for name, frame in frames.items():
         file, facts = f"{name}.parquet", {str(k): str(v) for k, v in frame.attrs.items()}
         checksums[file] = write_table(folder / file, frame, {"key": key} | facts)
-    # A study of 2,000 runs has 80,000 arrays of replicates. This format reads them forty times as fast as a .npz file.
-    replicates = safetensors.numpy.save(dict(result.replicates))
-    write_bytes(folder / REPLICATES, replicates)
-    checksums[REPLICATES] = bytes_sha256(replicates)
+    influences = {
+        f"{name}|{sample}": np.ascontiguousarray(of, np.float32)
+        for name, estimate in result.estimates.items()
+        for sample, of in estimate.influence.of.items()
+    }
+    values = {name: float(estimate.value) for name, estimate in result.estimates.items()}
+    content = safetensors.numpy.save(influences, {"values": json.dumps(values)})
+    write_bytes(folder / INFLUENCES, content)
+    checksums[INFLUENCES] = bytes_sha256(content)
     CheckedFolder(folder).write_checksums(checksums)
     write_bytes(folder / "KEY", key.encode())
 

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import findings_of
 from bench.results.grid_recipes import recipes_of, with_chosen_runs
-from bench.results.read_predictions import load_replicates, load_scores
+from bench.results.read_predictions import load_estimates, load_scores
 from bench.results.run_table import RunRecords, ranked_ids, read_records, run_title
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL
 from bench.scoring.studies import STUDY
@@ -64,7 +64,6 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
             run_ids = recipes.runs_of[str(top["run_id"])]
             name = run_title(manifest, runs[run_ids[0]], len(run_ids))
-            # resamples of few patients often lack a class, so there is no interval
             known = np.isfinite(top["low"])
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if known else " (no interval: too few patients)"
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
@@ -122,7 +121,7 @@ def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
 
 def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
     """Compute the recipes from the stored scores of the runs `ids`."""
-    recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
+    recipes = recipes_of(manifest, load_estimates(manifest, ids).values)
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = select(scores, internal=manifest.source)
     aurocs = recipes.replaced(plain, recipes.of_scores(plain))

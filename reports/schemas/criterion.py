@@ -1,6 +1,6 @@
 """The scores by which recipes can be ranked.
 
-A criterion identifies a ranking in the table `ranks`, in the bootstrap replicates and on the page.
+A criterion identifies a ranking in the table `ranks`, among the stored influences and on the page.
 """
 
 from typing import NamedTuple
@@ -32,10 +32,10 @@ class Criterion(NamedTuple):
         return ".".join(self[:2] if self.finding == _MACRO else self)
 
     @property
-    def replicates(self) -> str:
-        """The name under which the bootstrap replicates of this score are stored.
+    def estimate(self) -> str:
+        """The name under which the influences of patients on this score are stored.
 
-        >>> DEFAULT.replicates, Criterion("auroc", "external", "Edema").replicates
+        >>> DEFAULT.estimate, Criterion("auroc", "external", "Edema").estimate
         ('auroc/external', 'auroc/external/Edema')
         """
         return "/".join(self[:2] if self.finding == _MACRO else self)

@@ -2,7 +2,7 @@
 
 A factor is a field of the run configuration in which recipes of one grid differ. A level is one value of a factor. Two
 recipes are a pair if they differ in only one factor.
-Shapes: R recipes, B replicates, F factors.
+Shapes: R recipes, F factors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm, pair_tests, with_own_errors
-from bench.scoring.bootstrap.intervals import deviation
+from bench.scoring.across_runs.paired_tests import differences_of, error_of_mean, holm, pair_tests
 from bench.scoring.import_shap import import_shap
 
 Array = NDArray[np.float64]
@@ -68,23 +67,23 @@ def references(configs: Sequence[Config]) -> dict[str, str]:
 def one_factor(
     configs: Sequence[Config],
     value: Array,
-    replicates: Array,
+    covariance: Array,
     num_runs: Sequence[int] | None = None,
     own: Array | None = None,
 ) -> list[LevelEffect]:
     """Estimate the effect of each level of each factor, compared with the factor's reference level (see `references`).
 
     The effect is the mean difference over all pairs of recipes with equal levels of all other factors. The interval
-    describes the variation of the replicates: over patients, and also over seeds if the recipes have several seeds.
+    describes the variation over patients, and also over seeds if the recipes have several seeds.
     `LevelEffect.pair_sd` describes the variation over pairs. A level without any pair is left out. value [R],
-    replicates [R, B] and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`. own [R]: see `with_own_errors`.
+    covariance [R, R] and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`. own [R]: see `with_own_errors`.
     """
     effects: list[LevelEffect] = []
     names, reference = factors(configs), references(configs)
     sizes = num_runs or [1] * len(configs)
     keys = [tuple(_text(c.get(n)) for n in names) for c in configs]
     run_of = {key: run for run, key in enumerate(keys)}
-    half = pair_tests(value, replicates, own).half
+    half = pair_tests(value, covariance, own).half
     for number, name in enumerate(names):
         pairs: dict[str, list[tuple[int, int]]] = {}
         for run, key in enumerate(keys):
@@ -92,7 +91,7 @@ def one_factor(
             if key[number] != reference[name] and reference_key in run_of:
                 pairs.setdefault(key[number], []).append((run, run_of[reference_key]))
         estimated = [
-            _effect(name, level, reference[name], level_pairs, value, replicates, sizes, half, own)
+            _effect(name, level, reference[name], level_pairs, value, covariance, sizes, half, own)
             for level, level_pairs in pairs.items()
         ]
         estimated = [effect for effect in estimated if effect.num_pairs]
@@ -107,7 +106,7 @@ def _effect(
     reference: str,
     pairs: Sequence[tuple[int, int]],
     value: Array,
-    replicates: Array,
+    covariance: Array,
     sizes: Sequence[int],
     half: Array,
     own: Array | None,
@@ -118,11 +117,7 @@ def _effect(
     first, second = (list(side) for side in zip(*finite, strict=True))
     differences = value[first] - value[second]
     mean = differences.mean(keepdims=True)
-    mean_replicates = (replicates[first] - replicates[second]).mean(0, keepdims=True)
-    error = error_of(mean, mean_replicates)
-    if own is not None:
-        runs = [*first, *second]
-        error = with_own_errors(error, own[runs][:, None], deviation(replicates[runs])[:, None], len(finite))
+    error = np.array([error_of_mean(first, second, covariance, own)])
     _, low, high, p = (float(number[0]) for number in differences_of(mean, error))
     spread = float(differences.std(ddof=1)) if len(finite) > 1 else np.nan
     num_run_pairs = sum(min(sizes[a], sizes[b]) for a, b in finite)

@@ -1,6 +1,6 @@
 """Tables `ablation`, `surrogate`, `factor_shap` and `frontier` of a report.
 
-Shapes: R runs, B replicates.
+Shapes: R runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.ablation import one_factor, surrogate
+from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.frontier import gain_over_cheaper, pareto
 from bench.scoring.across_runs.paired_tests import own_error
-from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -23,29 +23,29 @@ Array = NDArray[np.float64]
 
 
 class MetricOfRuns(NamedTuple):
-    """Values and replicates of one metric for R runs; all runs share the resamples."""
+    """Values of one metric for R runs, which are scored on the same patients."""
 
     run_ids: list[str]
     value: Array  # [R]
-    replicates: Array  # [R, B]: B bootstrap replicates of each value
+    covariance: Array  # [R, R]
     own: Array | None = None  # [R]: standard error of each value's own interval
 
 
-def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) -> dict[str, MetricOfRuns]:
+def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, covariances: Covariances) -> dict[str, MetricOfRuns]:
     """Return the values of two metrics by name: "auroc" (external macro AUROC) and "gap" (external macro gap).
 
-    A metric has only the runs with a value and replicates; a metric without any such run is left out.
+    A metric has only the runs with a value and stored influences; a metric without any such run is left out.
     """
     external = select(scores, dataset=EXTERNAL)
     external_gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)]
     metric_of_runs = {}
-    for name, array, rows in (("auroc", "auroc/external", external), ("gap", "gap/external", external_gaps)):
-        finite = rows[np.isfinite(rows["value"].to_numpy(np.float64)) & rows["run_id"].isin(list(replicates))]
-        run_ids = [str(r) for r in finite["run_id"] if array in replicates[str(r)]]
+    for name, score, rows in (("auroc", "auroc/external", external), ("gap", "gap/external", external_gaps)):
+        finite = rows[np.isfinite(rows["value"].to_numpy(np.float64))]
+        run_ids = [str(r) for r in finite["run_id"] if covariances.has(str(r), score)]
         if run_ids:
             value, low, high = finite.set_index("run_id").loc[run_ids, ["value", "low", "high"]].to_numpy(np.float64).T
             own = own_error(value, low, high)
-            metric_of_runs[name] = MetricOfRuns(run_ids, value, stack_replicates(run_ids, array, replicates), own)
+            metric_of_runs[name] = MetricOfRuns(run_ids, value, covariances.of_score(score, run_ids), own)
     return metric_of_runs
 
 
@@ -60,10 +60,10 @@ def ablation(
     effects: list[tuple[object, ...]] = []
     importance: list[tuple[object, ...]] = []
     contributions_of_runs: list[tuple[object, ...]] = []
-    for metric, (run_ids, value, replicates, own) in values.items():
+    for metric, (run_ids, value, covariance, own) in values.items():
         configs_of_runs = [configs[run_id] for run_id in run_ids]
         sizes = [num_runs[run_id] for run_id in run_ids]
-        effects += [(metric, *astuple(effect)) for effect in one_factor(configs_of_runs, value, replicates, sizes, own)]
+        effects += [(metric, *astuple(effect)) for effect in one_factor(configs_of_runs, value, covariance, sizes, own)]
         model = surrogate(configs_of_runs, value)
         if np.isfinite(model.r2):
             shares: Mapping[str, float] = model.importance or {"": np.nan}
@@ -85,12 +85,12 @@ def frontier(
     costs: Mapping[str, Mapping[str, float]],
     run_ids: Sequence[str],
     value: Array,
-    replicates: Array,
+    covariance: Array,
     own: Array | None = None,
 ) -> pd.DataFrame:
     """Build the table `frontier`: for each kind of cost, one row for each run whose cost is known.
 
-    costs: kind of cost -> run id -> cost. value [R], replicates [R, B] and own [R] (see `with_own_errors`) are in the order
+    costs: kind of cost -> run id -> cost. value [R], covariance [R, R] and own [R] (see `with_own_errors`) are in the order
     of run_ids.
     """
     rows: list[tuple[object, ...]] = []
@@ -99,8 +99,8 @@ def frontier(
         finite = np.flatnonzero(np.isfinite(amount))
         if not len(finite):
             continue
-        values, resampled, amounts = value[finite], replicates[finite], amount[finite]
-        gains = gain_over_cheaper(values, resampled, amounts, None if own is None else own[finite])
+        values, among, amounts = value[finite], covariance[np.ix_(finite, finite)], amount[finite]
+        gains = gain_over_cheaper(values, among, amounts, None if own is None else own[finite])
         columns = (amounts, pareto(values, amounts), *gains[:3])
         rows += [(run_ids[i], kind, *cells) for i, *cells in zip(finite.tolist(), *columns, strict=True)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["frontier"]))

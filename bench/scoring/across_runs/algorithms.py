@@ -2,7 +2,7 @@
 
 ERM (empirical risk minimization) minimizes the mean loss over the training images. Every other algorithm is compared
 with ERM in pairs of recipes that have equal values of all other settings.
-Shapes: P pairs of recipes, A algorithms, B replicates.
+Shapes: P pairs of recipes, A algorithms.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm_tests, own_error, with_own_errors
-from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.bootstrap.intervals import deviation
+from bench.scoring.across_runs.covariances import Covariances
+from bench.scoring.across_runs.paired_tests import differences_of, error_of_mean, holm_tests, own_error
 from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -42,11 +41,11 @@ class _Mean(NamedTuple):
 
 
 def algorithms(
-    trained: Mapping[str, TrainedRecipe], scores: pd.DataFrame, replicates: Replicates, internal: str
+    trained: Mapping[str, TrainedRecipe], scores: pd.DataFrame, covariances: Covariances, internal: str
 ) -> pd.DataFrame:
     """Build the table `algorithms`: the difference from ERM of each other algorithm in each cohort.
 
-    trained: recipe id -> how it was trained. scores: rows of recipes with macro AUROCs. replicates: those of recipes, over
+    trained: recipe id -> how it was trained. scores: rows of recipes with macro AUROCs. covariances: those of recipes, over
     patients and seeds. internal: name of the internal cohort. A row is the mean over the pairs of recipes that both have
     a value. The rows with the setting ALL are means over all pairs; if the pairs have several settings, each setting also
     has rows of its own. p-values and corrected intervals are adjusted over the algorithms by Holm's method, separately
@@ -60,9 +59,9 @@ def algorithms(
         for dataset, split, value, own in _cohorts(scores, internal):
             name = f"auroc/{dataset}" if split == "test" or dataset != internal else f"auroc/{dataset}/{split}"
             means = {
-                algorithm: _mean(complete, value, own, name, replicates, trained)
+                algorithm: _mean(complete, value, own, name, covariances, trained)
                 for algorithm, of in chosen.items()
-                if (complete := [pair for pair in of if all(_has(r, name, value, replicates) for r in pair)])
+                if (complete := [pair for pair in of if all(np.isfinite(value.get(r, np.nan)) and covariances.has(r, name) for r in pair)])
             }
             rows += [(setting, algorithm, dataset, split, *cells) for algorithm, cells in _tested(means)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["algorithms"]))
@@ -97,26 +96,22 @@ def _cohorts(scores: pd.DataFrame, internal: str) -> Iterator[tuple[str, str, di
         yield dataset, split, value, dict(zip(recipes, own.tolist(), strict=True))
 
 
-def _has(recipe: str, name: str, value: Mapping[str, float], replicates: Replicates) -> bool:
-    return bool(np.isfinite(value.get(recipe, np.nan))) and name in replicates.get(recipe, {})
-
-
 def _mean(
     pairs: Sequence[Pair],
     value: Mapping[str, float],
     own: Mapping[str, float],
     name: str,
-    replicates: Replicates,
+    covariances: Covariances,
     trained: Mapping[str, TrainedRecipe],
 ) -> _Mean:
-    """Return the mean difference of the pairs, algorithm minus ERM. name: that of the score's replicates."""
+    """Return the mean difference of the pairs, algorithm minus ERM. name: that of the score in `covariances`."""
     mean = float(np.mean([value[recipe] - value[erm] for recipe, erm in pairs]))
     num_run_pairs = sum(len(trained[recipe].folds & trained[erm].folds) for recipe, erm in pairs)
-    first, second = (stack_replicates(side, name, replicates) for side in zip(*pairs, strict=True))
-    error = error_of(np.array([mean]), (first - second).mean(0, keepdims=True))
-    own_NP = np.array([own[recipe] for side in zip(*pairs, strict=True) for recipe in side])[:, None]
-    error = with_own_errors(error, own_NP, deviation(np.concatenate([first, second]))[:, None], len(pairs))
-    return _Mean(mean, float(error[0]), len(pairs), num_run_pairs)
+    recipes = [recipe for side in zip(*pairs, strict=True) for recipe in side]
+    first, second = np.arange(2 * len(pairs)).reshape(2, -1)
+    own_errors = np.array([own[recipe] for recipe in recipes])
+    error = error_of_mean(first, second, covariances.of_score(name, recipes), own_errors)
+    return _Mean(mean, error, len(pairs), num_run_pairs)
 
 
 def _tested(means: Mapping[str, _Mean]) -> Iterator[tuple[str, tuple[float, ...]]]:

@@ -1,7 +1,7 @@
 """The table `pairs`, for the side-by-side view: the best runs in pairs, with the difference between the two runs of a pair.
 
 The two runs of a pair are compared on the same patients.
-Shapes: R runs, P pairs, B replicates.
+Shapes: R runs, P pairs.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.paired_tests import all_pairs, own_error, pair_tests
-from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -19,7 +19,11 @@ MOST = 40  # maximum number of compared runs: 40 runs form 780 pairs, but 500 ru
 
 
 def pairs(
-    scores: pd.DataFrame, gaps: pd.DataFrame, further: Mapping[str, pd.DataFrame], replicates: Replicates, internal: str
+    scores: pd.DataFrame,
+    gaps: pd.DataFrame,
+    further: Mapping[str, pd.DataFrame],
+    covariances: Covariances,
+    internal: str,
 ) -> pd.DataFrame:
     """Build the table `pairs`: the difference first - second for all pairs of the MOST best runs by external AUROC.
 
@@ -37,10 +41,8 @@ def pairs(
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(
         ["value", "run_id"], ascending=[False, True]
     )
-    best = [
-        str(r) for r, v in zip(external["run_id"], external["value"], strict=True) if np.isfinite(v) and r in replicates
-    ]
-    best = best[:MOST]
+    compared = set(covariances.ids)
+    best = [str(r) for r in external["run_id"][np.isfinite(external["value"])] if r in compared][:MOST]
     frames: list[pd.DataFrame] = []
     for metric, table in tables.items():
         for dataset, rows in table.groupby("dataset", sort=False):
@@ -49,15 +51,15 @@ def pairs(
                 zip(rows["run_id"], own_error(*rows[["value", "low", "high"]].to_numpy(np.float64).T), strict=True)
             )
             name = f"{metric}/{dataset}"
-            usable = {str(r) for r in value if np.isfinite(value[r]) and name in replicates.get(str(r), {})}
+            usable = {str(r) for r in value if np.isfinite(value[r]) and covariances.has(str(r), name)}
             runs = [r for r in best if r in usable]
             if len(runs) < 2:
                 continue
             family = [*runs, *sorted(usable.difference(runs))]
-            value_R, replicates_RB = np.array([value[r] for r in family]), stack_replicates(family, name, replicates)
-            own_R = np.array([own[r] for r in family])
-            first, second, differences = all_pairs(value_R[: len(runs)], replicates_RB[: len(runs)], own_R[: len(runs)])
-            half = pair_tests(value_R, replicates_RB, own_R).half[first, second]
+            value_R, own_R = np.array([(value[r], own[r]) for r in family]).T
+            covariance, num = covariances.of_score(name, family), len(runs)
+            first, second, differences = all_pairs(value_R[:num], covariance[:num, :num], own_R[:num])
+            half = pair_tests(value_R, covariance, own_R).half[first, second]
             run_ids = np.array(runs, object)
             columns = (
                 run_ids[first],

@@ -1,7 +1,4 @@
-"""The scores by which recipes can be ranked: macro scores at every hospital, and external AUROCs of each and of all findings.
-
-Shapes: B replicates.
-"""
+"""The scores by which recipes can be ranked: macro scores at every hospital, and external AUROCs of each and of all findings."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Entry
-from bench.scoring.across_runs.ranks import Replicates
+from bench.scoring.across_runs.covariances import Values
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.bootstrap.area_intervals import bounds_of_scales, scales_of
+from bench.scoring.area_intervals import bounds_of_scales, scales_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, MACRO_ALL
 from bench.scoring.metrics_of_split import AUROC, Key
 from bench.scoring.score_run import RANKING_METRICS
@@ -47,16 +44,16 @@ def scores_to_rank_by(
 
 
 def external_of_findings(
-    gaps: pd.DataFrame, scores: pd.DataFrame, replicates: Replicates, recipes: Recipes
+    gaps: pd.DataFrame, scores: pd.DataFrame, values: Values, recipes: Recipes
 ) -> pd.DataFrame:
     """Return the external mean AUROC of each finding and recipe: the rows of `gaps` with the columns value, low and high.
 
-    gaps, scores: the tables of the runs. replicates: those of the runs. A run without a value or replicates is left out.
+    gaps, scores: the tables of the runs. values: the stored values of the runs. A run without this value is left out.
     The interval of a mean combines those of the hospitals, whose patients are independent, as `mean_interval` does.
     """
     rows = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] != MACRO)]
     names = [f"auroc/{EXTERNAL}/{finding}" for finding in rows["finding"]]
-    known = np.array([name in replicates.get(run, ()) for run, name in zip(rows["run_id"], names, strict=True)], bool)
+    known = np.array([name in values.get(run, ()) for run, name in zip(rows["run_id"], names, strict=True)], bool)
     known &= np.isfinite(rows["external"].to_numpy(np.float64))
     rows = rows[known]
     rows = rows.assign(metric=AUROC.metric, value=rows["external"])

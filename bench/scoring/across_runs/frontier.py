@@ -1,6 +1,6 @@
 """Pareto frontiers of score and cost.
 
-Shapes: R runs, B replicates.
+Shapes: R runs.
 """
 
 from collections import Counter
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import Differences, paired
+from bench.scoring.across_runs.paired_tests import Differences, differences_of, errors_of_pairs
 
 Array = NDArray[np.float64]
 
@@ -34,8 +34,8 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
     return on_frontier
 
 
-def gain_over_cheaper(value: Array, replicates: Array, cost: Array, own: Array | None) -> Differences:
-    """Compute the gain of each run [R] with replicates [R, B]: its value minus the value of the best cheaper run.
+def gain_over_cheaper(value: Array, covariance: Array, cost: Array, own: Array | None) -> Differences:
+    """Compute the gain of each run [R], with covariance [R, R]: its value minus the value of the best cheaper run.
 
     own [R]: see `with_own_errors`; so the interval is that of this pair of runs in the table `pairs`. The gain is NaN for the
     cheapest run and for a run with a NaN value. The choice of the best cheaper run uses the same patients as the difference,
@@ -47,10 +47,8 @@ def gain_over_cheaper(value: Array, replicates: Array, cost: Array, own: Array |
         if len(cheaper) and np.isfinite(value[run]):
             runs.append(run)
             best_cheaper.append(cheaper[np.argmax(value[cheaper])])
-    pair = np.array([runs, best_cheaper], np.intp)
-    value_pair, replicates_pair = value[pair], replicates[pair]
-    own_pair = None if own is None else own[pair]
-    gains = paired(value_pair[0], value_pair[1], replicates_pair[0], replicates_pair[1], own_pair)
+    first, second = np.array([runs, best_cheaper], np.intp)
+    gains = differences_of(value[first] - value[second], errors_of_pairs(first, second, covariance, own))
     of_runs = np.full((len(gains), len(value)), np.nan)
     of_runs[:, runs] = gains
     return Differences(*of_runs)

@@ -7,6 +7,7 @@ AUROC is near 1: no patient has an influence on a perfect separation. So the err
 Shapes: R runs (each with one value), P pairs of runs, m p-values.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,22 @@ def errors_of_pairs(
     pair, variance = np.stack([first, second]), np.diag(covariance)
     error = np.sqrt(np.maximum(variance[pair].sum(0) - 2 * covariance[first, second], 0.0))
     return error if own is None else with_own_errors(error, own[pair], np.sqrt(variance)[pair])
+
+
+def error_of_mean(
+    first: Sequence[int] | NDArray[np.intp],
+    second: Sequence[int] | NDArray[np.intp],
+    covariance: Array,
+    own: Array | None = None,
+) -> float:
+    """Return the standard error of the mean of P differences first - second from covariance [R, R] and own [R] (`with_own_errors`)."""
+    runs = np.concatenate([first, second]).astype(np.intp)
+    weight = np.repeat([1.0, -1.0], len(first)) / len(first)
+    part = covariance[np.ix_(runs, runs)]
+    error = np.sqrt(np.maximum(weight @ part @ weight, 0.0))[None]
+    if own is not None:
+        error = with_own_errors(error, own[runs][:, None], np.sqrt(np.diag(part))[:, None], len(first))
+    return float(error[0])
 
 
 def paired(

@@ -3,32 +3,31 @@
 A recipe is a configuration without its seed. In a leave-one-out grid, the runs of a recipe also differ in the hospital
 that they leave out, so every hospital is external in some of the runs. The score of a recipe is the mean over its runs;
 the scatter over seeds is that of runs that leave out the same hospital. The
-interval has two parts: the variation over patients (from the bootstrap of each run) and the variation over seeds (from
+interval has two parts: the variation over patients (from their influences on each run) and the variation over seeds (from
 the scatter of the runs around the mean of their recipe). Two or three seeds say little about the scatter of one recipe.
 So the variance over seeds is moderated: it is a weighted mean of the recipe's own variance and of the variance pooled
 over all recipes of the grid.
 Sources: Smyth 2004, doi:10.2202/1544-6115.1027 (moderated variance); Zou and Donner 2008, doi:10.1002/sim.3095 (interval of a
 sum from the intervals of its parts).
-Shapes: R runs, S seeds of one recipe, N scores, B replicates.
+Shapes: R runs, S seeds of one recipe, N scores.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import digamma, expit, logit, ndtri, polygamma, stdtrit
+from scipy.special import digamma, expit, logit, polygamma, stdtrit
 
 from bench.scoring.across_runs.agreement import macros_by_cohort, macros_in_every_cohort
-from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.across_runs.replicate_rows import ReplicateRows
-from bench.scoring.bootstrap.intervals import LEVEL, enough
+from bench.scoring.across_runs.covariances import Covariances, StoredEstimates, Values
 from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.influence import LEVEL
+from bench.scoring.intervals import NORMAL_QUANTILE
 from bench.scoring.metric_bounds import DIFFERENCE, bounds_of
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -40,9 +39,6 @@ Array = NDArray[np.float64]
 LEAST_DEGREES = 2
 LEAST_VARIANCES = 2  # minimum number of variances in `prior_degrees`
 RANKED_BY = "auroc/external"  # the score whose variances over seeds decide the weight of the pooled variance
-# With this many runs or more, the random deviations are sums over N combinations of the runs instead of sums over all runs;
-# the covariances of the N scores are the same. The time of sums over all runs would grow with the square of their number.
-MANY_RUNS = 256
 # rows of the table `scores` that are averaged at a time: a study of 500 runs has a million, and averaging copies them several times
 ROWS_AT_ONCE = 100_000
 LEAVE_OUT = "leave_out"  # key of the configuration: the hospital that a run leaves out
@@ -52,7 +48,6 @@ SCORE_KEY = (
     *("dataset", "split", "reference", "mapping", "subgroup", "selection", "calibrator", "operating_point"),
     *("finding", "metric"),
 )
-NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 
 
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -93,14 +88,14 @@ class Recipes:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_configs(cls, configs: Mapping[str, Mapping[str, Any]], replicates: Replicates) -> "Recipes":
+    def of_configs(cls, configs: Mapping[str, Mapping[str, Any]], values: Values) -> "Recipes":
         """Return the recipes of the runs in `configs`: run id -> configuration."""
         left_out = {run_id: str(config.get(LEAVE_OUT, "")) for run_id, config in configs.items()}
-        return cls.of(seed_groups(configs), replicates, left_out)
+        return cls.of(seed_groups(configs), values, left_out)
 
     @classmethod
     def of(
-        cls, groups: Sequence[Sequence[str]], replicates: Replicates, left_out: Mapping[str, str] | None = None
+        cls, groups: Sequence[Sequence[str]], values: Values, left_out: Mapping[str, str] | None = None
     ) -> "Recipes":
         """Return the recipes of groups of run ids (the result of `seed_groups`). `left_out`: as in the class.
 
@@ -116,10 +111,10 @@ class Recipes:
         }
         scatter: dict[str, dict[str, float]] = {}
         for run_ids in folds:
-            names = [name for name in replicates[run_ids[0]] if all(name in replicates[run] for run in run_ids)]
-            level_NS = {n: [_level(replicates[r][n]) for r in run_ids] for n in names if n != "draws"}
-            for k, run in enumerate(run_ids):
-                scatter[run] = {name: level[k] - float(np.mean(level)) for name, level in level_NS.items()}
+            names = [name for name in values[run_ids[0]] if all(name in values[run] for run in run_ids)]
+            mean = {name: float(np.mean([values[run][name] for run in run_ids])) for name in names}
+            for run in run_ids:
+                scatter[run] = {name: values[run][name] - mean[name] for name in names}
         return cls(runs_of, scatter, left_out)
 
     @cached_property
@@ -175,88 +170,44 @@ class Recipes:
         degrees = min(max(own, LEAST_DEGREES), self.degrees)
         return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
-    def replicates(self, replicates: Replicates) -> ReplicateRows:
-        """Return the replicates of each recipe: means over its runs, with random deviations for new seeds.
+    def covariances(self, estimates: StoredEstimates) -> Covariances:
+        """Return the covariances of the recipes' scores: over patients and, if there are enough seeds, over seeds."""
+        members = {recipe: self.folds(recipe) for recipe in self.runs_of}
+        return Covariances(estimates, members, self.over_seeds, self.left_out)
 
-        The deviations are normal, with the moderated variance divided by the number of seeds, and stretched so that the
-        95 % interval is that of Student's t. Each deviation is a sum of the observed deviations with random normal
-        weights. So the deviations of several hospitals' scores are correlated like the observed deviations between
-        seeds.
+    def over_seeds(self, first: str, second: str) -> dict[str, float]:
+        """Return the covariance over seeds of two scores of each recipe with both: recipe id -> covariance of its means.
+
+        It is the moderated variance, or covariance, divided by the number of seeds, and stretched so that 1.96 standard errors
+        are the half width of Student's t. {} without enough seeds.
         """
-        out = ReplicateRows(len(self.runs_of))
-        for recipe, run_ids in self.runs_of.items():
-            out.add(recipe, self._drawn(recipe, run_ids, replicates))
-        return out
+        table, recipe, free = self._scatter_of_runs
+        if not self.has_seeds or not {first, second} <= set(table):
+            return {}
 
-    def _drawn(self, recipe: str, run_ids: Sequence[str], replicates: Replicates) -> dict[str, NDArray[Any]]:
-        first = replicates[run_ids[0]]
-        if recipe not in self.joined:
-            return dict(first)
-        folds = _folds(run_ids, self.left_out)
-        # a hospital that some runs leave out has replicates only in these runs
-        names = list(dict.fromkeys(name for fold in folds for name in self.scatter[fold[0]]))
-        folds_of = [[fold for fold in folds if name in self.scatter[fold[0]]] for name in names]
-        num_N = np.array([sum(map(len, having)) for having in folds_of])
-        if not names:
-            return dict(first)
-        # metrics with fewer replicates use only the first random numbers
-        means = [
-            np.concatenate([stack_replicates(fold, name, replicates) for fold in having]).mean(0)
-            for name, having in zip(names, folds_of, strict=True)
-        ]
-        if self.has_seeds:
-            weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
-            own_degrees = np.array([max(_degrees(having), 1) for having in folds_of])
-            pooled_RN, degrees_N = self._pooled(tuple(names))
-            own_RN = self._deviations(run_ids, names)
-            parts = [(pooled_RN, 1 - weight, degrees_N), (own_RN, weight, own_degrees)]
-            num = max(len(mean) for mean in means)
-            deviations_BN = np.zeros((num, len(names)))
-            for observed_RN, share, degrees_N in parts:
-                scale_N = np.sqrt(share / np.maximum(degrees_N, 1))
-                deviations_BN += draw.standard_normal((num, len(observed_RN))) @ observed_RN * scale_N
-            deviations_BN *= self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(num_N)
-            means = [mean + deviations_BN[: len(mean), n] for n, mean in enumerate(means)]
-        # float32 replicates stay float32 to save memory, because a study has many replicates
-        types = {name: values.dtype for run in run_ids for name, values in replicates[run].items()}
-        drawn = {name: mean.astype(types[name]) for name, mean in zip(names, means, strict=True)}
-        return {**drawn, "draws": np.concatenate([replicates[fold[0]]["draws"] for fold in folds])}
+        def per_recipe(of_runs: Any) -> Array:
+            return np.bincount(recipe, of_runs, len(self.runs_of))
+
+        known = [table[name].notna().to_numpy(np.float64) for name in (first, second)]
+        num_runs = [per_recipe(of) for of in known]
+        degrees = [per_recipe(of * free) for of in known]
+        product = np.nan_to_num(table[first].to_numpy() * table[second].to_numpy())
+        own = per_recipe(product) / np.sqrt(np.maximum(degrees, 1.0).prod(0))
+        pooled = product.sum() / np.sqrt(np.prod([max(of.sum(), 1.0) for of in degrees]))
+        weight, quantile = np.array([(self.own_weight(name), self.quantile(name)) for name in self.runs_of]).T
+        both = np.prod(num_runs, 0) > 0
+        covariance = (weight * own + (1 - weight) * pooled) * (quantile / NORMAL_QUANTILE) ** 2
+        covariance = covariance[both] / np.sqrt(np.prod(num_runs, 0)[both])
+        return dict(zip(np.array(list(self.runs_of), object)[both].tolist(), covariance.tolist(), strict=True))
 
     @cached_property
-    def _kept(self) -> dict[tuple[str, ...], tuple[Array, NDArray[np.int64]]]:
-        return {}
-
-    def _pooled(self, names: tuple[str, ...]) -> tuple[Array, NDArray[np.int64]]:
-        """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of the pooled variances.
-
-        With MANY_RUNS or more runs, N linear combinations of the runs' deviations [N, N] replace the deviations of the
-        R runs. The sum of products is the same for each pair of scores. The result is kept, because it is the same for
-        nearly all recipes.
-        """
-        if names not in self._kept:
-            observed_RN = self._deviations(list(self.scatter), names)
-            if len(observed_RN) >= max(MANY_RUNS, len(names)):
-                observed_RN = np.asarray(np.linalg.qr(observed_RN, mode="r"))
-            self._kept[names] = observed_RN, self._degrees_of(names)
-        return self._kept[names]
-
-    def _deviations(self, run_ids: Sequence[str], names: Sequence[str]) -> Array:
-        """Return the deviations [R, N] of some runs from the means of their recipes, 0 if unknown."""
-        return np.nan_to_num([[self.scatter[run].get(name, 0.0) for name in names] for run in run_ids])
-
-    def _degrees_of(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the degrees of freedom of the pooled variance of each name, summed over the recipes with a scatter."""
-        return np.array(
-            [
-                sum(
-                    len(ids) - 1
-                    for run_ids in self.runs_of.values()
-                    for ids in _folds(run_ids, self.left_out)
-                    if np.isfinite(self.scatter[ids[0]].get(name, np.nan))
-                )
-                for name in names
-            ]
-        )
+    def _scatter_of_runs(self) -> tuple[pd.DataFrame, NDArray[np.intp], Array]:
+        """Return `scatter` as a table, the number of each run's recipe, and the degrees of freedom of each run."""
+        recipe_of = {run: number for number, run_ids in enumerate(self.runs_of.values()) for run in run_ids}
+        table = pd.DataFrame.from_dict(self.scatter, orient="index").reindex(list(recipe_of))
+        sizes = {run: len(fold) for recipe in self.runs_of for fold in self.folds(recipe) for run in fold}
+        free = np.array([1 - 1 / sizes[run] for run in recipe_of])
+        return table, np.array(list(recipe_of.values()), np.intp), free
 
     def averaged(
         self,
@@ -466,30 +417,19 @@ def _degrees(groups: Sequence[Sequence[str]]) -> int:
     return sum(len(run_ids) - 1 for run_ids in groups)
 
 
-def _level(replicates: Array) -> float:
-    """Return the mean of the finite replicates; NaN if there are none."""
-    valid = replicates[np.isfinite(replicates)]
-    return float(valid.mean(dtype=np.float64)) if len(valid) else float("nan")
-
-
 def seed_variance(
-    groups: Mapping[str, Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
+    groups: Mapping[str, Sequence[str]], scores: pd.DataFrame, estimates: StoredEstimates, internal: str
 ) -> pd.DataFrame:
     """Build the table `seeds`: variation of macro AUROC in each cohort, for runs that differ only in their seed.
 
-    groups: recipe id -> run ids. seed_sd: standard deviation over seeds, on the same patients. patient_sd: standard deviation
-    over resampled patients of one run (root mean square over seeds). A group of one run has no rows.
+    groups: recipe id -> run ids. seed_sd: standard deviation over seeds, on the same patients. patient_sd: standard error over
+    patients of one run (root mean square over seeds). A group of one run has no rows.
     """
     rows = []
-    macros = macros_by_cohort(scores, replicates, internal)
+    macros = macros_by_cohort(scores, estimates.values, internal)
     for recipe, group in groups.items():
         value, run_ids = macros_in_every_cohort(macros.reindex(sorted(group)), internal)
         for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
-            replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
-            patient_sd = (
-                float(np.sqrt(np.nanvar(replicates_SB, axis=1, ddof=1).mean()))
-                if enough(replicates_SB).all()
-                else float("nan")
-            )
-            rows.append((recipe, dataset, len(run_ids), float(of_runs.std(ddof=1)), patient_sd))
+            variance = np.mean([estimates.variance(run, f"auroc/{dataset}") for run in run_ids])
+            rows.append((recipe, dataset, len(run_ids), float(of_runs.std(ddof=1)), float(np.sqrt(variance))))
     return pd.DataFrame(rows, columns=list(SCHEMAS["seeds"]))

@@ -2,10 +2,10 @@
 
 On the logit scale, external AUROC is close to a linear function of internal AUROC. Effective robustness is the external
 AUROC minus the AUROC on this line. The line for a run is fitted to the other runs, so an outlier does not shift its own
-line. Noise in internal AUROC makes the line too flat. To compute the interval, the line is fitted again in every
-replicate, always to the same runs. So the interval describes the variation over patients, but not over runs.
+line. Noise in internal AUROC makes the line too flat. The standard error follows from the covariance of all AUROCs and the
+derivatives of the distance (delta method). So the interval describes the variation over patients, but not over runs.
 Source: Taori et al. 2020, arXiv:2007.00644; Miller et al. 2021, arXiv:2107.04649.
-Shapes: R runs, B replicates.
+Shapes: R runs.
 """
 
 from typing import NamedTuple
@@ -15,13 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.paired_tests import simultaneous
-from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.bootstrap.intervals import normal_interval
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.intervals import NORMAL_QUANTILE, plain_interval
 from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 
 Array = NDArray[np.float64]
+STEP = 1e-6  # of an AUROC, for derivatives
 
 
 class RobustnessLine(NamedTuple):
@@ -38,8 +39,7 @@ class RobustnessLine(NamedTuple):
 def fit(internal: Array, external: Array) -> RobustnessLine:
     """Fit the least-squares line of logit(external) on logit(internal) over runs.
 
-    AUROCs [R] give one line; replicates [R, B] give B lines. The line is NaN if internal AUROC does not vary, or if an AUROC
-    is 0, 1 or NaN.
+    The line is NaN if internal AUROC does not vary, or if an AUROC is 0, 1 or NaN.
     """
     x, y = _on_scale(internal), _on_scale(external)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -56,7 +56,7 @@ def _on_scale(area: Array) -> Array:
 
 
 def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
-    """Compute external minus expected AUROC, and the expected AUROC: [R] each for R runs, or [R, B] with replicates.
+    """Compute external minus expected AUROC, and the expected AUROC: [R] each for R runs; [R, ...] for several studies.
 
     The expected AUROC of a run is on a line that is fitted to the other runs. This line is computed from the sums over
     all runs minus the run's own terms. Both results are NaN if an AUROC of another run is NaN, 0 or 1, and thus has no
@@ -75,7 +75,15 @@ def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
     return external - expected, expected
 
 
-def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
+def derivatives(internal: Array, external: Array) -> tuple[Array, Array]:
+    """Compute the derivatives [R, R] of the R distances of `leave_one_out` by the internal AUROCs, and by the external AUROCs."""
+    x, y, step = internal[:, None], external[:, None], STEP * np.eye(len(internal))
+    by_internal = leave_one_out(x + step, y)[0] - leave_one_out(x - step, y)[0]
+    by_external = leave_one_out(x, y + step)[0] - leave_one_out(x, y - step)[0]
+    return by_internal / (2 * STEP), by_external / (2 * STEP)
+
+
+def robustness(gaps: pd.DataFrame, covariances: Covariances) -> pd.DataFrame:
     """Build the table `robustness`: effective robustness of each run at each hospital and for the external mean ("external").
 
     AUROCs are macros over the findings that the internal and the external hospital score. A hospital has no rows if fewer
@@ -83,7 +91,7 @@ def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """
     rows = []
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]
-    macro = macro[macro["run_id"].isin(list(replicates))].sort_values("run_id", kind="stable")
+    macro = macro[macro["run_id"].isin(covariances.ids)].sort_values("run_id", kind="stable")
     for dataset, of_hospital in macro.groupby("dataset", sort=True):
         if len(of_hospital) < LEAST_RELATED:
             continue
@@ -92,11 +100,13 @@ def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
         line = fit(internal, external)
         if not np.isfinite(line.slope):
             continue
-        drawn_external = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
-        drawn_internal = stack_replicates(run_ids, f"gap/{dataset}", replicates) + drawn_external
         value, expected = leave_one_out(internal, external)
-        distance_replicates, _ = leave_one_out(drawn_internal, drawn_external)
-        bounds = (*normal_interval(value, distance_replicates), *simultaneous(value, distance_replicates))
+        by_internal, by_external = derivatives(internal, external)
+        # the internal AUROC is the gap plus the external AUROC
+        weights = {f"gap/{dataset}": by_internal, f"auroc/{dataset}": by_internal + by_external}
+        covariance = covariances.of_combinations(run_ids, weights)
+        half = NORMAL_QUANTILE * np.sqrt(np.diag(covariance))
+        bounds = (*plain_interval(value, half), *simultaneous(value, covariance))
         for r, run_id in enumerate(run_ids):
             numbers = (value[r], *(bound[r] for bound in bounds), internal[r], external[r], expected[r])
             rows.append((run_id, dataset, *numbers, float(line.slope), float(line.intercept), len(run_ids)))
