@@ -23,7 +23,7 @@ from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
 from bench.extensions.next_hospital.random_effects import Fit, Panels, bayes
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 from benchmarks.coverage_table import write_table
 from benchmarks.reml import reml
 

@@ -2,7 +2,7 @@
 
 Recipes have logits of AUROCs at hospitals: mean of the recipe + effect of the hospital (standard deviation .3) + effect of recipe
 and hospital together (standard deviation tau) + errors of patients (the same patients for all recipes, so the errors
-correlate by .5) + an error that hospitals share (seeds). The last two errors are known from resamples. A verdict is wrong
+correlate by .5) + an error that hospitals share (seeds), whose variance is known. A verdict is wrong
 if it is one of a pair whose order is the other one, or whose true values are equal. Two questions:
 
     expected    all recipes have the same mean
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from bench.extensions.next_hospital.rankings import EXPECTED, LOWER_END, common_variance, p_values
 from bench.scoring.across_runs.ranks import SIGNIFICANT
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 from benchmarks.coverage_table import write_table
 
 Array = NDArray[np.float64]
 
 CRITERIA = {"expected": EXPECTED, "lower end": LOWER_END}
 RECIPES, HOSPITALS, TAUS, SEEDS = (2, 6, 20), (3, 5, 8), (0.0, 0.1, 0.3), (0.0, 0.1)
-OF_HOSPITAL, OF_PATIENTS, NUM_RESAMPLES, APART = 0.3, 0.12, 200, 0.3
+OF_HOSPITAL, OF_PATIENTS, APART = 0.3, 0.12, 0.3
 COLUMNS = ("question", "recipes", "hospitals", "tau", "seeds", "any", "low", "high", "power", "cases", "command")
 
 
@@ -69,8 +69,8 @@ def rows(cell: tuple[str, int, int, float, float], cases: int, command: str) -> 
     for apart in (0.0, APART):
         truth = logits(question, recipes, hospitals, tau, apart, cases, draw)
         value = truth + errors(recipes, hospitals, seeds, cases, draw)
-        drawn = errors(recipes, hospitals, seeds, NUM_RESAMPLES, draw).transpose(1, 2, 0)
-        common = common_variance(value[0], drawn)  # all recipes have all hospitals
+        # all recipes have all hospitals
+        common = common_variance(value[0], np.full((recipes, hospitals, hospitals), seeds**2))
         found = np.stack([verdicts(question, of_case, common) for of_case in value])
         first, second = np.triu_indices(recipes, 1)
         shares.append(float(found.any((1, 2)).mean() if not apart else found[:, first, second].mean()))

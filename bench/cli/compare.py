@@ -45,8 +45,8 @@ def compare(
 ) -> None:
     """Compare two finished runs, finding by finding.
 
-    Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images
-    and the same bootstrap samples of patients.
+    Prints the means over findings, at each hospital; --all prints the findings, too. Both runs are scored on the same images,
+    and compared in pairs over their patients.
     """
     from bench.planning.stored_names import check_entries, store_with
 
@@ -102,7 +102,7 @@ def lines(result: "Contrast", *, every: bool = False) -> list[str]:
         *result.notes,
         *_same(shown),
         f"{mean} over the findings that both runs, the cohort and the internal test split score.",
-        f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
+        "difference = first - second. Intervals and p: from the influence of each patient on the difference.",
         "The intervals do not include the variation between seeds.",
         *further,
     ]

@@ -1,6 +1,6 @@
 """The table `policies`: macro AUROC for each training label policy and each source of evaluation labels.
 
-Shapes: R runs, B replicates.
+Shapes: R runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from bench.extensions.labels.schemas import SCHEMAS
 from bench.results.cross_run_tables import ScoredRuns
-from bench.scoring.across_runs.ranks import Replicates, stack_replicates
+from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.recipes import macro_auroc
-from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.area_intervals import mean_interval
+from bench.scoring.influence import correlations
 from reports.schemas.select import select
 
 Array = NDArray[np.float64]
@@ -24,7 +25,7 @@ POLICY = ("label_source", "uncertainty", "blank")  # configuration fields that d
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Macro AUROC [R] of every run on one set of labeled images, with bounds [R] and replicates [R, B]."""
+    """Macro AUROC [R] of every run on one set of labeled images, with bounds [R] and covariance [R, R]."""
 
     dataset: str
     split: str
@@ -32,7 +33,7 @@ class Evaluation:
     value: Array
     low: Array
     high: Array
-    replicates: Array
+    covariance: Array
 
 
 def policies_table(runs: ScoredRuns) -> pd.DataFrame:
@@ -43,7 +44,7 @@ def policies_table(runs: ScoredRuns) -> pd.DataFrame:
         return matrix([], [])
     scores = macro_auroc(runs.frames["scores"])
     of_recipes = recipes.replaced(scores, recipes.of_scores(scores))
-    evaluations = _evaluations(of_recipes, list(configs), runs.manifest.source, runs.of_recipes)
+    evaluations = _evaluations(of_recipes, list(configs), runs.manifest.source, runs.covariances)
     return matrix(list(configs.values()), evaluations)
 
 
@@ -75,16 +76,16 @@ def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evalua
             runs = np.flatnonzero((policies == name) & np.isfinite(evaluation.value))
             if not len(runs):
                 continue
-            value, low, high, drawn = (
-                array[runs] for array in (evaluation.value, evaluation.low, evaluation.high, evaluation.replicates)
-            )
-            bounds = mean_interval("auroc", value, (low, high), drawn, correlation=1.0)  # the runs share their patients
+            value, low, high = (array[runs] for array in (evaluation.value, evaluation.low, evaluation.high))
+            # the runs share their patients
+            correlation = correlations(evaluation.covariance[np.ix_(runs, runs)], unknown=1.0)
+            bounds = mean_interval("auroc", value, (low, high), correlation)
             prefix = (name, evaluation.dataset, evaluation.split, evaluation.reference)
             rows.append((*prefix, float(value.mean()), *bounds, len(runs)))
     return pd.DataFrame(rows, columns=list(SCHEMAS["policies"]))
 
 
-def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
+def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, covariances: Covariances) -> list[Evaluation]:
     """List every labeled split on which all runs are scored, with the macro AUROC of each run.
 
     Internal splits come first. A pool has only its whole splits, which are means over its hospitals.
@@ -97,11 +98,11 @@ def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replic
     evaluations = []
     for dataset, split, reference in sorted(labeled_splits, key=lambda labeled_split: labeled_split[0] != internal):
         name = f"auroc/{dataset}" if dataset != internal or split == "test" else f"auroc/{dataset}/{split}"
-        if not run_ids or any(name not in replicates[run_id] for run_id in run_ids):
+        if not run_ids or not all(covariances.has(run_id, name) for run_id in run_ids):
             continue
         rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
         value, low, high = rows[["value", "low", "high"]].reindex(run_ids).to_numpy(np.float64).T
         evaluations.append(
-            Evaluation(dataset, split, reference, value, low, high, stack_replicates(run_ids, name, replicates))
+            Evaluation(dataset, split, reference, value, low, high, covariances.of_score(name, run_ids))
         )
     return evaluations

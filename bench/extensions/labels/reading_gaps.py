@@ -42,12 +42,8 @@ def reading_tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
 
 
 def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, prefix: str) -> pd.DataFrame:
-    """Return the rows of one reading, from the gaps of recipes; `prefix`: of the names of their replicates."""
-    drawn = {}
-    for recipe, datasets in rows.groupby("run_id", sort=False)["dataset"]:
-        own = runs.of_recipes[str(recipe)]
-        drawn[str(recipe)] = {f"gap/{d}": own[f"{prefix}/{d}"] for d in datasets} | {"draws": own["draws"]}
-    means = mean_gaps(rows.assign(finding=MACRO), drawn)
+    """Return the rows of one reading, from the gaps of recipes; `prefix`: of the names of their estimates."""
+    means = mean_gaps(rows.assign(finding=MACRO), runs.covariances, prefix)
     of_hospital = rows.groupby("dataset")
     further = of_hospital[["same_findings", "changed_internal", "changed"]].mean()
     further["num_findings"] = of_hospital["num_findings"].min()

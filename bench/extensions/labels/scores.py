@@ -1,8 +1,8 @@
 """The table `reading_gaps` of one run, computed while the run is scored.
 
 A reading changes the labels of the internal test split and of every external hospital. Thresholds and calibrators play no part, so
-only AUROC is computed, only for findings whose labels change, and with the first FOR_DETAIL replicates.
-Shapes: N images, K findings, B replicates, C changed findings.
+only AUROC is computed, only for findings whose labels change.
+Shapes: N images, K findings, C changed findings.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.extensions.labels.schemas import SCHEMAS
-from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
+from bench.scoring.influence import Estimate
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import frame
@@ -45,10 +45,10 @@ class _ChangedFindings:
         return cls(columns, float(changed[:, has_score].mean()) if has_score.any() else 0.0, part)
 
 
-def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[np.float32]]]:
-    """Return the table `reading_gaps`, and the replicates of its gaps: "reading_gap/<reading>/<dataset>" [B]."""
+def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate]]:
+    """Return the table `reading_gaps`, and the estimates of its gaps: "reading_gap/<reading>/<dataset>"."""
     rows: list[tuple[object, ...]] = []
-    replicates: dict[str, NDArray[np.float32]] = {}
+    estimates: dict[str, Estimate] = {}
     names = [*(split.scored.dataset for split in run.external), EXTERNAL]
     for reading in READINGS if run.test and run.external else ():
         pairs = [_read(split, reading, run.settings) for split in run.headline]
@@ -69,8 +69,8 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
                     gap.num_findings,
                 )
                 rows.append((run.run_id, reading, gap.dataset, *numbers, inside, changed[gap.dataset]))
-                replicates[f"reading_gap/{reading}/{gap.dataset}"] = gap.replicates.astype(np.float32)
-    return {"reading_gaps": frame(rows, SCHEMAS["reading_gaps"])}, replicates
+                estimates[f"reading_gap/{reading}/{gap.dataset}"] = Estimate(gap.value, gap.influence)
+    return {"reading_gaps": frame(rows, SCHEMAS["reading_gaps"])}, estimates
 
 
 def _gaps_before(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
@@ -96,12 +96,10 @@ def _read(split: SplitMetrics, reading: str, settings: Settings) -> tuple[SplitM
     key = ("reading", reading, settings.min_count)
     changed: _ChangedFindings = split.scored.cached(key, lambda: _ChangedFindings.of(split, reading))
     columns = changed.columns
-    value, replicates, bounds = (
-        numbers.copy() for numbers in (split.value[AUROC], split.replicates[AUROC][:, :FOR_DETAIL], split.bounds[AUROC])
-    )
+    value, influence, bounds = (of[AUROC].copy() for of in (split.value, split.influence, split.bounds))
     if len(columns):
         scored = changed.scored.of_run(split.scored.logit[:, columns])
-        measured, *_ = measure_hospitals(scored, None, settings, AUROC, FOR_DETAIL)
-        value[columns], replicates[columns] = measured.value[AUROC], measured.replicates[AUROC]
+        measured, *_ = measure_hospitals(scored, None, settings, AUROC)
+        value[columns], influence[columns] = measured.value[AUROC], measured.influence[AUROC]
         bounds[:, columns] = measured.bounds[AUROC]
-    return replace(split, value={AUROC: value}, replicates={AUROC: replicates}, bounds={AUROC: bounds}), changed.share
+    return replace(split, value={AUROC: value}, influence={AUROC: influence}, bounds={AUROC: bounds}), changed.share

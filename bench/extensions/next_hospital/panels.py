@@ -1,7 +1,7 @@
 """The values of recipes over hospitals, with their errors, on the scale of the model.
 
 AUROC, sensitivity and specificity are on the logit scale (Snell et al. 2018, doi:10.1177/0962280217705678), other metrics as
-they are. The error of a value is that of its 95 % interval, which comes from the resamples of patients and from seeds.
+they are. The error of a value is that of its 95 % interval, which comes from the influence of patients and from seeds.
 Shapes: P panels, H hospitals.
 """
 
@@ -11,16 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, logit
 
 from bench.extensions.next_hospital.random_effects import Panels
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.bootstrap.intervals import LEVEL
+from bench.scoring.intervals import NORMAL_QUANTILE
 
 Array = NDArray[np.float64]
 
 ON_LOGIT = ("auroc", "sensitivity", "specificity")
-NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 PANEL = ("run_id", "metric", "finding")  # columns that identify a panel
 VALUES = (*PANEL, "dataset", "value", "low", "high")
 

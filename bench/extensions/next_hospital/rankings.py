@@ -12,11 +12,10 @@ recipes is measured once at each hospital that both have, on the logit scale, an
   of two lower ends by regression or by the delta method are invalid with few hospitals.
 
 `benchmarks/next_hospital_ranks.csv` has the share of wrong verdicts.
-Shapes: R recipes, H hospitals, B replicates.
+Shapes: R recipes, H hospitals, B draws.
 """
 
-from collections.abc import Mapping
-from itertools import combinations_with_replacement
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, nctdtr, ndtri, stdtr, stdtrit
 
 from bench.extensions.next_hospital.random_effects import HIGH, LEAST_HOSPITALS, LEAST_VARIANCE
+from bench.scoring.across_runs.covariances import Covariances, draws
 from bench.scoring.across_runs.paired_tests import holm
-from bench.scoring.across_runs.ranks import Replicates, rank_sets, tie_groups
+from bench.scoring.across_runs.ranks import drawn_ranks, rank_sets, tie_groups
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC
 from reports.schemas.criterion import Criterion
@@ -40,14 +40,14 @@ CHOICES: Mapping[Criterion, tuple[str, str]] = {
     EXPECTED: ("expected at a new hospital", "AUROC expected at a new hospital"),
     LOWER_END: ("lower end at a new hospital", "lower end of the prediction interval for the AUROC at a new hospital"),
 }
-NUM_RESAMPLES = 1000
+NUM_DRAWS = 1000
 
 
-def ranks(predictions: pd.DataFrame, value: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
+def ranks(predictions: pd.DataFrame, value: pd.DataFrame, covariances: Covariances) -> pd.DataFrame:
     """Return rows of the table `ranks`: the recipes by expected AUROC at a new hospital, then by the lower end.
 
     predictions: rows of the table `next_hospital` with the macro AUROC of recipes. value: their macro AUROCs on the logit scale,
-    a row for each recipe, a column for each hospital, NaN if unknown. mean_rank and p_best are over resamples of hospitals,
+    a row for each recipe, a column for each hospital, NaN if unknown. mean_rank and p_best are over draws of hospitals,
     patients and seeds. No recipe has a lead.
     """
     rows = predictions[predictions["reason"] == ""]
@@ -58,11 +58,13 @@ def ranks(predictions: pd.DataFrame, value: pd.DataFrame, replicates: Replicates
         ordered = rows.sort_values([column, "run_id"], ascending=[False, True], kind="stable")
         run_ids = ordered["run_id"].astype(str).tolist()
         value_RH = value.loc[run_ids].to_numpy(np.float64)
-        error_RHB = errors(run_ids, value_RH, list(value.columns), replicates)
-        p = p_values(criterion, value_RH, common_variance(value_RH, error_RHB))
+        hospitals = [str(name) for name in value.columns]
+        seeds = over_seeds(run_ids, value_RH, hospitals, covariances)
+        p = p_values(criterion, value_RH, common_variance(value_RH, seeds))
         group, p_anchor = tie_groups(p)
         rank_low, rank_high = rank_sets(p)
-        rank_RB, best = resampled_ranks(criterion, value_RH, error_RHB)
+        error_RHB = errors(run_ids, value_RH, hospitals, covariances, seeds)
+        mean_rank, p_best = drawn_ranks(drawn_statistics(criterion, value_RH, error_RHB))
         low, high = (ordered[name].to_numpy(np.float64) for name in ("low", "high"))
         known = {
             **criterion._asdict(),
@@ -70,10 +72,10 @@ def ranks(predictions: pd.DataFrame, value: pd.DataFrame, replicates: Replicates
             "value": ordered[column].to_numpy(np.float64),
             "low": low if criterion == EXPECTED else np.nan,
             "high": high if criterion == EXPECTED else np.nan,
-            "mean_rank": rank_RB.mean(1),
+            "mean_rank": mean_rank,
             "rank_low": rank_low,
             "rank_high": rank_high,
-            "p_best": best,
+            "p_best": p_best,
             "group": group,
             "p_anchor": p_anchor,
         }
@@ -82,46 +84,47 @@ def ranks(predictions: pd.DataFrame, value: pd.DataFrame, replicates: Replicates
     return pd.concat(tables, ignore_index=True)
 
 
-def errors(run_ids: list[str], value: Array, hospitals: list[str], replicates: Replicates) -> Array:
-    """Return the errors of values [R, H] on the logit scale in each resample [R, H, B]; 0 without replicates."""
+def over_seeds(run_ids: Sequence[str], value: Array, hospitals: Sequence[str], covariances: Covariances) -> Array:
+    """Return the covariances over seeds of the errors [R, H, H] of values [R, H] on the logit scale; 0 if unknown."""
     names = [f"{AUROC.metric}/{hospital}" for hospital in hospitals]
-    drawn = {
-        (r, h): np.asarray(replicates[run][name], np.float64)
-        for r, run in enumerate(run_ids)
-        for h, name in enumerate(names)
-        if name in replicates[run] and np.isfinite(value[r, h])
-    }
-    out = np.zeros((*value.shape, min(map(len, drawn.values()), default=1)))
-    for place, area in drawn.items():
-        slope = expit(value[place]) * expit(-value[place])
-        out[place] = np.nan_to_num((area - np.nanmean(area)) / slope)[: out.shape[2]]
+    out = np.zeros((*value.shape, len(names)))
+    for h, first in enumerate(names):
+        for k, second in enumerate(names):
+            of = covariances.over_seeds(first, second)
+            out[:, h, k] = [of.get(run, 0.0) for run in run_ids]
+    slope = expit(value) * expit(-value)
+    return np.nan_to_num(out / slope[:, :, None] / slope[:, None])
+
+
+def errors(
+    run_ids: Sequence[str], value: Array, hospitals: Sequence[str], covariances: Covariances, seeds: Array
+) -> Array:
+    """Draw the errors of values [R, H] on the logit scale [R, H, NUM_DRAWS], over patients and seeds (`over_seeds`); 0 if unknown."""
+    level, vector = np.linalg.eigh(seeds)
+    factor = vector * np.sqrt(level.clip(0))[:, None]
+    out = factor @ np.random.default_rng(len(hospitals)).standard_normal((*value.shape, NUM_DRAWS))
+    for h, hospital in enumerate(hospitals):  # their patients are independent
+        name = f"{AUROC.metric}/{hospital}"
+        rows = [r for r, run in enumerate(run_ids) if np.isfinite(value[r, h]) and covariances.has(run, name)]
+        slope = expit(value[rows, h]) * expit(-value[rows, h])
+        of_scores = covariances.of_score(name, [run_ids[r] for r in rows]) / np.outer(slope, slope)
+        out[rows, h] += draws(of_scores - np.diag(seeds[rows, h, h]), NUM_DRAWS, h).T
     return out
 
 
-def common_variance(value: Array, error: Array) -> Array:
+def common_variance(value: Array, seeds: Array) -> Array:
     """Return the variances [R, R] of the errors of differences that hospitals share: mean covariances of two hospitals.
 
-    The mean is over the hospitals that both recipes have (value [R, H] is not NaN). error [R, H, B]: see `errors`.
+    The mean is over the hospitals that both recipes have (value [R, H] is not NaN). seeds [R, H, H]: see `over_seeds`; the
+    patients of two hospitals, and the seeds of two recipes, are independent.
     """
-    known = np.isfinite(value)
-    out = np.zeros((len(value), len(value)))
-    patterns, pattern = np.unique(known, axis=0, return_inverse=True)
-    pattern = pattern.ravel()
-    for a, b in combinations_with_replacement(range(len(patterns)), 2):
-        shared = patterns[a] & patterns[b]
-        num = int(shared.sum())
-        if num < LEAST_HOSPITALS:
-            continue
-        rows = np.flatnonzero((pattern == a) | (pattern == b))
-        drawn = error[np.ix_(rows, np.flatnonzero(shared))]
-        of_sum = np.atleast_2d(np.cov(drawn.sum(1)))
-        between = of_sum - sum(np.atleast_2d(np.cov(drawn[:, h])) for h in range(num))
-        own = between.diagonal()
-        block = (own[:, None] + own[None] - 2 * between) / (num * (num - 1))
-        mine = np.isin(pattern[rows], a)[:, None] & np.isin(pattern[rows], b)[None]
-        mine |= mine.T
-        out[np.ix_(rows, rows)] = np.where(mine, block.clip(0), out[np.ix_(rows, rows)])
-    return out
+    known = np.isfinite(value).astype(np.float64)
+    between = seeds * (1 - np.eye(value.shape[1])) * known[:, :, None] * known[:, None]
+    total = np.einsum("rhk,sh,sk->rs", between, known, known, optimize=True)
+    num = known @ known.T
+    out = (total + total.T) / np.maximum(num * (num - 1), 1)
+    np.fill_diagonal(out, 0.0)
+    return np.where(num >= LEAST_HOSPITALS, out.clip(0), 0.0)
 
 
 def p_values(criterion: Criterion, value: Array, common: Array) -> Array:
@@ -148,23 +151,20 @@ def p_values(criterion: Criterion, value: Array, common: Array) -> Array:
     return out
 
 
-def resampled_ranks(criterion: Criterion, value: Array, error: Array) -> tuple[Array, Array]:
-    """Return the ranks [R, B] in resamples of hospitals and patients, and the share of resamples [R] in which a recipe is best.
+def drawn_statistics(criterion: Criterion, value: Array, error: Array) -> Array:
+    """Draw hospitals, patients and seeds; return the statistics [R, NUM_DRAWS] of a criterion. value, error: see `errors`.
 
-    A resample gives random weights to the hospitals (Rubin 1981, doi:10.1214/aos/1176345338), so no recipe loses all its
-    hospitals. The lower end of a resample is that of a prediction interval of Student's t. value, error: see `errors`.
+    A draw gives random weights to the hospitals (Rubin 1981, doi:10.1214/aos/1176345338), so no recipe loses all its
+    hospitals. The lower end of a draw is that of a prediction interval of Student's t.
     """
-    draw = np.random.default_rng(0)
     known = np.isfinite(value)
-    weight_BH = draw.dirichlet(np.ones(value.shape[1]), NUM_RESAMPLES)
-    replicate_B = draw.integers(error.shape[2], size=NUM_RESAMPLES)
-    number_RHB = np.nan_to_num(value)[:, :, None] + error[:, :, replicate_B]
+    weight_BH = np.random.default_rng(0).dirichlet(np.ones(value.shape[1]), NUM_DRAWS)
+    number_RHB = np.nan_to_num(value)[:, :, None] + error
     weight_RHB = known[:, :, None] * weight_BH.T
     weight_RHB /= weight_RHB.sum(1, keepdims=True)
-    statistic = (weight_RHB * number_RHB).sum(1)
+    statistic = np.asarray((weight_RHB * number_RHB).sum(1))
     if criterion == LOWER_END:
         num = known.sum(1)[:, None]
         square = (weight_RHB * (number_RHB - statistic[:, None]) ** 2).sum(1) / (1 - (weight_RHB**2).sum(1))
         statistic -= stdtrit(num - 1, HIGH) * np.sqrt(square * (1 + 1 / num))
-    best = statistic == statistic.max(0)
-    return pd.DataFrame(-statistic).rank(axis=0).to_numpy(np.float64), (best / best.sum(0)).mean(1)
+    return statistic

@@ -1,8 +1,7 @@
 """The tables `next_hospital` and `next_hospital_pairs` of a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +14,8 @@ from bench.extensions.next_hospital.rankings import ranks
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import ScoredRuns
 from bench.results.read_predictions import load_scores
-from bench.scoring.across_runs.ranks import Replicates
+from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.bootstrap.intervals import enough
 from bench.scoring.gaps.gap import MACRO
 from harmonize.cohorts.specs import GOLD
 from reports.schemas.select import select
@@ -61,8 +59,8 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     return {
         "next_hospital": pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True),
         "next_hospital_below": below(recipes, rows[rows["finding"] == MACRO], internal, hospitals),
-        "next_hospital_pairs": pairs(values, runs.of_recipes),
-        "ranks": ranks(macros, pd.DataFrame(measured.value, measured.keys["run_id"], hospitals), runs.of_recipes),
+        "next_hospital_pairs": pairs(values, runs.covariances),
+        "ranks": ranks(macros, pd.DataFrame(measured.value, measured.keys["run_id"], hospitals), runs.covariances),
     }
 
 
@@ -253,20 +251,27 @@ def left_out(panels: Panels, scale: float) -> tuple[NDArray[np.int64], NDArray[n
     return num, inside
 
 
-def pairs(values: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
+def pairs(values: pd.DataFrame, covariances: Covariances) -> pd.DataFrame:
     """Return the table `next_hospital_pairs`: each pair of recipes once, in the order of the recipes.
 
-    values: macro AUROCs, a row for each recipe, a column for each hospital, NaN if unknown. replicates: those of the recipes. The
-    errors of a difference and their covariances over hospitals come from the replicates, which share patients.
+    values: macro AUROCs, a row for each recipe, a column for each hospital, NaN if unknown. covariances: those of the recipes,
+    which share patients; they give the errors of a difference, and their covariances over hospitals.
     """
     rows: list[tuple[str, str]] = []
     panels: list[tuple[Array, Array, float]] = []
-    for first, second in combinations(values.index.astype(str), 2):
-        difference = (values.loc[first] - values.loc[second]).to_numpy(np.float64)
-        errors, shared = _errors(replicates[first], replicates[second], list(values.columns))
-        if (np.isfinite(difference) & np.isfinite(errors)).sum() >= LEAST_HOSPITALS:
-            rows.append((first, second))
-            panels.append((difference, errors, shared))
+    ids, hospitals, number = values.index.astype(str).tolist(), list(values.columns), values.to_numpy(np.float64)
+    between = _covariances(ids, hospitals, covariances)
+    for first, second in combinations(range(len(ids)), 2):
+        difference, pair = number[first] - number[second], [first, second]
+        sign = np.array([1.0, -1.0])
+        covariance = np.einsum("a,ahbk,b->hk", sign, between[np.ix_(pair, range(len(hospitals)), pair)], sign)
+        variance = np.where(np.isfinite(difference), covariance.diagonal(), np.nan)
+        known = np.isfinite(variance)
+        if known.sum() >= LEAST_HOSPITALS:
+            of_known, num = covariance[np.ix_(known, known)], int(known.sum())
+            shared = (of_known.sum() - np.trace(of_known)) / (num * (num - 1))
+            rows.append((ids[first], ids[second]))
+            panels.append((difference, variance, max(float(shared), 0.0)))
     if not rows:
         return pd.DataFrame(columns=list(SCHEMAS["next_hospital_pairs"]))
     value, variance, common = (np.array(numbers) for numbers in zip(*panels, strict=True))
@@ -279,19 +284,12 @@ def pairs(values: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     return pairs_of.assign(num_hospitals=of_pairs.num_hospitals, **numbers)[list(SCHEMAS["next_hospital_pairs"])]
 
 
-def _errors(
-    first: Mapping[str, NDArray[Any]], second: Mapping[str, NDArray[Any]], hospitals: Sequence[str]
-) -> tuple[Array, float]:
-    """Return the variances [H] of the differences of two recipes, NaN if unknown, and the variance of their common error."""
-    variance = np.full(len(hospitals), np.nan)
-    names = [f"{AUROC}/{hospital}" for hospital in hospitals]
-    places = [h for h, name in enumerate(names) if name in first and name in second]
-    if not places:
-        return variance, 0.0
-    differences = np.stack([np.asarray(first[names[h]], np.float64) - second[names[h]] for h in places])
-    usable = enough(differences)
-    differences, places = differences[usable], [h for h, used in zip(places, usable, strict=True) if used]
-    covariance = np.atleast_2d(np.cov(differences[:, np.isfinite(differences).all(0)]))
-    variance[places], num = covariance.diagonal(), len(places)
-    shared = (covariance.sum() - np.trace(covariance)) / max(num * (num - 1), 1)
-    return variance, max(float(shared), 0.0)
+def _covariances(ids: Sequence[str], hospitals: Sequence[str], covariances: Covariances) -> Array:
+    """Return the covariances [R, H, R, H] of the macro AUROCs of recipes; 0 if unknown."""
+    shape = len(ids), len(hospitals)
+    weights = {}
+    for h, name in enumerate(f"{AUROC}/{hospital}" for hospital in hospitals):
+        weight = np.zeros((*shape, len(ids)))
+        weight[:, h] = np.diag([covariances.has(run, name) for run in ids])
+        weights[name] = weight.reshape(-1, len(ids))
+    return covariances.of_combinations(ids, weights).reshape(*shape, *shape)

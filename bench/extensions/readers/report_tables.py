@@ -45,11 +45,10 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     """Return all tables of readers; they are empty without stored answers."""
 
     def auroc(recipe: str) -> float:
-        drawn = runs.of_recipes[recipe]
-        known = drawn.get(f"auroc/{EXTERNAL}", drawn.get(f"auroc/{runs.manifest.source}", np.empty(0)))
-        return float(np.mean(known[np.isfinite(known)])) if np.isfinite(known).any() else 0.0
+        names = f"auroc/{EXTERNAL}", f"auroc/{runs.manifest.source}"
+        return next((runs.covariances.value(recipe, name) for name in names if runs.covariances.has(recipe, name)), 0.0)
 
-    best = sorted(runs.of_recipes, key=auroc, reverse=True)[:MOST]
+    best = sorted(runs.recipes.runs_of, key=auroc, reverse=True)[:MOST]
     return measured(runs.manifest, {recipe: runs.recipes.runs_of[recipe] for recipe in best})
 
 

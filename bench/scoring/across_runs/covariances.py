@@ -62,7 +62,7 @@ class Covariances:
     ) -> None:
         self._estimates = estimates
         self._members = {run: [[run]] for run in estimates.values} if members is None else members
-        self._over_seeds, self._left_out = over_seeds, left_out or {}
+        self.over_seeds, self._left_out = over_seeds, left_out or {}
         self._kept: OrderedDict[str, tuple[dict[str, int], Array]] = OrderedDict()
 
     @classmethod
@@ -93,7 +93,7 @@ class Covariances:
             all_ids = [run for run in self._members if self.has(run, name)]
             influences = self._influences(name, all_ids)
             covariance = _products(influences.values(), len(all_ids))
-            seeds = self._over_seeds(name, name)
+            seeds = self.over_seeds(name, name)
             covariance[np.diag_indices(len(all_ids))] += [seeds.get(run, 0.0) for run in all_ids]
             self._kept[name] = {run: row for row, run in enumerate(all_ids)}, covariance
             while len(self._kept) > 1 and sum(of.size for _, of in self._kept.values()) > MOST_KEPT:
@@ -113,7 +113,7 @@ class Covariances:
         covariance = _products(of_sample.values(), num)
         for first, weight in weights.items():
             for second, other in weights.items():
-                if seeds := self._over_seeds(first, second):
+                if seeds := self.over_seeds(first, second):
                     covariance += (weight * [seeds.get(run, 0.0) for run in ids]) @ other.T
         return covariance
 
@@ -142,14 +142,14 @@ class Covariances:
         return out
 
 
-def draws(covariance: Array, num: int = NUM_DRAWS) -> Array:
-    """Return normal errors [num, R] with this covariance [R, R]; the same in every call."""
+def draws(covariance: Array, num: int = NUM_DRAWS, seed: int = 0) -> Array:
+    """Return normal errors [num, R] with this covariance [R, R]."""
     scale = float(np.diag(covariance).max(initial=0.0))
     if not scale:
         return np.zeros((num, len(covariance)))
     # a small number makes the matrix invertible, also if two runs have equal influences
     factor = np.linalg.cholesky(covariance + 1e-8 * scale * np.eye(len(covariance)))
-    return np.random.default_rng(0).standard_normal((num, len(covariance))) @ factor.T
+    return np.random.default_rng(seed).standard_normal((num, len(covariance))) @ factor.T
 
 
 def _products(influences: Any, num: int) -> Array:

@@ -1,6 +1,6 @@
 """Comparison of two runs on the same images: paired differences with intervals and p-values.
 
-Shapes: K findings that both runs have, B replicates.
+Shapes: K findings that both runs have, P patients.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm, own_error, paired
-from bench.scoring.bootstrap.area_intervals import mean_interval
-from bench.scoring.bootstrap.intervals import mean_of
-from bench.scoring.bootstrap.sort_scores import labeled_rows
+from bench.scoring.across_runs.paired_tests import Differences, benjamini_hochberg, holm, own_error, paired
+from bench.scoring.area_intervals import mean_interval
+from bench.scoring.column import labeled_rows
 from bench.scoring.delong import areas
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
+from bench.scoring.influence import Influence, correlations, mean_of
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import hospital_parts, measure_hospitals
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -33,7 +33,7 @@ COLUMNS = (
     "difference",  # first - second; low and high are its 95 % interval
     "low",
     "high",
-    "p",  # p-value of the paired bootstrap
+    "p",  # p-value of the paired test; its standard error comes from the influence of each patient on the difference
     "p_holm",
     "p_bh",
     "p_delong",  # p-value of DeLong's paired test, which assumes independent images
@@ -76,19 +76,19 @@ class Pair:
         return np.asarray(((first == second) | (np.isnan(first) & np.isnan(second))).all(0))
 
 
-class _Estimate(NamedTuple):
-    """A value with its replicates [B] and the bounds of its interval; NaN if the metric has no interval of its own."""
+class _Mean(NamedTuple):
+    """A mean with its influences and the bounds of its interval; NaN if the metric has no interval of its own."""
 
     value: float
-    replicates: Array
+    influence: Influence
     bounds: tuple[float, float]
 
 
 class _MeanOfPair(NamedTuple):
     """The mean scores of two runs over the same findings or hospitals, with the numbers of images, patients and findings."""
 
-    first: _Estimate
-    second: _Estimate
+    first: _Mean
+    second: _Mean
     sizes: tuple[int, ...]  # n, num_positive, num_negative, num_patients, num_findings
     same: bool  # whether both runs have the same logits
 
@@ -103,8 +103,8 @@ def differences(
     own validation split. A cohort that is the internal hospital of one run is scored on that run's test split.
     `datasets` limits the rows. p_holm and p_bh are adjusted over all findings in the table, and separately over the
     macros of the cohorts. The p-value of the external mean is not adjusted, because this is a single test. Gaps (GAP)
-    are compared only if both runs have the same internal hospital. A difference is NaN if a value is missing or too few
-    replicates are valid. A cohort in which the runs have no image in common has no rows. The table is empty if the runs
+    are compared only if both runs have the same internal hospital. A difference is NaN if a value is
+    missing. A cohort in which the runs have no image in common has no rows. The table is empty if the runs
     have no finding in common.
 
     Raises ConfigError if the cohorts of the two runs have the same name and the same image ids, but other patients.
@@ -158,7 +158,7 @@ def _pairs(
             images = np.intersect1d(first_split.image_id.astype(str), second_split.image_id.astype(str))
             if not len(images):
                 continue
-            # The name of the split selects the random stream, so this name must not depend on the order of the runs.
+            # The name of the split names the patients, so this name must not depend on the order of the runs.
             name = first_split.split if first_split.dataset == first.internal else second_split.split
             scored_first = replace(_restricted(first_split, first.findings, findings, images), split=name)
             scored_second = _restricted(second_split, second.findings, findings, images)
@@ -244,10 +244,10 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         counts, cohort = pair.first.counts, (pair.first.scored.dataset, pair.first.scored.split)
         sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
         first, second = pair.first.value[key], pair.second.value[key]
-        first_replicates, second_replicates = pair.first.replicates[key], pair.second.replicates[key]
+        influences = [Influence({of.sample.key: of.influence[key]}) for of in (pair.first, pair.second)]
+        bounds = [of.bounds.get(key) for of in (pair.first, pair.second)]
         same = pair.same
-        own = _own_errors(np.stack([first, second]), [of.bounds.get(key) for of in (pair.first, pair.second)], same)
-        tests = np.stack(paired(first, second, first_replicates, second_replicates, own), 1)
+        tests = np.stack(_tested(np.stack([first, second]), influences, bounds, same), 1)
         for k, finding in enumerate(findings):
             analytic = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
             rows.append(
@@ -278,33 +278,44 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
     return rows
 
 
-def _own_errors(values: Array, bounds: Sequence[Array | None], same: NDArray[np.bool_]) -> Array:
-    """Return the `own_error` of both runs' values [2, R], 0 if they have the same logits; NaN without bounds [2, R]."""
+def _tested(
+    values: Array, influences: Sequence[Influence], bounds: Sequence[Array | None], same: NDArray[np.bool_]
+) -> Differences:
+    """Test the differences of both runs' values [2, R]; bounds: those of each run [2, R], if the metric has any.
+
+    The own errors of findings with the same logits (`same` [R]) are 0.
+    """
     unknown = np.full(values.shape, np.nan)
-    errors = np.stack([own_error(v, *(unknown if b is None else b)) for v, b in zip(values, bounds, strict=True)])
-    return np.where(same, 0.0, errors)
+    own = np.stack([own_error(v, *(unknown if b is None else b)) for v, b in zip(values, bounds, strict=True)])
+    alone = np.stack([influence.error for influence in influences])
+    error = (influences[0] - influences[1]).error
+    return paired(values[0], values[1], error, np.where(same, 0.0, own), alone)
 
 
-def _mean_of_findings(key: Key, value: Array, metrics: SplitMetrics) -> _Estimate:
+def _mean_of_findings(key: Key, value: Array, metrics: SplitMetrics) -> _Mean:
     """Compute the mean of a run's values over findings."""
-    replicates, bounds = metrics.replicates[key], metrics.bounds.get(key)
-    own = (float("nan"), float("nan")) if bounds is None else mean_interval(key.metric, value, bounds, replicates)
-    return _Estimate(*mean_of(value, replicates), own)
+    of_findings, bounds = metrics.influence[key], metrics.bounds.get(key)
+    mean, influence = mean_of(value, of_findings)
+    own = (float("nan"), float("nan"))
+    if bounds is not None:
+        own = mean_interval(key.metric, value, bounds, correlations(of_findings @ of_findings.T))
+    return _Mean(mean, Influence({metrics.sample.key: influence}), own)
 
 
-def _mean_of_hospitals(key: Key, estimates: Sequence[_Estimate]) -> _Estimate:
-    """Compute the mean of one run's values over hospitals."""
-    values, replicates = np.array([of.value for of in estimates]), np.stack([of.replicates for of in estimates])
-    bounds = mean_interval(key.metric, values, np.array([of.bounds for of in estimates]).T, replicates)
-    return _Estimate(*mean_of(values, replicates), bounds)
+def _mean_of_hospitals(key: Key, means: Sequence[_Mean]) -> _Mean:
+    """Compute the mean of one run's values over hospitals, whose patients are independent."""
+    values = np.array([of.value for of in means])
+    bounds = mean_interval(key.metric, values, np.array([of.bounds for of in means]).T, np.eye(len(means)))
+    known = [of for of in means if np.isfinite(of.value)]
+    value = float(np.mean([of.value for of in known])) if known else float("nan")
+    return _Mean(value, Influence.mean([of.influence for of in known or means]), bounds)
 
 
 def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair) -> tuple[Any, ...]:
     """Build the macro row of a cohort (dataset, split)."""
     first, second = mean.first, mean.second
     values, bounds = np.array([[first.value], [second.value]]), [np.array(of.bounds)[:, None] for of in mean[:2]]
-    own = _own_errors(values, bounds, np.array([mean.same]))
-    tests = paired(values[0], values[1], first.replicates[None], second.replicates[None], own)
+    tests = _tested(values, [Influence.stack([of.influence]) for of in mean[:2]], bounds, np.array([mean.same]))
     analytic, note = (float("nan"), float("nan")), SAME if mean.same and np.isfinite(first.value) else ""
     return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *mean.sizes, note)
 
@@ -322,7 +333,7 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
     score = np.stack([pair.first.scored.logit[rows, k], pair.second.scored.logit[rows, k]], 1)
     return (
         areas(label, score).p_of_difference(),
-        areas(label, score, pair.first.resamples.patient[rows]).p_of_difference(),
+        areas(label, score, pair.first.sample.patient[rows]).p_of_difference(),
     )
 
 
@@ -343,9 +354,9 @@ def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any,
         for name in ("value", "low", "high")
     )
     same = np.full(len(first_gaps), all(pair.same.all() for pair in (test, *external)))
-    own = _own_errors(values, list(np.stack([lows, highs], 1)), same)
-    drawn = [np.stack([gap.replicates for gap in of]) for of in (first_gaps, second_gaps)]
-    tests, note = paired(values[0], values[1], drawn[0], drawn[1], own), SAME if same.all() else ""
+    influences = [Influence.stack([gap.influence for gap in of]) for of in (first_gaps, second_gaps)]
+    tests = _tested(values, influences, list(np.stack([lows, highs], 1)), same)
+    note = SAME if same.all() else ""
     rows = []
     for first, second, numbers in zip(first_gaps, second_gaps, np.stack(tests, 1), strict=True):
         sizes = (first.n, first.num_positive, first.num_negative, first.num_patients, first.num_findings)
