@@ -14,9 +14,9 @@ from bench.scoring.across_runs.ablation_tables import ablation, frontier, metric
 from bench.scoring.across_runs.agreement import agreement
 from bench.scoring.across_runs.algorithms import algorithms
 from bench.scoring.across_runs.all_pairs import pairs
+from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findings, scores_to_rank_by
 from bench.scoring.across_runs.frontier import device_hours
-from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.ranks import mean_gaps, rankings
 from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_variance
 from bench.scoring.across_runs.robustness import robustness

@@ -380,12 +380,12 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
 class StoredInfluences:
     """The influences of patients on the scores of one run, in a file.
 
-    values: name of a score, such as "auroc/external" -> its value. places: name -> key of a sample -> offset of its float32
+    value: name of a score, such as "auroc/external" -> its value. places: name -> key of a sample -> offset of its float32
     numbers in the file, and their number.
     """
 
     path: Path
-    values: Mapping[str, float]
+    value: Mapping[str, float]
     places: Mapping[str, Mapping[str, tuple[int, int]]]
 
     @classmethod
@@ -394,7 +394,9 @@ class StoredInfluences:
         folder = manifest.scores / run_id
         content = ScoresFolder(folder).read(INFLUENCES)
         try:
-            start = 8 + int.from_bytes(content[:8], "little")  # the format safetensors: a length, a JSON header, numbers
+            start = 8 + int.from_bytes(
+                content[:8], "little"
+            )  # the format safetensors: a length, a JSON header, numbers
             header = json.loads(content[8:start])
             values = json.loads(header.pop("__metadata__")["values"])
             places: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in values}
@@ -418,7 +420,7 @@ def load_estimates(manifest: Manifest, run_ids: Sequence[str]) -> StoredEstimate
     """Return the estimates of several runs; influences are read when they are needed. Errors as in `StoredInfluences.of`."""
     stored = {run_id: StoredInfluences.of(manifest, run_id) for run_id in run_ids}
     values = {
-        run_id: {name: value for name, value in of.values.items() if np.isfinite(value)}
+        run_id: {name: value for name, value in of.value.items() if np.isfinite(value)}
         for run_id, of in stored.items()
     }
     return StoredEstimates(values, lambda run_id, name: stored[run_id].read(name))

@@ -102,7 +102,5 @@ def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, covari
             continue
         rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
         value, low, high = rows[["value", "low", "high"]].reindex(run_ids).to_numpy(np.float64).T
-        evaluations.append(
-            Evaluation(dataset, split, reference, value, low, high, covariances.of_score(name, run_ids))
-        )
+        evaluations.append(Evaluation(dataset, split, reference, value, low, high, covariances.of_score(name, run_ids)))
     return evaluations

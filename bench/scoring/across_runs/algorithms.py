@@ -61,7 +61,13 @@ def algorithms(
             means = {
                 algorithm: _mean(complete, value, own, name, covariances, trained)
                 for algorithm, of in chosen.items()
-                if (complete := [pair for pair in of if all(np.isfinite(value.get(r, np.nan)) and covariances.has(r, name) for r in pair)])
+                if (
+                    complete := [
+                        pair
+                        for pair in of
+                        if all(np.isfinite(value.get(r, np.nan)) and covariances.has(r, name) for r in pair)
+                    ]
+                )
             }
             rows += [(setting, algorithm, dataset, split, *cells) for algorithm, cells in _tested(means)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["algorithms"]))

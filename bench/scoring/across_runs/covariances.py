@@ -57,12 +57,12 @@ class Covariances:
         self,
         estimates: StoredEstimates,
         members: Mapping[str, Sequence[Sequence[str]]] | None = None,
-        over_seeds: Callable[[str, str], Mapping[str, float]] = lambda first, second: {},
+        over_seeds: Callable[[str, str], Mapping[str, float]] | None = None,
         left_out: Mapping[str, str] | None = None,
     ) -> None:
         self._estimates = estimates
         self._members = {run: [[run]] for run in estimates.values} if members is None else members
-        self.over_seeds, self._left_out = over_seeds, left_out or {}
+        self.over_seeds, self._left_out = over_seeds or (lambda *_: {}), left_out or {}
         self._kept: OrderedDict[str, tuple[dict[str, int], Array]] = OrderedDict()
 
     @classmethod

@@ -43,9 +43,7 @@ def scores_to_rank_by(
     return pd.concat([table[columns] for table in tables if len(table)] or [macros[columns]], ignore_index=True)
 
 
-def external_of_findings(
-    gaps: pd.DataFrame, scores: pd.DataFrame, values: Values, recipes: Recipes
-) -> pd.DataFrame:
+def external_of_findings(gaps: pd.DataFrame, scores: pd.DataFrame, values: Values, recipes: Recipes) -> pd.DataFrame:
     """Return the external mean AUROC of each finding and recipe: the rows of `gaps` with the columns value, low and high.
 
     gaps, scores: the tables of the runs. values: the stored values of the runs. A run without this value is left out.

@@ -5,7 +5,7 @@ All recipes share the patients, so every comparison is paired.
 Shapes: R runs or recipes, D draws.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
