@@ -4,7 +4,7 @@ Nuisance variables vary inside one hospital, so a network that is trained at one
 is one value of a variable, such as AP. A pooled AUROC uses all images; a stratified AUROC compares only images of the
 same level.
 
-Shapes: N images, F findings, L levels of a nuisance variable, B replicates of patients.
+Shapes: N images, F findings, L levels of a nuisance variable, P patients (or groups of patients, see `Sample`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,14 @@ from scipy.special import chndtr, chndtrinc
 from sklearn.linear_model import LogisticRegression
 
 from bench.planning.auxiliary_targets import DEVICES
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import (
-    ClassSizes,
-    area_interval,
-    effective_patients,
-    mean_interval,
-    paired_interval,
-)
-from bench.scoring.bootstrap.intervals import deviation, mean_of, wilson
-from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval, paired_interval
+from bench.scoring.column import Column
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.influence import correlations, error_of, jackknife, mean_of
+from bench.scoring.intervals import wilson
 from bench.scoring.metrics import auroc
 from bench.scoring.patient_groups import PatientGroups
+from bench.scoring.sample import Sample
 from harmonize.cohorts.pooled import Place
 from harmonize.datasets import native
 from harmonize.ground_truth.ground_truth import tag_boxes
@@ -129,19 +124,19 @@ class Association:
 
         auroc_nuisance is the AUROC of a logistic model that predicts the finding only from the variable.
         """
-        resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
-        fold = stream(seed, "nuisance folds").permutation(resamples.num_patients)[resamples.patient] % 5
-        out = _cramers(self.findings, self.nuisances, self.label_NF, resamples)
+        sample = Sample.of(np.asarray(patient, object), "nuisances")
+        fold = stream(seed, "nuisance folds").permutation(sample.num_patients)[sample.patient] % 5
+        out = _cramers(self.findings, self.nuisances, self.label_NF, sample)
         for name, members in self._models(self.nuisances):
             for f, finding in enumerate(self.findings):
                 label = self.label_NF[:, f]
-                if not _enough(label, resamples.patient):
+                if not _enough(label, sample.patient):
                     continue
                 score = np.zeros(len(label))
                 x = self._inputs(members, self.nuisances)
                 for number in range(5):
                     score[fold == number] = _effects(x, label, fold != number)[1](x[fold == number])
-                out += _auroc_rows(name, finding, label, score, resamples)
+                out += _auroc_rows(name, finding, label, score, sample)
         return out
 
     def external(
@@ -152,19 +147,19 @@ class Association:
         The models of auroc_nuisance are fitted to internal training images. An AUROC below 1/2 means that the
         association is reversed in this cohort.
         """
-        resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", 0)
-        out = _cramers(self.findings, nuisances, label_NF, resamples)
+        sample = Sample.of(np.asarray(patient, object), "nuisances")
+        out = _cramers(self.findings, nuisances, label_NF, sample)
         for name, members in self._models(self.nuisances):
             shared_members = [member for member in members if member in nuisances]
             if name != ANY and not shared_members:
                 continue
             for f, finding in enumerate(self.findings):
-                if shared_members and _enough(label_NF[:, f], resamples.patient) and (self.label_NF[:, f] >= 0).any():
+                if shared_members and _enough(label_NF[:, f], sample.patient) and (self.label_NF[:, f] >= 0).any():
                     if (key := (tuple(shared_members), f)) not in self.fitted:
                         all_rows, x = np.ones(len(self.label_NF), bool), self._inputs(shared_members, self.nuisances)
                         self.fitted[key] = _effects(x, self.label_NF[:, f], all_rows)[1]
                     score = self.fitted[key](self._inputs(shared_members, nuisances))
-                    out += _auroc_rows(name, finding, label_NF[:, f], score, resamples)
+                    out += _auroc_rows(name, finding, label_NF[:, f], score, sample)
         return out
 
     def _models(self, nuisances: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
@@ -191,40 +186,44 @@ def stratified(
     logit_NF: NDArray[np.floating],
     patient: NDArray[Any],
     nuisances: Mapping[str, Nuisance],
-    seed: int = 0,
 ) -> list[Row]:
     """Return rows with pooled_auroc, stratified_auroc and their difference, for each variable and finding.
 
     The finding "macro" is the mean over findings. The stratified AUROC compares positive with negative images of the
     same level, so a network gains nothing from knowing the level. Levels with fewer than five positive or five negative
     patients are excluded from both AUROCs; at least two levels must remain. pooled_less_stratified is the pooled minus
-    the stratified AUROC; its interval follows from theirs and their correlation over the resamples.
+    the stratified AUROC; its interval follows from theirs and the correlation of their influences.
     """
-    resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
+    sample = Sample.of(np.asarray(patient, object), "nuisances")
     rows: list[Row] = []
     for name, (level_names, code) in nuisances.items():
         finding_rows = []
         for f, finding in enumerate(findings):
-            aurocs = _pooled_and_stratified(label_NF[:, f], logit_NF[:, f], code, len(level_names), resamples)
+            aurocs = _pooled_and_stratified(label_NF[:, f], logit_NF[:, f], code, len(level_names), sample)
             if aurocs is not None:
                 finding_rows.append((finding, *aurocs))
         if not finding_rows:
             continue
-        value_F2, bounds_F22, replicates_F2B = (np.array([row[i] for row in finding_rows]) for i in (1, 2, 3))
-        for finding, value, bounds, replicates, n in finding_rows:
-            rows += _comparison_rows(name, finding, value, bounds, replicates, n)
-        means = [mean_of(value_F2[:, i], replicates_F2B[:, i]) for i in (0, 1)]
-        value, replicates = np.array([m[0] for m in means]), np.array([m[1] for m in means])
+        value_F2, bounds_F22, influence_F2P = (np.array([row[i] for row in finding_rows]) for i in (1, 2, 3))
+        for finding, value, bounds, influence, n in finding_rows:
+            rows += _comparison_rows(name, finding, value, bounds, influence, n)
+        means = [mean_of(value_F2[:, i], influence_F2P[:, i]) for i in (0, 1)]
+        value, influence = np.array([m[0] for m in means]), np.array([m[1] for m in means])
+        of_both = [influence_F2P[:, i] for i in (0, 1)]
         bounds = np.array(
-            [mean_interval("auroc", value_F2[:, i], bounds_F22[:, :, i].T, replicates_F2B[:, i]) for i in (0, 1)]
+            [
+                mean_interval("auroc", value_F2[:, i], bounds_F22[:, :, i].T, correlations(of_one @ of_one.T))
+                for i, of_one in enumerate(of_both)
+            ]
         ).T
-        rows += _comparison_rows(name, MACRO, value, bounds, replicates, min(n for *_, n in finding_rows))
+        rows += _comparison_rows(name, MACRO, value, bounds, influence, min(n for *_, n in finding_rows))
     return rows
 
 
-def _comparison_rows(name: str, finding: str, value: Array, bounds: Array, replicates_2B: Array, n: int) -> list[Row]:
+def _comparison_rows(name: str, finding: str, value: Array, bounds: Array, influence_2P: Array, n: int) -> list[Row]:
     value_3, (low, high) = np.array([*value, value[0] - value[1]]), bounds
-    gap_low, gap_high = paired_interval(value, low, high, replicates_2B)
+    correlation = float(correlations(influence_2P @ influence_2P.T)[0, 1])
+    gap_low, gap_high = paired_interval(value, low, high, correlation)
     bounds_3 = zip((*low, gap_low), (*high, gap_high), strict=True)
     metrics = zip(("pooled_auroc", "stratified_auroc", "pooled_less_stratified"), value_3, (0.5, 0.5, 0.0), strict=True)
     return [
@@ -234,53 +233,62 @@ def _comparison_rows(name: str, finding: str, value: Array, bounds: Array, repli
 
 
 def _pooled_and_stratified(
-    label: NDArray[np.int8], logit: NDArray[np.floating], code: Codes, num_levels: int, resamples: Resamples
+    label: NDArray[np.int8], logit: NDArray[np.floating], code: Codes, num_levels: int, sample: Sample
 ) -> tuple[Array, Array, Array, int] | None:
-    """Return values [2], bounds [2, 2] and replicates [2, B] of pooled and stratified AUROC, and the number of images.
+    """Return values [2], bounds [2, 2] and influences [2, P] of pooled and stratified AUROC, and the number of images.
 
     Return None if fewer than two strata (images of one level) have enough patients.
     """
     strata = [np.where(code == level, label, np.int8(UNKNOWN)) for level in range(num_levels)]
-    strata = [column for column in strata if _enough(column, resamples.patient, MIN_STRATUM)]
+    strata = [column for column in strata if _enough(column, sample.patient, MIN_STRATUM)]
     if len(strata) < 2:
         return None
     inside = np.any([column >= 0 for column in strata], axis=0)
     columns = np.stack([np.where(inside, label, np.int8(UNKNOWN)), *strata], axis=1)
-    area_CB, _ = bootstrap.rank_metrics(resamples, columns, np.repeat(logit[:, None], columns.shape[1], axis=1))
     value = np.array([auroc((c == 1)[c >= 0], logit[c >= 0]) for c in columns.T])
-    pairs = np.array([float((c == 1).sum()) * float((c == 0).sum()) for c in strata])
+    positives, negatives = (np.array([float((c == sign).sum()) for c in strata]) for sign in (1, 0))
+    pairs = positives * negatives
     weight = pairs / pairs.sum()
-    replicates = np.stack([area_CB[0], weight @ area_CB[1:]])
-    values, sizes = np.array([value[0], weight @ value[1:]]), ClassSizes.of_labels(columns[:, :1], resamples.patient)
-    return values, np.stack(area_interval("auroc", values, replicates, sizes)), replicates, int(inside.sum())
+    values, sizes = np.array([value[0], weight @ value[1:]]), ClassSizes.of_labels(columns[:, :1], sample.patient)
+    influence = np.zeros((2, sample.num_groups))
+    for c, of_images in enumerate(columns.T):
+        column = Column.of(sample.patient, of_images, logit)
+        of_area = sample.sums(column.auroc()[1], column.rows)
+        if c == 0:
+            influence[0] = of_area
+            continue
+        # an image also changes the number of pairs, the weight of its stratum
+        of_pairs = np.where(column.positive, negatives[c - 1], positives[c - 1]) / pairs.sum()
+        influence[1] += weight[c - 1] * of_area + (value[c] - values[1]) * sample.sums(of_pairs, column.rows)
+    return values, np.stack(area_interval("auroc", values, error_of(influence), sizes)), influence, int(inside.sum())
 
 
 def _cramers(
-    findings: Sequence[str], nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], resamples: Resamples
+    findings: Sequence[str], nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], sample: Sample
 ) -> list[Row]:
     """Return rows with Cramér's V (cramers_v) of each nuisance variable and finding.
 
     Only images with a known level and a known label count.
     """
     rows: list[Row] = []
-    weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     for name, (level_names, code) in nuisances.items():
         for f, finding in enumerate(findings):
             label = label_NF[:, f]
             known_rows = np.flatnonzero((code >= 0) & (label >= 0))
-            if not _enough(np.where(code >= 0, label, np.int8(UNKNOWN)), resamples.patient):
+            if not _enough(np.where(code >= 0, label, np.int8(UNKNOWN)), sample.patient):
                 continue
-            cell_indicator = np.zeros((len(known_rows), len(level_names) * 2), np.float32)
-            cell_indicator[np.arange(len(known_rows)), code[known_rows] * 2 + label[known_rows]] = 1
-            table_B = (weight_PB[resamples.patient[known_rows]].astype(np.float32).T @ cell_indicator).reshape(
-                -1, len(level_names), 2
-            )
-            count_RC = cell_indicator.sum(0).reshape(-1, 2)
-            variance = float(deviation(cramers_v(table_B))) ** 2
-            patients = float(effective_patients(np.bincount(resamples.patient[known_rows])))
+            cell = code[known_rows] * 2 + label[known_rows]
+
+            def counts(chosen: NDArray[np.intp], cell: Codes = cell, num: int = len(level_names) * 2) -> Array:
+                return np.bincount(cell[chosen], minlength=num).reshape(-1, 2).astype(np.float64)
+
+            of_patient = np.unique(sample.patient[known_rows], return_inverse=True)[1]
+            value, influence = jackknife(lambda chosen: cramers_v(counts(chosen)), of_patient, of_patient.max() + 1)
+            variance = float(error_of(influence)) ** 2
+            patients = float(effective_patients(np.bincount(of_patient)))
             num = min(patients, 1 / variance) if variance > 0 else patients
-            value, bounds = float(cramers_v(count_RC)), cramers_v_interval(count_RC, num)
-            rows.append((name, "", finding, "cramers_v", value, *bounds, 0.0, len(known_rows)))
+            bounds = cramers_v_interval(counts(np.arange(len(cell))), num)
+            rows.append((name, "", finding, "cramers_v", float(value), *bounds, 0.0, len(known_rows)))
     return rows
 
 
@@ -338,12 +346,11 @@ def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tup
     return model, lambda inputs: inputs @ model.coef_[0]
 
 
-def _auroc_rows(name: str, finding: str, label: NDArray[np.int8], score: Array, resamples: Resamples) -> list[Row]:
+def _auroc_rows(name: str, finding: str, label: NDArray[np.int8], score: Array, sample: Sample) -> list[Row]:
     labeled = label >= 0
-    label_N1 = np.where(labeled, label, -1).astype(np.int8)[:, None]
-    area, _ = bootstrap.rank_metrics(resamples, label_N1, score[:, None])
-    value = np.array([auroc(label[labeled] == 1, score[labeled])])
-    low, high = area_interval("auroc", value, area, ClassSizes.of_labels(label_N1, resamples.patient))
-    return [
-        (name, "", finding, "auroc_nuisance", float(value[0]), float(low[0]), float(high[0]), 0.5, int(labeled.sum()))
-    ]
+    column = Column.of(sample.patient, label, score)
+    error = error_of(sample.sums(column.auroc()[1], column.rows))
+    value = auroc(label[labeled] == 1, score[labeled])
+    sizes = ClassSizes.of_labels(label[:, None], sample.patient)
+    (low,), (high,) = area_interval("auroc", np.array([value]), error[None], sizes)
+    return [(name, "", finding, "auroc_nuisance", value, float(low), float(high), 0.5, int(labeled.sum()))]

@@ -13,6 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 from bench.analyses.shortcuts.nuisance import (
     COLUMNS,
     Association,
+    _pooled_and_stratified,
     cramers_v,
     cramers_v_interval,
     levels,
@@ -20,7 +21,11 @@ from bench.analyses.shortcuts.nuisance import (
     shares,
     stratified,
 )
+from bench.scoring.influence import error_of
+from bench.scoring.metrics import auroc
+from bench.scoring.sample import Sample
 from harmonize.cohorts.pooled import Place
+from tests.resampled import in_groups, resampled_error
 
 
 def table(num: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -144,6 +149,38 @@ def test_the_difference_of_two_perfect_aurocs_has_an_interval() -> None:
     differences = [row for row in rows if row[3] == "pooled_less_stratified"]
     assert {row[4] for row in differences} == {0.0}
     assert all(row[5] < -0.03 and row[6] > 0.03 for row in differences)
+
+
+@pytest.mark.slow
+def test_standard_errors_equal_those_of_resampled_patients() -> None:
+    """Patients have 1 to 4 images of one view, and scores have ties."""
+    draw = np.random.default_rng(8)
+    patient = in_groups(150, 4, draw)
+    code = (draw.random(150) < 0.5).astype(np.int64)[patient]
+    label = (draw.random(len(patient)) < 0.2 + 0.3 * code).astype(np.int8)
+    logit = (label + code + draw.normal(0, 1.5, 150)[patient] + draw.normal(size=len(patient))).round(0)
+    found = _pooled_and_stratified(label, logit, code, 2, Sample.of(patient.astype(str).astype(object)))
+    assert found is not None
+
+    def areas(rows: np.ndarray) -> list[float]:
+        drawn = [rows, *(rows[code[rows] == level] for level in (0, 1))]
+        value = [auroc(label[chosen] == 1, logit[chosen]) for chosen in drawn]
+        pairs = [float(label[chosen].sum() * (label[chosen] == 0).sum()) for chosen in drawn[1:]]
+        return [value[0], float(np.average(value[1:], weights=pairs))]
+
+    assert found[0] == pytest.approx(areas(np.arange(len(patient))))
+    assert error_of(found[2]) / resampled_error(areas, patient) == pytest.approx(np.ones(2), abs=0.1)
+
+
+def test_a_perfect_association_and_a_constant_score_have_intervals() -> None:
+    code = np.repeat([0, 1], 20)
+    nuisances = {"view": (("AP", "PA"), code)}
+    rows = Association(("A",), nuisances, code[:, None].astype(np.int8)).rows(np.arange(40).astype(str))
+    assert {row[3] for row in rows} == {"cramers_v", "auroc_nuisance"}
+    assert all(0 <= row[5] < row[6] <= 1 for row in rows)
+    label = np.tile([0, 1], 20).astype(np.int8)[:, None]
+    rows = stratified(("A",), label, np.zeros((40, 1)), np.arange(40).astype(str), nuisances)
+    assert all(row[5] < row[6] for row in rows)
 
 
 def test_the_stratified_auroc_equals_that_of_pairs_within_a_level() -> None:
