@@ -71,8 +71,10 @@ class Sample:
     def sums(self, value: NDArray[Any], rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Return the sums [..., P] of numbers of images [..., n] over each group of patients; rows: indices of these n images."""
         group, value = self.group[rows], np.asarray(value, np.float64)
-        flat = [np.bincount(group, row, self.num_groups) for row in value.reshape(-1, value.shape[-1])]
-        return np.array(flat, np.float64).reshape(*value.shape[:-1], self.num_groups)
+        out = np.empty((*value.shape[:-1], self.num_groups))
+        for index in np.ndindex(value.shape[:-1]):
+            out[index] = np.bincount(group, value[index], self.num_groups)
+        return out
 
 
 _samples: OrderedDict[tuple[int, str], tuple[Ids, Sample]] = OrderedDict()  # cache of `Sample.of`
