@@ -266,7 +266,7 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
     """Compute all scores of logits and labels, with intervals over patients; read and write no files.
 
     Logits that were computed elsewhere also work: put the logits into a `ScoredRun` of `ScoredSplit`s. `settings` has
-    the choices that affect scores, such as the number of bootstrap resamples; `grid.settings` are the settings of a
+    the choices that affect scores, such as the fewest patients of a scored finding; `grid.settings` are the settings of a
     grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits with the same name, and
     ConfigError for other types.
 

@@ -38,7 +38,7 @@ class Tables:
         command: the shell command that runs the grid
         source: name of the internal cohort
         phantom: whether all cohorts are synthetic
-        min_count, num_resamples, shared_patients: integers
+        min_count, shared_patients: integers
         split: name of each internal split -> its share of the patients, 0 to 1
         created_from: ids of the scored runs
         findings: names of the scored findings; notes: sentences about the study

@@ -122,8 +122,7 @@ def score(
     if as_json:
         typer.echo(json.dumps({"grid": manifest.name, "scored": list(scored)}))
         return
-    resamples = f"{manifest.settings.num_resamples:,} bootstrap samples of patients"
-    typer.echo(f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({resamples})")
+    typer.echo(f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts")
     typer.echo("\n".join(wrapped(summary(manifest))))
     if name is not None:
         typer.echo(f"page: bench report --grid {name}")

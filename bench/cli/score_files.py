@@ -53,7 +53,7 @@ def score_files(
     given = replace(given, notes=(*given.notes, *of_symptoms))
     rows = select(result.scores, _METRICS, finding=None, dataset=COHORT)  # without means over the one cohort
     if not as_json:
-        return "\n".join(_lines(given, rows, settings.min_count, settings.num_resamples))
+        return "\n".join(_lines(given, rows, settings.min_count))
     [split] = given.run.scored_splits
     facts = {
         "images": len(split.image_id),
@@ -62,7 +62,6 @@ def score_files(
         "outputs": given.outputs,
         "labels_read": reading,
         "min_count": settings.min_count,
-        "resamples": settings.num_resamples,
         "notes": list(given.notes),
     }
     columns = ["finding", "metric", "value", "low", "high", "n", "num_positive", "num_findings", "reason"]
@@ -72,7 +71,7 @@ def score_files(
     )
 
 
-def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, num_resamples: int) -> list[str]:
+def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int) -> list[str]:
     """Return the scores as lines of text: a table of AUROC and AUPRC, a table of calibration and counts, and notes."""
     values = {(row["finding"], row["metric"]): row for row in rows.to_dict("records")}
     names = [*given.run.findings, "macro"]
@@ -88,16 +87,15 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, nu
     from bench.scoring.scored_split import STANDARD
 
     [split] = given.run.scored_splits
-    num_patients = plural(len(set(split.patient_id)), "patient")
-    drawn = f"{num_patients}, each with all images" if given.clustered else "images"
+    over = f"{plural(len(set(split.patient_id)), 'patient')}, each with all images" if given.clustered else "images"
     notes = [
-        f"{len(split.image_id):,} images. Intervals: {num_resamples:,} bootstrap samples of {drawn}.",
+        f"{len(split.image_id):,} images. Intervals: 95 %, over {over}.",
         *([] if split.reading == STANDARD else [f"Labels are read as {split.reading}."]),
         *given.notes,
     ]
     scored = [name for name in names if values[name, "auroc"]["value"] == values[name, "auroc"]["value"]]
     if unbounded := [name for name in scored if values[name, "auroc"]["low"] != values[name, "auroc"]["low"]]:
-        notes.append(f"No interval: {', '.join(unbounded)}. More than 5 % of the bootstrap samples lack a class.")
+        notes.append(f"No interval: {', '.join(unbounded)}. No patient has an influence on the number.")
     if empty := [name for name in given.run.findings if name not in scored]:
         notes.append(f"No score: {', '.join(empty)}. {_too_few(given, min_count)} (--min-count).")
     return [*table_lines(first), "", *table_lines(second), "", *wrapped(notes, 0)]

@@ -114,7 +114,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "date": max(frames["runs"].set_index("run_id")["date"].reindex(all_ids), default=""),  # of the last run
         "software": _software(),
         "links": dict(manifest.links),
-        "num_resamples": manifest.settings.num_resamples,
         "custom_metrics": [
             {"name": entry.name, "title": entry.title, "better": entry.facts.get("better", "higher")}
             for entry in manifest.settings.custom_metrics

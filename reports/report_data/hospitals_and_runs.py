@@ -71,10 +71,10 @@ class Run:
     # external hospital -> AUROC at this hospital, over the findings that the internal hospital also scores
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
     hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> macro gap
-    mean_rank: float = float("nan")  # mean rank over resamples of patients, 1 is best; NaN for unranked runs
+    mean_rank: float = float("nan")  # mean rank over draws, 1 is best; NaN for unranked runs
     rank_low: int = 0  # bounds of the rank interval; 0 for unranked runs
     rank_high: int = 0
-    p_best: float = float("nan")  # share of resamples in which the run ranks first
+    p_best: float = float("nan")  # share of draws in which the run ranks first
     lead: Estimate = MISSING  # score minus that of the next run in the ranking
     group: int = -1  # number of the tie group, 1 for the best; -1 means unranked
     runs: tuple["Run", ...] = ()  # recipe: its runs, by seed

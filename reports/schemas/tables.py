@@ -151,10 +151,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     custom metric
     # Extensions add rankings whose tests let hospitals vary; their rows lack the columns that may be empty.
     # value; low, high (may be empty): the score and its own interval
-    # mean_rank: mean rank over the resamples, 1 is best
+    # mean_rank: mean rank over draws from the errors of the scores, 1 is best
     # rank_low, rank_high: 1 + number of recipes that are better, and number of recipes - number that are worse, by the paired tests
     #     of the tie groups; in 95 % of samples, the intervals of all recipes of the ranking contain the true ranks
-    # p_best: share of the resamples in which the recipe ranks first; not the probability that it is truly the best
+    # p_best: share of these draws in which the recipe ranks first; not the probability that it is truly the best
     # group: number of the tie group, 1 is best
     # p_anchor (may be empty): p-value of the difference from the first recipe of the tie group, Holm-adjusted over all
     #     pairs of recipes; NaN for the first recipe
@@ -193,7 +193,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # variation of the macro AUROC of each recipe with several seeds, in each cohort and for the mean "external"
     # run_id: id of the recipe; num_seeds: number of its runs
     # seed_sd: standard deviation of the AUROC over seeds, on the same patients
-    # patient_sd (may be empty): standard deviation of the AUROC of one run over the resamples of patients
+    # patient_sd (may be empty): standard error of the AUROC of one run over patients
     "seeds": ("run_id", "dataset", "num_seeds", "seed_sd", "patient_sd"),
     # value: gap, which is the internal test AUROC (`internal`) minus the external AUROC (`external`)
     # Both AUROCs of a macro gap are means over the same findings, those with a score at both hospitals.
@@ -207,7 +207,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # components of the gap of a metric (auroc, auprc, ece), in units of the metric
     # A recipe has only rows with the finding "macro", which are means over its runs.
     # part: gap (the whole gap), or a component: prevalence, case_mix, labels or remainder. The components sum to the
-    #     gap, also in each resample. An unknown component is part of the remainder. A macro is unknown if a
+    #     gap. An unknown component is part of the remainder. A macro is unknown if a
     #     finding is unknown.
     # value (may be empty): amount of the part; NaN if the component is unknown
     # reason (may be empty): why the component is unknown, or how it was measured

@@ -44,7 +44,7 @@ class Choice:
     words: str  # name of the score in a sentence
     head: str  # name of the metric in the column head
     smallest_first: bool  # whether the smallest score ranks first
-    over_hospitals: bool = False  # whether its tests and resamples let hospitals vary
+    over_hospitals: bool = False  # whether its tests and draws let hospitals vary
 
     @property
     def metric_and_place(self) -> str:
@@ -194,7 +194,7 @@ def group_head(group: Mapping[str, Any], data: ReportData, span: int = 1, again:
 
 
 def p_best_text(p_best: float) -> str:
-    """Return the share of resamples in which a recipe ranks first, with two decimals; "< .01" below .005."""
+    """Return the share of draws in which a recipe ranks first, with two decimals; "< .01" below .005."""
     if not is_number(p_best):
         return DASH
     return places(p_best, 2) if p_best >= 0.005 else "< .01"

@@ -80,7 +80,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
     best = RankingColumn(
         "best",
         "P(best)",
-        "bootstrap",
+        "of draws",
         lambda r: r.p_best,
         lambda r: p_best_text(r.p_best),
         note=lambda r: _lead_note(r) if r is data.ranked[0] and len(data.groups[0]) > 1 else "",

@@ -50,8 +50,8 @@ POINTS = {
 }
 NONE = "no interval"
 NO_INTERVAL = (
-    "No interval: in more than 5 % of the bootstrap samples, the metric cannot be computed for at least one finding. "
-    "Precision needs at least one positive prediction; NPV needs at least one negative prediction. Or all samples give the same number."
+    "No interval: no patient, or only one, has an influence on the number, or it is unknown for at least one finding. "
+    "Precision needs at least one positive prediction; NPV needs at least one negative prediction."
 )
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 

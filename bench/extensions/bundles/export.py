@@ -30,7 +30,7 @@ from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
 from reports import extensions
 
-# tables of scores whose column `value` does not depend on bootstrap resamples or on the order of patients
+# tables of scores whose column `value` does not depend on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
 
