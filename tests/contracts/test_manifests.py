@@ -161,7 +161,7 @@ def test_a_manifest_keeps_the_keys_of_extensions_and_refuses_wrong_types() -> No
     whole = json.loads((EXPECTED / "derived.json").read_text())
     assert json.loads(json.dumps(PlannedGrid.of({**whole, "note": [1]}).document)) == {**whole, "note": [1]}
     for key, value in {"min_count": "x", "phantom": 1, "cohorts": {"a": 1}, "runs": [{"id": 3}]}.items():
-        with pytest.raises(ValueError, match="Expected|invalid"):
+        with pytest.raises(ValueError, match=r"Expected|invalid"):
             PlannedGrid.of({**whole, key: value})
 
 
