@@ -10,9 +10,9 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
-from pydicom.pixels import pixel_array
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
