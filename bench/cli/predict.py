@@ -55,7 +55,8 @@ def predict(
     check_model_options(context, run)
     check_device(device)
     require_device(device)
-    paths = images_of(images)
+    left_out: list[str] = []
+    paths = images_of(images, left_out.append)
     model = check_reference(run, store)
     if grid:
         store_with(store, grid, [run])
@@ -82,12 +83,16 @@ def predict(
         typer.echo(csv_document(inference, table), nl=False)
     else:
         typer.echo("\n".join(wrapped(_lines(inference, table, at or inference.threshold), 0)))
-    for row in inference.skipped.itertuples() if as_csv or not as_json else ():
-        typer.echo(f"skipped {printable(row.image)}: {row.reason}", err=True)
+    for line in (*map(printable, left_out), *([] if as_json else _skipped(inference))):
+        typer.echo(line, err=True)
     if not as_json:
         typer.echo("\n".join(wrapped([NOTICE], 0, stderr=as_csv)), err=as_csv)
     if not inference.num_images:
         raise typer.Exit(1)
+
+
+def _skipped(inference: "Inference") -> list[str]:
+    return [f"skipped {printable(row.image)}: {row.reason}" for row in inference.skipped.itertuples()]
 
 
 def check_model_options(context: typer.Context, reference: str) -> None:

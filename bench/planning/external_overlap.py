@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pandas as pd
 
 from bench.planning.overlap import are_of_one_hospital, refuse_copies, shares_patient_ids, write_list
@@ -156,7 +157,7 @@ def _read(store: Store, path: Path) -> Comparison:
     """Return a stored comparison. Raises StoreError, KeyError, TypeError or ValueError for a missing or damaged file."""
     content = store.read_json("cohorts", path.name)
     lists = {(str(one), str(other)): list(map(str, names)) for one, other, names in content["lists"]}
-    overlaps, repeated = (tuple(map(Overlap.of, content[key])) for key in ("overlaps", "repeated"))
+    overlaps, repeated = (msgspec.convert(content[key], tuple[Overlap, ...]) for key in ("overlaps", "repeated"))
     return Comparison(overlaps, repeated, lists, int(content["crowded"]))
 
 

@@ -3,10 +3,12 @@
 A geometry is the part of the preprocessing that is applied before images are cached: size, fit, region crop and CLAHE.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import pandas as pd
 
 from bench.planning.external_overlap import Comparison, compare
@@ -20,10 +22,13 @@ from bench.store.safe_csv import csv_text
 from bench.store.store import Store, table_facts, write_bytes
 from harmonize.cache.cache import CacheForecast, ImageCache, file_states, forecast, open_cache, read_cache
 from harmonize.checks.copies import prints
+from harmonize.checks.frontal_view import wrong_views
 from harmonize.errors import DatasetError, StoreError
+from harmonize.images.perceptual_hash import smaller, thumbnail
 from harmonize.images.pixels import Geometry
 from harmonize.progress import Progress
 
+_SAMPLED_VIEWS = 64  # number of images of each cohort that are compared with frontal radiographs
 # files of a finished run, besides predictions and features
 COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
 
@@ -59,6 +64,22 @@ class DecodedImages:
             for (name, key), rate in rates.items()
             if rate is not None
         ]
+
+    @property
+    def wrong_views(self) -> list[str]:
+        """Return one line for each cohort half of whose images look inverted, upside down or turned, of a sample."""
+        lines = []
+        for name, cache in {name: cache for (name, _), cache in self.caches.items()}.items():
+            rows = np.unique(np.linspace(0, len(cache.images) - 1, _SAMPLED_VIEWS).astype(int))
+            remarks = [
+                text for text in wrong_views(smaller(np.stack([thumbnail(cache.images[row]) for row in rows]))) if text
+            ]
+            if 2 * len(remarks) > len(rows):
+                most = Counter(remarks).most_common(1)[0][0]
+                lines.append(
+                    f"{name}: {len(remarks)} of {len(rows)} images are unlike frontal radiographs; most {most.replace('looks', 'look')}"
+                )
+        return lines
 
     def is_incomplete(self, run: RunSpec) -> bool:
         """Return whether a run is unfinished: a file is missing or damaged, or the predictions are of other images."""

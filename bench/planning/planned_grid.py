@@ -4,16 +4,17 @@
 that `bench list runs` answers quickly.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
+
+import msgspec
 
 from bench.config.grid import PhantomChoice
 from bench.config.published_results import PublishedResult
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, flat, from_dict
-from harmonize.errors import CxrError
+from bench.config.run_config import RunConfig, flat
 
 SCHEMA = 1  # increase this number when the format of manifests changes
 IMPORTED = "external"  # the kind of an imported model
@@ -41,12 +42,6 @@ class Overlap:
     num_images: tuple[int, int]
     images: tuple[int, int] | None = None
     patients: int | None = None
-
-    @classmethod
-    def of(cls, row: Json) -> Self:
-        """Return an overlap from its stored form, a JSON object with lists in place of tuples."""
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
-        return cls(**fields)
 
     @property
     def repeats_first(self) -> bool:
@@ -216,7 +211,7 @@ class PlannedGrid:
     phantom_settings: PhantomChoice | None
     compared: ComparedCohorts | None = None  # None for a grid from bundles
     # publications of registry entries: field of the configuration -> entry -> {"paper", "code" or "weights": text}
-    links: Mapping[str, Mapping[str, Mapping[str, str]]]
+    links: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     search: PlannedSearch | None = None
     bundles: tuple[MergedBundle, ...] | None = None  # None for a grid that was not made from bundles
     scored_from: str = ""  # of scores under another name: the grid that was scored again,
@@ -228,16 +223,15 @@ class PlannedGrid:
     def of(cls, document: Json, **more: Any) -> Self:
         """Return the content of a manifest from its JSON object. `more`: fields of a subclass.
 
-        Raises ValueError for a missing key or an invalid value.
+        Raises ValueError for a missing key or a value of a wrong type.
         """
         try:
-            return cls(**_fields(document), **more)
-        except KeyError as error:
-            raise ValueError(f"{error.args[0]} missing") from error
-        except CxrError as error:
-            raise ValueError(error.what) from error
-        except (AttributeError, TypeError) as error:
-            raise ValueError(str(error)) from error
+            grid = msgspec.convert(_fields(document), PlannedGrid)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{error} missing or invalid") from error
+        if grid.search and (lost := {run_id for runs in grid.search.runs for run_id in runs} - grid.run_of.keys()):
+            raise ValueError(f"run {min(lost)} of the search is missing")
+        return cls(**{own.name: getattr(grid, own.name) for own in fields(PlannedGrid)}, **more)
 
     @cached_property
     def run_of(self) -> dict[str, PlannedRun]:
@@ -247,138 +241,54 @@ class PlannedGrid:
     @property
     def document(self) -> dict[str, Any]:
         """Return the content as a JSON object. Keys without value are left out."""
-        optional = {
-            **{key: getattr(self, key) for key in _TEXTS},
-            "counted": list(self.counted),
-            "training_sources": list(self.training_sources),
-            "compared": self.compared and asdict(self.compared),
-            "search": self.search and asdict(self.search),
-        }
-        return {
+        content = _record(self, [own.name for own in fields(PlannedGrid) if own.name != "extras"], _OPTIONAL)
+        content |= {
             "schema": SCHEMA,
-            **{key: getattr(self, key) for key in _PLAIN},
-            "doubles": self.duplicates,
-            "links": self.links,
-            "metrics": [asdict(entry) for entry in self.custom_metrics],
-            "cohorts": [_cohort_document(cohort) for cohort in self.planned_cohorts],
-            "runs": [_run_document(run) for run in self.runs],
+            "planned_cohorts": [_cohort_document(cohort) for cohort in self.planned_cohorts],
+            "runs": [_record(run, _OF_RUN, ("exposure", "test_time")) for run in self.runs],
             "derived": [_derived_document(run) for run in self.derived],
-            "references": [asdict(row) for row in self.references],
-            "analyses": [asdict(row) for row in self.analyses],
-            "label_sources": [list(pair) for pair in self.label_sources],
-            "phantom_settings": asdict(self.phantom_settings) if self.phantom_settings else {},
-            **{key: value for key, value in optional.items() if value},
-            **({} if self.bundles is None else {"bundles": [_bundle_document(bundle) for bundle in self.bundles]}),
-            **self.extras,
+            "phantom_settings": content["phantom_settings"] or {},
         }
+        if self.bundles is not None:
+            content["bundles"] = [{**asdict(bundle), "runs": len(bundle.run_ids)} for bundle in self.bundles]
+        return {_KEY_OF.get(name, name): value for name, value in content.items()} | dict(self.extras)
 
 
-_PLAIN = ("name", "title", "phantom", "source", "command", "mapping", "min_count", "bins")
-_TEXTS = ("threshold", "reading", "unit", "scored_from", "scored_how", "scored_by")  # missing if empty
-_KEYS = {
-    *(*_PLAIN, *_TEXTS, "schema", "doubles", "links", "counted", "training_sources", "compared", "search", "metrics"),
-    *("cohorts", "runs", "derived", "references", "analyses", "label_sources", "phantom_settings"),
-    "bundles",
-}
+# field -> key of the JSON object, if their names differ
+_KEY_OF = {"duplicates": "doubles", "custom_metrics": "metrics", "planned_cohorts": "cohorts"}
+_TEXTS = ("threshold", "reading", "unit", "scored_from", "scored_how", "scored_by")
+_OPTIONAL = (*_TEXTS, "counted", "training_sources", "compared", "search", "bundles")  # left out if empty
 _OF_HOSPITAL = ("layout", "headline_split", "flow", "absent", "unreadable", "facts")
 _OF_COHORT = ("name", "id", "role", "fingerprints", "no_lungs", *_OF_HOSPITAL)
-_OF_RUN = ("id", "titles", "family", "licence", "corpus")
-_OF_DERIVED = ("id", "kind", "name", "titles")
-_OF_BUNDLE = ("file", "id", "run_ids", "stated", "signed_by")
+_OF_RUN = ("id", "titles", "family", "licence", "corpus", "config")
+_OF_DERIVED = ("id", "kind", "name", "titles", "config", "sources", "of")
 
 
-def _fields(document: Json) -> dict[str, Any]:
-    """Return {field of PlannedGrid: value} of a JSON object."""
-    phantom_settings, compared, search = (document.get(key) for key in ("phantom_settings", "compared", "search"))
+def _fields(document: Json) -> Json:
+    """Return {field of PlannedGrid: JSON value} of a JSON object."""
+    known = {own.name: _KEY_OF.get(own.name, own.name) for own in fields(PlannedGrid)}
+    hospitals = [row.get("hospitals", {}) for row in document["cohorts"]]
     return {
-        **{key: document[key] for key in _PLAIN},
-        "duplicates": document["doubles"],
-        **{key: document.get(key, "") for key in _TEXTS},
-        **{key: tuple(document.get(key, ())) for key in ("counted", "training_sources")},
-        "custom_metrics": tuple(Entry(**row) for row in document["metrics"]),
-        "links": document.get("links", {}),  # manifest.json of a bundle has none: its reader adds them
-        "planned_cohorts": tuple(map(_cohort, document["cohorts"])),
-        "runs": tuple(map(_run, document["runs"])),
-        "derived": tuple(map(_derived, document["derived"])),
-        "references": tuple(
-            PublishedResult(**{**row, "numbers": tuple(map(tuple, row["numbers"]))}) for row in document["references"]
-        ),
-        "analyses": tuple(
-            PlannedAnalysis(**{**row, "identity": tuple(row["identity"])}) for row in document["analyses"]
-        ),
-        "label_sources": tuple((finding, source) for finding, source in document["label_sources"]),
-        "phantom_settings": from_dict(PhantomChoice, phantom_settings, "phantom_settings")
-        if phantom_settings
-        else None,
-        "compared": _compared(compared) if compared else None,
-        "search": _search(search, {row["id"] for row in document["runs"]}) if search else None,
-        "bundles": tuple(map(_bundle, document["bundles"])) if "bundles" in document else None,
-        "extras": {key: value for key, value in document.items() if key not in _KEYS},
+        **{name: document[key] for name, key in known.items() if key in document},
+        "planned_cohorts": [
+            {**row, "hospitals": [{"name": name, **facts} for name, facts in pool.items()]}
+            for row, pool in zip(document["cohorts"], hospitals, strict=True)
+        ],
+        "phantom_settings": document["phantom_settings"] or None,
+        "extras": {key: document[key] for key in document.keys() - {"schema", *known.values()}},
     }
 
 
-def _search(row: Json, known: set[str]) -> PlannedSearch:
-    """Return the search of a grid. Raises KeyError if one of its runs is not among the `known` runs."""
-    runs = tuple(map(tuple, row["runs"]))
-    for run_id in (run_id for trials in runs for run_id in trials if run_id not in known):
-        raise KeyError(run_id)
-    return PlannedSearch(**{**row, "settings": tuple(row["settings"]), "runs": runs})
-
-
-def _compared(row: Json) -> ComparedCohorts:
-    external, left_out = (tuple(map(Overlap.of, row[key])) for key in ("external", "left_out"))
-    return ComparedCohorts(tuple(row["patients"]), row["images"], external, left_out)
-
-
-def _cohort(row: Json) -> PlannedCohort:
-    hospitals = tuple(
-        PlannedCohort(name=name, **{key: facts[key] for key in _OF_HOSPITAL})
-        for name, facts in row.get("hospitals", {}).items()
-    )
-    of_bundle = {key: row[key] for key in ("origin", "tag") if key in row}
-    return PlannedCohort(**{key: row[key] for key in _OF_COHORT}, **of_bundle, hospitals=hospitals)
+def _record(record: Any, names: Sequence[str], optional: Collection[str] = ()) -> dict[str, Any]:
+    """Return fields of a record as JSON values: the fields `names`, and of `optional` those that are not empty."""
+    own = {name: getattr(record, name) for name in dict.fromkeys((*names, *optional))}
+    return {name: msgspec.to_builtins(value) for name, value in own.items() if value or name not in optional}
 
 
 def _cohort_document(cohort: PlannedCohort) -> dict[str, Any]:
-    hospitals = {h.name: {key: getattr(h, key) for key in _OF_HOSPITAL} for h in cohort.hospitals}
-    optional = {"hospitals": hospitals, "origin": cohort.origin, "tag": cohort.tag}
-    return {key: getattr(cohort, key) for key in _OF_COHORT} | {key: value for key, value in optional.items() if value}
-
-
-def _config(row: Json) -> RunConfig:
-    return from_dict(RunConfig, row["config"], f"run {row['id']}")
-
-
-def _run(row: Json) -> PlannedRun:
-    optional = {key: row[key] for key in ("exposure", "test_time") if key in row}
-    return PlannedRun(**{key: row[key] for key in _OF_RUN}, config=_config(row), **optional)
-
-
-def _run_document(run: PlannedRun) -> dict[str, Any]:
-    optional = {"exposure": run.exposure, "test_time": run.test_time}
-    own = {key: getattr(run, key) for key in _OF_RUN} | {"config": asdict(run.config)}
-    return own | {key: value for key, value in optional.items() if value}
-
-
-def _derived(row: Json) -> PlannedRun:
-    sources, of = (tuple(row[key]) for key in ("sources", "of"))
-    passport = {"passport": row["passport"]} if row["kind"] == IMPORTED else {}
-    own = {key: row[key] for key in _OF_DERIVED}
-    return PlannedRun(**own, config=_config(row), sources=sources, of=of, **passport)
+    hospitals = {hospital.name: _record(hospital, _OF_HOSPITAL) for hospital in cohort.hospitals}
+    return _record(cohort, _OF_COHORT, ("origin", "tag")) | ({"hospitals": hospitals} if hospitals else {})
 
 
 def _derived_document(run: PlannedRun) -> dict[str, Any]:
-    own = {key: getattr(run, key) for key in _OF_DERIVED}
-    own |= {"config": asdict(run.config), "sources": list(run.sources), "of": list(run.of)}
-    return own | ({"passport": run.passport} if run.is_imported else {})
-
-
-def _bundle(row: Json) -> MergedBundle:
-    own: dict[str, Any] = {key: tuple(row[key]) if isinstance(row[key], list) else row[key] for key in _OF_BUNDLE}
-    return MergedBundle(**own)
-
-
-def _bundle_document(bundle: MergedBundle) -> dict[str, Any]:
-    own: dict[str, Any] = {key: getattr(bundle, key) for key in _OF_BUNDLE}
-    lists = {key: list(value) for key, value in own.items() if isinstance(value, tuple)}
-    return {**own, **lists, "runs": len(bundle.run_ids)}
+    return _record(run, _OF_DERIVED) | ({"passport": run.passport} if run.is_imported else {})

@@ -1,35 +1,57 @@
 """Find the image files that a user names. This module imports neither pandas nor torch, so a missing file is reported at once."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harmonize.errors import DatasetError
-from harmonize.images.image_header import IMAGE_ENDINGS
+from harmonize.images.image_header import IMAGE_ENDINGS, is_image
+
+_HEAD = 4096  # bytes of a file that show what it is
 
 
-def images_of(given: Sequence[Path]) -> list[Path]:
+def images_of(given: Sequence[Path], say: Callable[[str], object] = warnings.warn) -> list[Path]:
     """Return the image files that some paths name.
 
-    A path is an image file, a folder (all PNG, JPEG and DICOM files below the folder are returned), or a CSV. A CSV
-    names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once. Raises
-    DatasetError for a missing path, an unreadable folder, and for a folder or a CSV without images.
+    A path is an image file, a folder (all files below the folder that are PNG, JPEG or DICOM by content or ending are
+    returned), or a CSV. A CSV names one image per row in its column `path` or `image`, relative to the CSV. Each image is
+    returned once. `say` is called with the number of other files of a folder, by ending. Raises DatasetError for a missing
+    path, an unreadable folder, and for a folder or a CSV without images.
     """
     files: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
             walk = os.walk(path, onerror=DatasetError.refuse_folder)
-            below = [Path(at) / name for at, _, names in walk for name in names]
-            own = sorted(file for file in below if file.suffix.lower() in IMAGE_ENDINGS)
+            below = sorted(Path(at) / name for at, _, names in walk for name in names)
+            own = [file for file in below if _is_image(file)]
+            kinds = Counter(file.suffix.lower() or "without ending" for file in set(below).difference(own))
+            others = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common())
             if not own:
-                fix = f"give a folder with {', '.join(IMAGE_ENDINGS)} files, or name the files"
-                raise DatasetError("no images below this folder", str(path), fix)
+                found = f" (other files: {others})" if others else ""
+                raise DatasetError(f"no images below this folder{found}", str(path), "give PNG, JPEG or DICOM files")
+            if others:
+                say(f"{path}: left out, because their content is no PNG, JPEG or DICOM: {others}")
         elif not path.is_file():
             raise DatasetError("no such file or folder", str(path), "give image files, a folder of them, or a CSV")
         else:
             own = _listed(path) if path.suffix.lower() == ".csv" else [path]
         files |= dict.fromkeys(own)
     return list(files)
+
+
+def _is_image(path: Path) -> bool:
+    """Return whether a file is an image by its ending or content, or unreadable: then the reader states the reason."""
+    if path.suffix.lower() in IMAGE_ENDINGS:
+        return True
+    try:
+        if not path.is_file():  # a pipe has no end
+            return False
+        with path.open("rb") as file:
+            return is_image(file.read(_HEAD))
+    except OSError:
+        return True
 
 
 def _listed(path: Path) -> list[Path]:

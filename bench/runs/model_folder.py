@@ -6,8 +6,8 @@
 
 A folder of `bench upload` has `config.json` (a run.json with findings and thresholds), `model.safetensors`, and for
 runs with a histogram method `reference.json` (the reference histogram). A TTA, an ensemble or a panel has the files of
-its networks in `members/<run id>/`. In a store, and in an unpacked bundle with weights, the folder of a run has
-`run.json` in place of `config.json`.
+its networks in `members/<run id>/`. In a store, the folder of a run has `run.json` in
+place of `config.json`.
 
 config.json may come from anybody, and names the code of the network. So only code of the registry and of installed plug-ins
 is imported, unless the caller trusts the author.
@@ -26,13 +26,13 @@ from safetensors.torch import load_file
 
 from bench.config.registry import Registry
 from bench.planning.run import RunSpec, parse_run
-from bench.runs.elsewhere import elsewhere_table, from_tables
+from bench.runs.elsewhere import elsewhere_table
 from bench.runs.model_reference import CONFIG, MEMBERS, config_sha256, folder_of, foreign_code, is_outside
 from bench.runs.networks import initial_network
-from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
-from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
+from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load
+from bench.store.checked_folders import REFERENCE, WEIGHTS
 from bench.store.file_integrity import file_sha256, json_object
-from bench.store.store import Store, canonical_json, read_table, short_hash
+from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import SetupError, StoreError
 
 
@@ -50,22 +50,13 @@ def load_model(
 
 
 def load_folder(folder: Path, device: str = "cpu", *, trust: bool = False) -> StoredRun:
-    """Return the run in a folder: a folder of `bench upload`, or the folder of a run in a store or an unpacked bundle.
+    """Return the run in a folder: a folder of `bench upload`, or the folder of a run in a store.
 
     Raises StoreError for files that are missing, damaged or of another version, SetupError for code that is not trusted.
     """
     if (folder / CONFIG).is_file():
         return _read_node(folder, folder, _config(folder), torch.device(device), trust)
-    root = folder.resolve().parent.parent
-    if (root / "store.json").is_file():
-        return load(Store.open(root, create=False), folder.resolve().name, device)
-    stored, scores = _of_bundle(folder.resolve(), torch.device(device), trust), root / "scores" / folder.resolve().name
-    if not (scores / "scores.parquet").is_file():
-        return stored
-    # a bundle has no analyses
-    return replace(
-        stored, elsewhere=from_tables(read_table(scores / "scores.parquet"), None, stored.run.config.train_on)
-    )
+    return load(Store.open(folder.resolve().parent.parent, create=False), folder.resolve().name, device)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -176,27 +167,3 @@ def _refuse_foreign_code(run: RunSpec, where: str) -> None:
     if named := foreign_code(run, Registry.read()):
         fix = "give --trust if you trust the author of the model and have the package of its architecture"
         raise SetupError(f"the model names code that is not in the registry: {named}", where, fix)
-
-
-def _of_bundle(folder: Path, device: torch.device, trust: bool) -> StoredRun:
-    """Return the run in a folder of an unpacked bundle: runs/<run id>, with scores in scores/<run id>."""
-    run_id, root = folder.name, folder.parent.parent
-    path = folder / "run.json"
-    try:
-        document, trained = json_object(path), json_object(folder / "trained.json")
-        manifest = root / "manifest.json"
-        synthetic = bool(manifest.is_file() and json_object(manifest).get("phantom"))
-    except (OSError, ValueError) as error:
-        raise StoreError.unreadable(path, error) from error
-    table = root / "scores" / run_id / "operating_points.parquet"
-    points = read_table(table) if table.is_file() else no_points()
-    unlearnt = tuple(map(str, trained.get("unlearnt", ())))
-    if document.get("kind") in COMBINED:
-        if short_hash(canonical_json(document)) != run_id:
-            raise StoreError("run.json does not match the run id", str(path), "unpack the bundle again")
-        sources = [_of_bundle(folder.parent / str(source), device, trust) for source in document["sources"]]
-        return combination(run_id, document, sources, unlearnt, points, "")
-    run = parse_run(document, run_id, str(path))
-    if problem := CheckedFolder(folder).problems([WEIGHTS]).get(WEIGHTS):
-        raise StoreError(f"run {run_id}: {WEIGHTS} {problem}", str(folder / WEIGHTS), "unpack the bundle again")
-    return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digests={})

@@ -27,8 +27,10 @@ from bench.runs.elsewhere import ELSEWHERE
 from bench.runs.stored_run import STANDARD_RULE, StoredRun, load, logits_and_features
 from bench.scoring.calibrators import Platt
 from bench.scoring.image_distances import DEFAULT, FAR, METHODS, ImageDistances
+from harmonize.checks.frontal_view import wrong_views
 from harmonize.checks.non_cxr_checks import gray_values, unlike_radiograph, unusual_gray
 from harmonize.images.image_header import ImageFile, UnreadableImage
+from harmonize.images.perceptual_hash import smaller, thumbnail
 from harmonize.images.pixels import Geometry, fit_to_square, read_radiograph, region
 from harmonize.progress import Progress
 
@@ -144,6 +146,7 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
         warnings.append(f"enlarged from {min(cropped.shape)} to {stored.geometry.size} pixels")
     if fell_back:
         warnings.append("no lungs found: the fixed region is used")
+    warnings += filter(None, wrong_views(smaller(thumbnail(gray)[np.newaxis])))
     (unusual,) = unusual_gray(gray_values(image[np.newaxis]), stored.usual, "training images")
     return image, warnings + unusual
 

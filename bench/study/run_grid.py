@@ -73,7 +73,7 @@ def execute(
     """
     images, found = prepare(plan, workers, display.progress, display.say).compared(display.progress)
     plan = images.plan
-    for line in plan_remarks(plan, found):
+    for line in (*plan_remarks(plan, found), *images.wrong_views):
         display.warn(line)
     for line in images.fallbacks:
         display.say(line)

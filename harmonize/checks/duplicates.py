@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harmonize.checks.frontal_view import wrong_views
 from harmonize.checks.non_cxr_checks import gray_values, unusual_gray, usual_range
 from harmonize.checks.release import LEVELS, Check, broken
 from harmonize.checks.scan import Scan
@@ -36,7 +37,7 @@ class ScannedCohort:
 def check_images(scanned: ScannedCohort) -> list[Check]:
     """Return a check of unreadable images and, if there are any, warnings about blank and about unusual images.
 
-    The gray values of an image are compared with those of all images of the cohort.
+    The gray values of an image are compared with those of all images of the cohort, and its view with a fixed description.
     """
     name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
@@ -70,6 +71,7 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
     values = gray_values(scan.small)
     usual = usual_range({name: value[_comparable(scanned)] for name, value in values.items()})
     unusual = unusual_gray(values, usual, f"images of {name}")
+    views = np.where(scanned.cohort.table["view"] == "LATERAL", "", np.array(wrong_views(scan.small), object))
     for what, remarks, fix in (
         ("unlike radiographs", scan.remark, "look at these images; remove those that are no frontal chest radiographs"),
         (
@@ -77,6 +79,7 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
             np.array(["; ".join(remark) for remark in unusual], object),
             "look at these images: the gray scale of their files may be wrong",
         ),
+        ("unlike frontal radiographs", views, "look at these images, and turn or invert those that are wrong"),
     ):
         rows = np.flatnonzero((remarks != "") & _comparable(scanned))
         if len(rows):

@@ -4,6 +4,7 @@ A remark is a text that states what is unusual about a file. `bench check` and `
 same functions. A file without remarks may still show something other than a chest.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +19,12 @@ from harmonize.images.image_header import ImageFile, is_dicom, is_gray_jpeg
 # smaller differences.
 MIN_COLOR_DIFFERENCE = 32
 SHARE = 0.02  # an image with a larger share of color pixels is a color image; an arrow or a logo has fewer color pixels
-# values of the DICOM tag Modality for radiography and fluoroscopy (DICOM PS3.3, C.7.3.1.1.1)
-MODALITIES = ("CR", "DX", "RG", "RF", "XA")
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
 _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")
+_FRONTAL = ("AP", "PA")
+_DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
+_LATERAL_WORDS = re.compile(r"(?<![A-Z])(LAT|LATERAL|LATERO\w*|LL|RL|SEIT\w*|PROFIL|PERFIL)(?![A-Z])")
+_FRONTAL_WORDS = re.compile(r"(?<![A-Z])(AP|PA|A\.?P\.?|P\.?A\.?|FRONTAL|POSTERO\W?ANT\w+|ANTERO\W?POST\w+)(?![A-Z])")
 _LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
 _FENCE = 3.0  # interquartile ranges from a quartile to the end of the usual range: Tukey's outer fences
 _BLOCK = 2**24  # number of pixels whose gray values are computed at once; each takes 8 bytes
@@ -108,31 +111,40 @@ def _share_of_color(content: bytes) -> float:
 
 
 def _of_dicom(content: bytes) -> list[str]:
-    """Return remarks on tags in the header of a DICOM file."""
+    """Return remarks on a DICOM file."""
     # imported only when needed, because the import takes half a second
-    from harmonize.images.dicom import open_dicom
+    from harmonize.images.dicom import MODALITIES, deviations, open_dicom
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = open_dicom(content, with_pixels=False)
+            data = open_dicom(content)
             modality, body_part, view = (_text(data, name) for name in ("Modality", "BodyPartExamined", "ViewPosition"))
             frames = int(data.get("NumberOfFrames") or 1)
+            remarks = deviations(data)
+            sides = [str(side).upper()[:1] for side in data.get("PatientOrientation") or ()]
+            words = " ".join(_text(data, name, 64) for name in _DESCRIPTIONS)
+            words += "".join(" " + _text(item, "CodeMeaning", 64) for item in data.get("ViewCodeSequence") or ())
     except Exception:  # noqa: BLE001  (the pixels could be read, so a damaged header gives no remarks)
         return []
-    remarks = []
     if modality and modality not in MODALITIES:
         remarks.append(f"DICOM modality {modality} is not a radiograph")
     if body_part and not any(word in body_part for word in _CHEST):
         remarks.append(f"DICOM body part {body_part} is not the chest")
     if view in _LATERAL:
         remarks.append(f"DICOM view {view} is lateral: by default, runs train on frontal images")
+    elif len(sides) == 2 and sides[0] in ("A", "P"):
+        remarks.append(f"DICOM PatientOrientation {sides[0]}\\{sides[1]} is that of a lateral image")
+    elif view not in _FRONTAL and _LATERAL_WORDS.search(words) and not _FRONTAL_WORDS.search(words):
+        remarks.append(f"DICOM description {words.strip()[:32]} is that of a lateral image")
+    if len(sides) == 2 and sides[0] not in ("A", "P") and sides != ["L", "F"]:
+        remarks.append(f"DICOM PatientOrientation {sides[0]}\\{sides[1]}, not L\\F: the image is mirrored or turned")
     if frames > 1:
         remarks.append(f"{frames} frames: only the first is used")
     return remarks
 
 
-def _text(data: Any, name: str) -> str:
-    """Return at most 32 characters of a DICOM tag, in capitals; "?" replaces characters unsafe in terminals or HTML."""
+def _text(data: Any, name: str, limit: int = 32) -> str:
+    """Return the first characters of a DICOM tag, in capitals; "?" replaces characters unsafe in terminals or HTML."""
     text = str(data.get(name) or "").strip().upper()
-    return "".join(c if c.isprintable() and c not in "<>&;" else "?" for c in text)[:32]
+    return "".join(c if c.isprintable() and c not in "<>&;" else "?" for c in text)[:limit]

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -32,6 +34,8 @@ from harmonize.images.image_header import (
     jpeg2000_size,
 )
 
+# values of the DICOM tag Modality for radiography and fluoroscopy (DICOM PS3.3, C.7.3.1.1.1)
+MODALITIES = ("CR", "DX", "RG", "RF", "XA")
 _NO_NUMBERS = "damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope"
 # A window is ignored if it is more than this many times as wide as the range of the pixel values. The ratio is 16 if a
 # file with 8-bit values declares a 12-bit window.
@@ -70,7 +74,8 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
             syntax = data.file_meta.TransferSyntaxUID
             _check_decoder(syntax)
             _check_limits(data)
-            _use_all_bits(data)
+            if _bits_above(data) is False:
+                data.pixel_array_options(correct_unused_bits=False)
             return _to_gray(data, _stored_values(data))
     except UnreadableImage:
         raise
@@ -135,6 +140,10 @@ def _missing_decoders(syntax: Any) -> bool:
 def _check_pixels(data: Any) -> None:
     """Raise UnreadableImage for pixels that are not square, and without pixels: a report, or only a header."""
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        kind = UID(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or "").name
+        modality = str(data.get("Modality") or "CR")
+        if (kind and "Image Storage" not in kind) or modality not in MODALITIES:
+            raise UnreadableImage(f"no image: {kind if 'Image' not in kind else f'DICOM modality {modality[:16]!r}'}")
         raise UnreadableImage("damaged DICOM: no pixel data")
     for name in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
         sides = np.ravel(data.get(name) or 1).astype(float)
@@ -182,16 +191,60 @@ def _check_runs(frame: bytes, num_pixels: int) -> None:
             raise UnreadableImage("damaged DICOM: its compressed data are larger than the image")
 
 
-def _use_all_bits(data: Any) -> None:
-    """Set BitsStored to BitsAllocated: pydicom removes bits above BitsStored, but some files state too few stored bits.
+def deviations(data: Any) -> list[str]:
+    """Return remarks on elements of a file, read with its pixels, that contradict each other or its pixels."""
+    remarks = []
+    if (masked := _bits_above(data)) is not None:
+        read = (
+            "they are not read" if masked else f"they are read, because the {data.BitsStored} bits below are no image"
+        )
+        remarks.append(f"DICOM with pixels that use bits above BitsStored {data.BitsStored}: {read}")
+    photometric, shape = str(data.get("PhotometricInterpretation")), str(data.get("PresentationLUTShape"))
+    if (photometric, shape) in (("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")):
+        done = "inverted" if _is_inverted(data) else "not inverted"
+        remarks.append(f"DICOM PresentationLUTShape {shape} contradicts {photometric}: the image is {done}")
+    if data.get("PresentationIntentType") == "FOR PROCESSING":
+        remarks.append("DICOM image FOR PROCESSING: raw pixels, not those that a radiologist sees")
+    if data.get("SamplesPerPixel") == 3 and not data.file_meta.TransferSyntaxUID.is_compressed:
+        stored = pixel_array(data, index=0, raw=True)
+        other = stored.reshape(3, *stored.shape[:2])[0]
+        if data.get("PlanarConfiguration") == 1:
+            other = stored.transpose(2, 0, 1).reshape(stored.shape)[..., 0]
+        if _roughness(other) < _roughness(stored[..., 0]):
+            remarks.append(f"DICOM PlanarConfiguration {data.get('PlanarConfiguration')} does not fit the pixels")
+    return remarks
 
-    BitsStored is not changed for signed values (it gives the position of the sign bit), for compressed pixels (their
-    stream defines the bits), and for pixels that share their 16-bit words with overlays.
+
+def _bits_above(data: Any) -> bool | None:
+    """Return whether to remove bits above BitsStored; None if no pixel has one.
+
+    Such bits are unused and may have any value, such as an old overlay (PS3.5, 8.1.1). But some files state too few
+    stored bits. Neighboring pixels are similar, so the smoother of the two images is the right one.
     """
-    compressed = data.file_meta.TransferSyntaxUID.is_compressed
-    overlaid = any(tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102 and data[tag].value for tag in data.keys())  # noqa: SIM118
-    if not compressed and not overlaid and data.get("PixelRepresentation") == 0 and "BitsAllocated" in data:
-        data.BitsStored, data.HighBit = data.BitsAllocated, data.BitsAllocated - 1
+    syntax = data.file_meta.TransferSyntaxUID
+    if (syntax.is_compressed and syntax != RLELossless) or not 1 < data.get("BitsStored", 0) < data.BitsAllocated:
+        return None
+    masked, whole = (pixel_array(data, index=0, correct_unused_bits=correct) for correct in (True, False))
+    if np.array_equal(masked, whole) or (whole.min() >= 0 and whole.max() < 1 << data.BitsStored):
+        return None
+    return _roughness(masked) <= _roughness(whole)
+
+
+def _roughness(image: NDArray[Any]) -> float:
+    """Return the sum of the absolute differences of neighboring pixels in a row and in a column."""
+    return sum(float(np.abs(np.diff(image.astype(np.int32), axis=axis)).sum(dtype=np.float64)) for axis in (0, 1))
+
+
+def _is_inverted(data: Any) -> bool:
+    """Return whether low values are bright: with MONOCHROME1, or with another element that states it.
+
+    PresentationLUTShape IDENTITY does not overrule MONOCHROME1. Of raw pixels, PixelIntensityRelationshipSign 1 states
+    that dense tissue has low values (PS3.3, C.8.11.3.1.2).
+    """
+    sign = data.get("PixelIntensityRelationshipSign")
+    if data.get("PresentationIntentType") == "FOR PROCESSING" and sign in (1, -1):
+        return bool(sign == 1)
+    return "MONOCHROME1" in str(data.get("PhotometricInterpretation")) or data.get("PresentationLUTShape") == "INVERSE"
 
 
 def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
@@ -210,14 +263,14 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
         values = np.where(padded, values[~padded].min(), values)
     if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
         raise UnreadableImage(_NO_NUMBERS)
-    if (table := _table(data, "VOILUTSequence")) is not None:
+    if (table := _table(data, "VOILUTSequence", is_signed=bool(values.min() < 0))) is not None:
         mapped = apply_voi(_within(table, values), data)
         gray = window_to_uint8(mapped, float(mapped.min()), float(mapped.max()))
     elif (window := _window(data)) is not None and _shows_image(*window, values):
         gray = window_to_uint8(_apply_window(data, values, *window), 0.0, 1.0)
     else:
         gray = _without_window(values)
-    if interpretation == "MONOCHROME1":
+    if _is_inverted(data):
         gray = 255 - gray
     if padded is not None:
         gray[padded] = 0
@@ -239,8 +292,10 @@ def _rescaled(data: Any, stored: NDArray[Any]) -> NDArray[Any]:
     return stored
 
 
-def _table(data: Any, name: str) -> Any:
+def _table(data: Any, name: str, is_signed: bool = False) -> Any:
     """Return the first lookup table of a sequence in a form that pydicom can apply, or None if there is no table.
+
+    With implicit VR, the first mapped value of a table has no sign: with `is_signed`, 64512 is -1024.
 
     pydicom stores the positions in a table with as many bits as the entries have. So entries are stated as 16 bits
     wide: 12 bits are no type of numpy, and 8 bits are too few for the position of a 12-bit value.
@@ -249,7 +304,8 @@ def _table(data: Any, name: str) -> Any:
     if not items or any(items[0].get(tag) is None for tag in ("LUTDescriptor", "LUTData")):
         return None
     item = items[0]
-    item.LUTDescriptor = [*item.LUTDescriptor[:2], 16]
+    entries, first = item.LUTDescriptor[:2]
+    item.LUTDescriptor = [entries, first - 2**16 if is_signed and first >= 2**15 else first, 16]
     if isinstance(item.LUTData, bytes) and len(item.LUTData) <= (item.LUTDescriptor[0] or 2**16) + 1:
         item["LUTData"].VR = "US"  # one byte for each entry; pydicom would read two
         item["LUTData"].value = list(item.LUTData)

@@ -138,6 +138,11 @@ def jpeg2000_size(content: bytes) -> tuple[int, int]:
     return check_size(bottom - top, right - left, 2 * int.from_bytes(header[32:34], "big"))
 
 
+def is_image(content: bytes) -> bool:
+    """Return whether a file that begins with these bytes is JPEG, PNG or DICOM."""
+    return content.startswith((b"\xff\xd8", b"\x89PNG\r\n\x1a\n")) or is_dicom(content)
+
+
 def is_dicom(content: bytes) -> bool:
     """Return whether a file is DICOM: with a preamble, or a data set that begins with an element of group 2 or 8."""
     if content[128:132] == b"DICM":

@@ -23,7 +23,7 @@ from harmonize.images.gray_levels import percentiles_to_uint8
 from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, checked_jpeg_size, is_dicom, png_size
 from harmonize.images.limits import MAX_FILE_BYTES
 
-PIXELS_VERSION = 2
+PIXELS_VERSION = 3
 FITS = ("squash", "letterbox", "smallest_crop")
 INTERPOLATIONS = ("", "bicubic", "bilinear", "bilinear_no_antialias")
 REGIONS = ("roi", "adaptive_roi")

@@ -143,7 +143,7 @@ def test_a_manifest_keeps_its_bytes(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["title", "cohorts/0/flow", "runs/0/config", "derived/0/of", "analyses/0/run", "runs/1"]
+    "place", ["title", "cohorts/0/flow", "runs/0/config", "derived/0/config", "analyses/0/run", "runs/1"]
 )
 def test_a_manifest_without_a_key_or_a_run_of_its_search_is_damaged(place: str) -> None:
     name = "searched" if place == "runs/1" else "derived"
@@ -155,6 +155,14 @@ def test_a_manifest_without_a_key_or_a_run_of_its_search_is_damaged(place: str) 
     del block[last]
     with pytest.raises(ValueError, match="missing"):
         PlannedGrid.of(whole)
+
+
+def test_a_manifest_keeps_the_keys_of_extensions_and_refuses_wrong_types() -> None:
+    whole = json.loads((EXPECTED / "derived.json").read_text())
+    assert json.loads(json.dumps(PlannedGrid.of({**whole, "note": [1]}).document)) == {**whole, "note": [1]}
+    for key, value in {"min_count": "x", "phantom": 1, "cohorts": {"a": 1}, "runs": [{"id": 3}]}.items():
+        with pytest.raises(ValueError, match=r"Expected|invalid"):
+            PlannedGrid.of({**whole, key: value})
 
 
 if __name__ == "__main__":

@@ -54,4 +54,4 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked
     assert "no model was trained here" in html
     assert "No ranking: every model was trained elsewhere" in html
     assert "No run is ranked" not in html[: html.index('id="h-ranking"')]
-    assert "The model was trained elsewhere" in html
+    assert "1 model was trained elsewhere; its owner declared the training data" in html

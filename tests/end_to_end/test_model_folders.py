@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, read_manifest
 from bench.runs.image_paths import images_of
 from bench.runs.model_folder import load_folder, load_model
@@ -21,7 +20,6 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import SetupError, StoreError
 from tests.conftest import Command, Drawn
-from tests.nonempty import nonempty
 
 pytestmark = pytest.mark.grid
 hub = pytest.importorskip("bench.extensions.tracking.hub", reason="`bench upload` writes the folders")
@@ -324,45 +322,3 @@ def test_every_kind_of_row_has_a_card_that_names_its_networks(manifest: Manifest
     assert "mean probability" in cards["ensemble"]
     assert "Cardiomegaly" not in cards["panel"]
     assert all("bench predict OWNER/NAME IMAGE.png" in card for card in cards.values())
-
-
-@pytest.fixture(scope="module")
-def bundle(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with weights."""
-    export = pytest.importorskip("bench.extensions.bundles.export").export
-    path = tmp_path_factory.mktemp("bundle") / "ours.zip"
-    ids = [row.id for row in manifest.derived if row.name == "both views" or row.kind == "panel"]
-    export(manifest, ids, path, True, Registry.read(), lambda *_: None, with_weights=True)
-    return path
-
-
-def test_a_run_in_a_bundle_with_weights_predicts(
-    mixed: Path, manifest: Manifest, bundle: Path, tmp_path: Path, here: Command
-) -> None:
-    """Bundles with weights."""
-    archive = pytest.importorskip("bench.extensions.bundles.archive")
-    (image,) = images(mixed, 1)
-    archive.unpack(bundle, tmp_path / "unpacked")
-    here("merge", str(bundle), "--store", str(tmp_path / "together"), "--quiet", cwd=tmp_path)
-    for row in nonempty(manifest.derived):
-        folder = tmp_path / "unpacked" / "runs" / row.id
-        if row.name == "both views" or row.kind == "panel":
-            expected = infer(load(manifest.store, row.id), [image]).table.drop(columns="warnings")
-            for stored in (load_folder(folder), load(Store.open(tmp_path / "together"), row.id)):
-                assert stored.synthetic
-                pd.testing.assert_frame_equal(infer(stored, [image]).table.drop(columns="warnings"), expected)
-
-
-def test_other_weights_in_a_bundle_are_refused(bundle: Path, tmp_path: Path) -> None:
-    archive = pytest.importorskip("bench.extensions.bundles.archive")
-    verify = pytest.importorskip("bench.extensions.bundles.verify")
-    archive.unpack(bundle, tmp_path / "unpacked")
-    path = next((tmp_path / "unpacked" / "runs").glob("*/model.safetensors"))
-    save_file({name: values + 1 if values.ndim else values for name, values in load_file(path).items()}, path)
-    (tmp_path / "unpacked" / "checksums.json").unlink()
-    archive.pack(tmp_path / "unpacked", tmp_path / "changed.zip")
-    with (
-        pytest.raises(StoreError, match="are not the weights that the seal states"),
-        verify.opened(tmp_path / "changed.zip", Registry.read()),
-    ):
-        pass

@@ -289,11 +289,19 @@ def test_images_are_files_folders_and_lists(tmp_path: Path) -> None:
     files = [tmp_path / "in" / "a.PNG", tmp_path / "in" / "deep" / "b.dcm"]
     for file in files:
         file.write_bytes(b"x")
-    (tmp_path / "in" / "c.txt").write_bytes(b"x")
+    (tmp_path / "in" / "IM000001").write_bytes(b"\0" * 128 + b"DICM")
+    (tmp_path / "in" / "IM2.ima").write_bytes(b"\xff\xd8\xff")
+    files = sorted([*files, tmp_path / "in" / "IM000001", tmp_path / "in" / "IM2.ima"])
     (tmp_path / "list.csv").write_text("path,age\nin/a.PNG,3\nin/missing.png,4\n,5\n")
     assert images_of([tmp_path / "in"]) == files
+    for name in ("c.txt", "d.txt", "deep/e.TIF", "f"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    with pytest.warns(UserWarning, match=r"no PNG, JPEG or DICOM: 2 .txt, 1 (.tif, 1 without|without ending, 1 .tif)"):
+        assert images_of([tmp_path / "in"]) == files
+    for name in ("c.txt", "d.txt", "deep/e.TIF", "f"):
+        (tmp_path / "in" / name).unlink()
     assert images_of([files[0], tmp_path / "in"]) == files
-    assert images_of([tmp_path / "list.csv"]) == [files[0], tmp_path / "in" / "missing.png"]
+    assert images_of([tmp_path / "list.csv"]) == [tmp_path / "in" / "a.PNG", tmp_path / "in" / "missing.png"]
     (tmp_path / "other.csv").write_text("file\nin/a.PNG\n")
     (tmp_path / "none.csv").write_text("path,age\n,5\n")
     unlisted = ((tmp_path / "other.csv", "no column"), (tmp_path / "none.csv", "names no image"))

@@ -68,7 +68,8 @@ def show() -> None:
                 "Frontal chest radiographs: PNG, JPEG or DICOM", type=TYPES, accept_multiple_files=True, key="files"
             )
             st.caption("Images are kept in memory only and never saved.")
-            chosen = st.selectbox("Image", range(len(files)), format_func=lambda k: files[k].name) if files else None
+            newest = len(files) - 1
+            chosen = st.selectbox("Image", range(len(files)), newest, lambda k: files[k].name) if files else None
         with st.spinner("Loading the run"):
             ready = _load(str(root), run.run)
         if ready.stored.synthetic:

@@ -33,7 +33,7 @@ README = """# Predictions of chest X-ray networks
 | `manifest.json` | runs and cohorts; mapping of the labels, threshold rule and other settings of the scores |
 | `cohorts/NAME.parquet` | for each image: its number and its patient's, split, view, sex, device, decade of age, states of findings |
 | `runs/ID/predictions/NAME.parquet` | for each image: its number, and a logit for each finding |
-| `runs/ID/*` | configuration, cost, seal, environment and learning curve of a run; its weights, if they were exported |
+| `runs/ID/*` | configuration, cost, seal, environment and learning curve of a run |
 | `scores/ID/*` | tables of the scores of a run |
 | `bundle.json`, `checksums.json` | versions; SHA-256 of every other file |
 

@@ -61,9 +61,6 @@ def export(
             "--keep-order", help="Number patients in the order of their ids: intervals stay exactly the same."
         ),
     ] = False,
-    with_weights: Annotated[
-        bool, typer.Option("--with-weights", help="Also write the weights: others can predict with the runs.")
-    ] = False,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
     registry: options.RegistryOption = None,
     quiet: options.QuietOption = False,
@@ -86,7 +83,7 @@ def export(
     manifest = read_manifest(opened, grid)
     ids = _exported_ids(manifest, runs or ())
     with choose_display(quiet) as display:
-        bundle = exporting.export(manifest, ids, output, keep_order, entries, display.progress, with_weights)
+        bundle = exporting.export(manifest, ids, output, keep_order, entries, display.progress)
     signature = str(signed(output, sign)) if sign is not None else ""
     if as_json:
         facts = {

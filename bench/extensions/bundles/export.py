@@ -16,7 +16,6 @@ from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, colum
 from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, HISTORY, RECORDS, bundle_document, made_of, read_bundle
 from bench.extensions.bundles.tables import kinds_of, write_columns
 from bench.extensions.bundles.unlearned import unlearned_without_evidence
-from bench.extensions.bundles.weights import write_weights
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
@@ -63,7 +62,6 @@ def export(
     keep_order: bool,
     registry: Registry,
     progress: Progress,
-    with_weights: bool = False,
 ) -> Export:
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
@@ -87,9 +85,6 @@ def export(
     with tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
         key, images = _write_members(manifest, chosen, folder, keep_order)
-        for run in chosen if with_weights else ():
-            if not run.kind:
-                write_weights(manifest.store.run_dir(run.id), folder / "runs" / run.id)
         read = read_bundle(folder, again, str(output), registry)
         score_all(read, progress)
         contested = tuple((run.id, finding) for run, finding in unlearned_without_evidence(read))
@@ -139,7 +134,7 @@ def _write_members(
     folder: Path,
     keep_order: bool,
 ) -> tuple[pd.DataFrame, int]:
-    """Write all members of a bundle into `folder`, except scores and weights; return the key table and the number of images."""
+    """Write all members of a bundle into `folder`, except scores; return the key table and the number of images."""
     labels_cache: dict[tuple[str, str, str], CohortLabels] = {}
     splits: dict[str, dict[str, str]] = {c.name: {} for c in manifest.cohorts}
     for run in chosen:

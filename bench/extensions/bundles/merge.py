@@ -12,7 +12,7 @@ from bench.extensions.bundles.verify import OpenBundle
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import MergedBundle, PlannedCohort, PlannedRun
 from bench.store.checked_files import read_cohort, write_cohort
-from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -132,10 +132,6 @@ def _add_run(
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run.id} has different weights in an earlier bundle", where, fix)
-    # the seals are equal, so the weights are equal: weights are taken from the first bundle that has weights
-    for name in (WEIGHTS, REFERENCE):
-        if (source / name).is_file() and not (target / name).is_file():
-            write_bytes(target / name, (source / name).read_bytes())
     for cohort in bundle.manifest.cohorts:
         name = names.get(cohort.name, cohort.name)
         frame = CheckedFolder(source).table(f"predictions/{cohort.name}.parquet")

@@ -17,7 +17,6 @@ from bench.extensions.bundles.limits import COHORT_NAME
 from bench.extensions.bundles.pseudonyms import image_names, kinds, patient_names, table_id
 from bench.extensions.bundles.recompute import with_titles
 from bench.extensions.bundles.tables import facts_in, read_columns
-from bench.extensions.bundles.weights import read_weights
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import SCHEMA, PlannedCohort, PlannedRun
 from bench.planning.run import RunSpec, read_run
@@ -98,7 +97,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
         for cohort in manifest.planned_cohorts:
             _cohort(folder, store, cohort, where)
         for run in (*manifest.runs, *manifest.derived):
-            _run(folder, manifest, run, registry, where)
+            _run(folder, manifest, run, where)
         _check_runs(manifest, where)
         manifest = with_titles(manifest, registry)
         manifest.write()
@@ -257,7 +256,7 @@ def _is_mapping_to(value: Any, kind: type) -> bool:
     return isinstance(value, dict) and all(type(inner) is kind for inner in value.values())
 
 
-def _run(folder: Path, manifest: Manifest, run: PlannedRun, registry: Registry, where: str) -> None:
+def _run(folder: Path, manifest: Manifest, run: PlannedRun, where: str) -> None:
     """Check a run's entry in the manifest, its records and its predictions, and write them into the store."""
     run_id, config, store = run.id, run.config, manifest.store
     _require(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is not a valid run id", where)
@@ -292,7 +291,6 @@ def _run(folder: Path, manifest: Manifest, run: PlannedRun, registry: Registry, 
         write_table(target / "history.parquet", read_columns(source / "history.parquet", HISTORY, where))
         stored = read_run(store, run_id)
         require_stated(run, stored, manifest.planned_cohorts, where)
-        read_weights(source, target, stored, seal["weights_after"], registry, where)
     for cohort in manifest.planned_cohorts:
         has_seal = run.is_imported or not run.kind
         _predictions(source, target, store, cohort, run_id, config, seal["weights_after"] if has_seal else None, where)

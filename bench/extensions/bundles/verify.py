@@ -25,7 +25,7 @@ from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
-from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
@@ -84,8 +84,7 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
         expected |= {f"scores/{run.id}/{name}.parquet" for name in SCORED}
         expected |= set() if run.kind else {f"runs/{run.id}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    optional = {f"runs/{run.id}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)} | {README_FILE}
-    different = sorted((members - optional) ^ expected)
+    different = sorted((members - {README_FILE}) ^ expected)
     if about["scoring"] != SCORING_VERSION:  # an older version had fewer tables of scores; all are computed again
         different = [name for name in different if name in members or not name.startswith("scores/")]
     if different:

@@ -124,7 +124,8 @@ def _extract(archive: Path, folder: str) -> None:
             paths = [(name, PurePosixPath(name.replace("\\", "/"))) for name in packed.namelist()]
             if outside := [name for name, path in paths if path.is_absolute() or ".." in path.parts or ":" in name]:
                 raise zipfile.BadZipFile(f"{outside[0]!r} would be outside the folder")
-            packed.extractall(folder)  # noqa: S202  (the paths were checked)
+            # the paths were checked
+            packed.extractall(folder)  # noqa: S202 # nosec B202
         return
     with gzip.open(archive) as whole:
         with tarfile.open(fileobj=whole, mode="r|") as tar:

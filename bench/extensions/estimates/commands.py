@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +105,7 @@ def estimate(
     _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data, needs_images)
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
-    files = images_of(images) if images else []
+    files = images_of(images, partial(typer.echo, err=True)) if images else []
     from bench.extensions.estimates import estimate_text
     from bench.extensions.estimates.expected_at_hospital import checked_request, read_logits, runs_to_estimate
     from bench.planning.manifest import read_manifest

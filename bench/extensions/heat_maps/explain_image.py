@@ -26,7 +26,7 @@ from bench.runs.make_derived import view_transform
 from bench.runs.stored_run import StoredRun, TrainedNetwork
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile, UnreadableImage
-from harmonize.images.pixels import read_gray, to_geometry
+from harmonize.images.pixels import read_radiograph, to_geometry
 from harmonize.images.regions import InputTransform
 
 # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
@@ -256,7 +256,7 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
 
 def _read(path: ImageFile) -> Gray:
     try:
-        return read_gray(path)
+        return read_radiograph(path)
     except UnreadableImage as error:
         raise DatasetError(
             f"cannot read the image: {error}", str(path), "give a readable JPEG, PNG or DICOM file"

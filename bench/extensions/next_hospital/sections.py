@@ -71,7 +71,7 @@ def title(row: Row, source: str = "", like: str = "") -> str:
     >>> title(numbers)
     'At another hospital like these 5, expect AUROC .73 (prediction interval .62–.82)'
     >>> title(numbers, "this recipe", "adults")
-    'At another hospital like these five external ones (adults), expect AUROC .73 (prediction interval .62–.82) from this recipe'
+    'At another hospital like these 5 external ones (adults), expect AUROC .73 (prediction interval .62–.82) from this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
     'Too few hospitals to say what to expect at the next one'
     """

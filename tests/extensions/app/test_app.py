@@ -122,7 +122,9 @@ def test_positive_findings_are_first_although_a_rare_finding_has_a_low_threshold
 
 @pytest.mark.grid
 def test_an_unusable_image_is_refused_with_a_fix(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = dropped(opened(finished / "runs", monkeypatch), ("<b>x</b>.png", b"no image"))
+    file = min((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
+    # of several images, the last that was dropped is shown
+    page = dropped(opened(finished / "runs", monkeypatch), ("a.png", file.read_bytes()), ("<b>x</b>.png", b"no image"))
     message = page.error[-1].value
     for words in ("cannot use the image", "not a JPEG, PNG or DICOM image", "**fix:** give a complete PNG"):
         assert words in message

@@ -19,6 +19,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
+from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.images import dicom
 from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
 from harmonize.images.image_header import INSTALL_DECODERS, UnreadableImage
@@ -212,6 +213,128 @@ def test_a_table_may_begin_below_zero(tmp_path: Path) -> None:
     item.LUTDescriptor = [5000, -500, 16]
     path = changed(tmp_path / "a.dcm", lambda data: setattr(data, "ModalityLUTSequence", [item]))
     np.testing.assert_array_equal(read_gray(path), percentiles_to_uint8(entries[STORED + 500] - entries[500]))
+
+
+def test_a_table_below_zero_is_read_without_its_sign(tmp_path: Path) -> None:
+    """With implicit VR, a table that begins at -1024 states 64512."""
+    entries = np.linspace(0, 65535, 4096).round().astype(np.uint16)
+    tags = {"VOILUTSequence": [table([4096, 64512, 16], entries)], "RescaleIntercept": -1024, "RescaleSlope": 1}
+    path = changed(tmp_path / "a.dcm", lambda data: [setattr(data, name, value) for name, value in tags.items()])
+    np.testing.assert_array_equal(read_gray(path), window_to_uint8(entries[STORED].astype(np.int32), 0, 65535))
+
+
+def overlaid(image: NDArray[Any], bit: int) -> NDArray[Any]:
+    changed_image = image.copy()
+    changed_image[10:30, 5:25] |= np.uint16(1 << bit)
+    return changed_image
+
+
+@pytest.mark.parametrize("bit", [12, 15])
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 2048, "WindowWidth": 4096}])
+def test_an_overlay_above_the_stored_bits_is_removed_with_a_remark(
+    bit: int, window: dict[str, int], tmp_path: Path
+) -> None:
+    bits = {"BitsStored": 12, "HighBit": 11}
+    path = save_dicom(tmp_path / "a.dcm", overlaid(STORED, bit), **bits, **window)
+    np.testing.assert_array_equal(read_gray(path), read_gray(save_dicom(tmp_path / "b.dcm", STORED, **bits, **window)))
+    (remark,) = unlike_radiograph(path, STORED.shape)
+    assert remark == "DICOM with pixels that use bits above BitsStored 12: they are not read"
+
+
+def test_bits_that_the_image_needs_are_read_with_a_remark(tmp_path: Path) -> None:
+    path = save_dicom(tmp_path / "a.dcm", STORED, BitsStored=10, HighBit=9)
+    np.testing.assert_array_equal(read_gray(path), read_gray(save_dicom(tmp_path / "b.dcm", STORED)))
+    (remark,) = unlike_radiograph(path, STORED.shape)
+    assert "they are read" in remark
+    negative = (STORED.astype(np.int32) - 2048).astype(np.int16)
+    unsigned = save_dicom(tmp_path / "c.dcm", negative & 4095, BitsStored=12, HighBit=11)  # the sign is in bit 11
+    np.testing.assert_array_equal(read_gray(unsigned), read_gray(save_dicom(tmp_path / "d.dcm", negative)))
+    assert unlike_radiograph(unsigned, STORED.shape) == []
+
+
+RAW = {"PresentationIntentType": "FOR PROCESSING"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "inverted", "said"),
+    [
+        ({"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}, True, None),
+        ({"PresentationLUTShape": "IDENTITY"}, False, None),
+        ({"PresentationLUTShape": "INVERSE"}, True, "INVERSE contradicts MONOCHROME2: the image is inverted"),
+        (
+            {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"},
+            True,
+            "IDENTITY contradicts",
+        ),
+        (RAW, False, "FOR PROCESSING"),
+        (RAW | {"PixelIntensityRelationshipSign": 1}, True, "FOR PROCESSING"),
+        (
+            RAW | {"PixelIntensityRelationshipSign": -1, "PhotometricInterpretation": "MONOCHROME1"},
+            False,
+            "FOR PROCESSING",
+        ),
+        ({"PixelIntensityRelationshipSign": 1, "PresentationIntentType": "FOR PRESENTATION"}, False, None),
+    ],
+)
+def test_every_element_that_inverts_an_image_is_read(
+    tags: dict[str, Any], inverted: bool, said: str | None, tmp_path: Path
+) -> None:
+    plain = read_gray(save_dicom(tmp_path / "a.dcm", STORED))
+    path = save_dicom(tmp_path / "b.dcm", STORED, **tags)
+    np.testing.assert_array_equal(read_gray(path), 255 - plain if inverted else plain)
+    remarks = unlike_radiograph(path, STORED.shape)
+    assert remarks == [] if said is None else said in remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"PatientOrientation": ["R", "F"]}, "mirrored or turned"),
+        ({"PatientOrientation": ["L", "H"]}, "mirrored or turned"),
+        ({"PatientOrientation": ["P", "F"]}, "lateral"),
+        ({"PatientOrientation": ["L", "F"]}, None),
+        ({"SeriesDescription": "Chest Lateral"}, "lateral"),
+        ({"SeriesDescription": "THORAX_LAT"}, "lateral"),
+        ({"ProtocolName": "Thorax seitlich"}, "lateral"),
+        ({"SeriesDescription": "CHEST PA AND LATERAL"}, None),
+        ({"SeriesDescription": "Chest bilateral"}, None),
+        ({"ViewPosition": "PA", "SeriesDescription": "LATERAL"}, None),
+    ],
+)
+def test_the_orientation_and_the_description_give_remarks(
+    tags: dict[str, Any], said: str | None, tmp_path: Path
+) -> None:
+    remarks = unlike_radiograph(save_dicom(tmp_path / "a.dcm", STORED, **tags), STORED.shape)
+    assert remarks == [] if said is None else said in remarks[0]
+
+
+def test_colors_with_the_wrong_planes_give_a_remark(tmp_path: Path) -> None:
+    image = np.repeat(ramp(48, 40)[..., None].astype(np.uint8), 3, axis=2)
+    colors = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
+    for planar, stored in ((0, image), (1, image.transpose(2, 0, 1))):
+        tags = {"Rows": 48, "Columns": 40, "PixelData": stored.tobytes()} | colors
+        right = save_dicom(tmp_path / "a.dcm", stored, **tags, PlanarConfiguration=planar)
+        assert unlike_radiograph(right, (48, 40)) == []
+        wrong = save_dicom(tmp_path / "b.dcm", stored, **tags, PlanarConfiguration=1 - planar)
+        assert "PlanarConfiguration" in unlike_radiograph(wrong, (48, 40))[0]
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33", "Modality": "SR"}, "no image: Comprehensive SR Storage"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.5"}, "no image: RT Plan Storage"),
+        ({"Modality": "ECG"}, "no image: DICOM modality 'ECG'"),
+        ({"Modality": "DX"}, "damaged DICOM: no pixel data"),
+    ],
+)
+def test_reports_and_plans_are_no_images(tags: dict[str, str], said: str, tmp_path: Path) -> None:
+    def without_pixels(data: Any) -> None:
+        del data.PixelData
+        for name, value in tags.items():
+            setattr(data, name, value)
+
+    assert reason(changed(tmp_path / "a.dcm", without_pixels)) == said
 
 
 @pytest.mark.parametrize("packed", [False, True])

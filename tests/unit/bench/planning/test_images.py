@@ -179,9 +179,14 @@ def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> No
     planned = plan(tmp_path, patients(60), grid=grid)
     for name in ("internal", "far"):
         distinct(tmp_path / name)
-    said = prepare(planned, 1, silent).fallbacks
+    prepared = prepare(planned, 1, silent)
+    said = prepared.fallbacks
     assert [line.split(":")[0] for line in said] == [f"{n} (64-squash-adaptive_roi0.1)" for n in ("internal", "far")]
     assert all(re.search(r"no lungs found in \d+\.\d % of the images", line) for line in said)
+    assert len(prepared.wrong_views) == 2  # noise
+    assert re.fullmatch(
+        r"internal: \d+ of 60 images are unlike frontal radiographs; most look.*", prepared.wrong_views[0]
+    )
 
 
 @pytest.mark.slow
