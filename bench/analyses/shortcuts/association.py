@@ -8,11 +8,12 @@ Both shortcut scores were declared before any correlation was computed, and both
                   are pasted. The pixels are markers, corners or borders; the score is the mean over these three kinds,
                   findings and hospitals (table `transplants`: kind `causal`, finding `macro`)
 A correlation over architectures is not an experiment, so a correlation cannot show a cause.
-Shapes: N architectures (each score is a mean over the runs of one architecture), B bootstrap replicates.
+Intervals: the influence of an architecture is the derivative of the correlation with respect to its weight.
+Shapes: N architectures (each score is a mean over the runs of one architecture), B sets of weights.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 import numpy as np
@@ -20,8 +21,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit, stdtrit
 
-from bench.scoring.bootstrap.area_intervals import effective_patients
-from bench.scoring.bootstrap.intervals import share_interval
+from bench.scoring.area_intervals import effective_patients
+from bench.scoring.influence import error_of
+from bench.scoring.intervals import share_interval
 from harmonize.seeds import stream
 from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 
@@ -30,7 +32,8 @@ Array = NDArray[np.float64]
 SCORES = ("source_bits", "causal")
 EXTERNAL, MACRO = "external", "macro"
 EXACT = 8  # up to this number of architectures, all orders are enumerated (40,320 orders of 8)
-NUM_PERMUTATIONS, NUM_RESAMPLES, NUM_SIMULATED = 10_000, 5_000, 4_000
+NUM_PERMUTATIONS, NUM_SIMULATED = 10_000, 4_000
+STEP = 1e-4  # change of a weight, for derivatives
 ASSUMED = 0.5  # the true rank correlation for which the power is computed
 
 
@@ -54,7 +57,7 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
         internal_logit = logit(complete["internal"].to_numpy(np.float64).clip(1e-6, 1 - 1e-6))
         for outcome in ("gap", EXTERNAL):
             xs, ys = complete[score].to_numpy(np.float64), complete[outcome].to_numpy(np.float64)
-            for statistic, value, low, high, p in _statistics(xs, ys, internal_logit, families, outcome):
+            for statistic, value, low, high, p in _statistics(xs, ys, internal_logit, families):
                 rows.append(
                     (
                         score,
@@ -104,70 +107,69 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
 
 
 def _statistics(
-    xs: Array, ys: Array, control: Array, families: NDArray[np.str_], name: str
+    xs: Array, ys: Array, control: Array, families: NDArray[np.str_]
 ) -> list[tuple[str, float, float, float, float]]:
     """Return one row (statistic, value, low, high, p) for each correlation coefficient of xs and ys.
 
-    Statistics: Spearman's correlation with resampled architectures (`spearman`) and with resampled families
+    Statistics: Spearman's correlation with independent architectures (`spearman`) and with independent families
     (`spearman_families`), Kendall's tau, and the partial rank correlation given `control`. p is NaN except for
-    `spearman`. `name` selects the random numbers.
+    `spearman`.
     """
     n = len(xs)
     once = np.ones((1, n))
     alone, family = np.arange(n), np.unique(families, return_inverse=True)[1]
-    draws_BN, family_draws_BN = _draws(alone, name), _draws(family, name)
     p = permutation_p(xs, ys)
     rows = []
-    for statistic, correlation, drawn_BN, group in (
-        ("spearman", partial(spearman, xs, ys), draws_BN, alone),
-        ("spearman_families", partial(spearman, xs, ys), family_draws_BN, family),
-        ("kendall", partial(kendall, xs, ys), draws_BN, alone),
-        ("partial", partial(partial_spearman, xs, ys, control), draws_BN, alone),
+    for statistic, correlation, group in (
+        ("spearman", partial(spearman, xs, ys), alone),
+        ("spearman_families", partial(spearman, xs, ys), family),
+        ("kendall", partial(kendall, xs, ys), alone),
+        ("partial", partial(partial_spearman, xs, ys, control), alone),
     ):
         value = float(correlation(once)[0])
-        low, high = _interval(value, correlation(drawn_BN), group)
+        low, high = _interval(value, _influence(correlation, group), group)
         rows.append((statistic, value, low, high, p if statistic == "spearman" else float("nan")))
     return rows
 
 
-def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Spearman's correlation of xs and ys [N] in each replicate [B].
+def spearman(xs: Array, ys: Array, weight_BN: Array) -> Array:
+    """Return Spearman's correlation of xs and ys [N] for each set of weights [B].
 
-    The pair (xs[n], ys[n]) occurs drawn_BN[b, n] times in replicate b. Equal values get their mean rank. The correlation
+    The pair (xs[n], ys[n]) counts weight_BN[b, n] times. Equal values get their mean rank. The correlation
     is NaN if xs or ys is constant.
 
     >>> spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.ones((1, 5))).round(3).tolist()
     [0.9]
     """
-    first, second = _ranks(xs, drawn_BN), _ranks(ys, drawn_BN)
-    total = drawn_BN.sum(1, keepdims=True)
-    first, second = (ranks - (drawn_BN * ranks).sum(1, keepdims=True) / total for ranks in (first, second))
-    size = np.sqrt((drawn_BN * first**2).sum(1) * (drawn_BN * second**2).sum(1))
-    return _ratio((drawn_BN * first * second).sum(1), size)
+    first, second = _ranks(xs, weight_BN), _ranks(ys, weight_BN)
+    total = weight_BN.sum(1, keepdims=True)
+    first, second = (ranks - (weight_BN * ranks).sum(1, keepdims=True) / total for ranks in (first, second))
+    size = np.sqrt((weight_BN * first**2).sum(1) * (weight_BN * second**2).sum(1))
+    return _ratio((weight_BN * first * second).sum(1), size)
 
 
-def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> Array:
-    """Return the partial rank correlation of xs and ys given `control`, for each replicate [B].
+def partial_spearman(xs: Array, ys: Array, control: Array, weight_BN: Array) -> Array:
+    """Return the partial rank correlation of xs and ys given `control`, for each set of weights [B].
 
-    The n-th items of xs, ys and `control` occur drawn_BN[b, n] times in replicate b. The correlation is NaN if `control`
+    The n-th items of xs, ys and `control` count weight_BN[b, n] times. The correlation is NaN if `control`
     determines the ranks of xs or ys, or if xs, ys or `control` is constant.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]
     """
-    xy, xz, yz = (spearman(*pair, drawn_BN) for pair in ((xs, ys), (xs, control), (ys, control)))
+    xy, xz, yz = (spearman(*pair, weight_BN) for pair in ((xs, ys), (xs, control), (ys, control)))
     return _ratio(xy - xz * yz, np.sqrt(np.maximum((1 - xz**2) * (1 - yz**2), 0)))
 
 
-def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Kendall's tau-b of xs and ys for each replicate [B]; NaN if xs or ys is constant.
+def kendall(xs: Array, ys: Array, weight_BN: Array) -> Array:
+    """Return Kendall's tau-b of xs and ys for each set of weights [B]; NaN if xs or ys is constant.
 
-    The pair (xs[n], ys[n]) occurs drawn_BN[b, n] times in replicate b.
+    The pair (xs[n], ys[n]) counts weight_BN[b, n] times.
     """
     first, second = (np.sign(v[:, None] - v[None, :]) for v in (xs, ys))
 
     def over_pairs(value_NN: Array) -> Array:
-        return np.asarray(((drawn_BN @ value_NN) * drawn_BN).sum(1))
+        return np.asarray(((weight_BN @ value_NN) * weight_BN).sum(1))
 
     size = np.sqrt(over_pairs(np.abs(first)) * over_pairs(np.abs(second)))
     return _ratio(over_pairs(first * second), size)
@@ -179,30 +181,28 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
     return out
 
 
-def _ranks(values: Array, drawn_BN: Array) -> Array:
-    """Return the mean rank [B, N] of each value, if value n occurs drawn_BN[b, n] times in replicate b."""
+def _ranks(values: Array, weight_BN: Array) -> Array:
+    """Return the mean rank [B, N] of each value, if value n counts weight_BN[b, n] times."""
     below_NN = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
-    return np.asarray(drawn_BN @ below_NN.T + 0.5)
+    return np.asarray(weight_BN @ below_NN.T + 0.5)
 
 
-def _draws(group: NDArray[np.intp], name: str) -> Array:
-    """Draw groups with replacement; return how often each architecture is drawn in each replicate [B, N].
+def _influence(correlation: Callable[[Array], Array], group: NDArray[np.intp]) -> Array:
+    """Return the influence [G] of each group on a correlation, by its derivative with respect to the weight of the group.
 
     `group` has the index of each architecture's group. A group is one architecture, or a family of architectures.
     """
-    num = int(group.max()) + 1
-    generator = stream(0, "architectures", name, num)
-    counts = generator.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)
-    return counts[:, group].astype(np.float64)
+    step = STEP * (group == np.arange(group.max() + 1)[:, None])
+    return (correlation(1 + step) - correlation(1 - step)) / (2 * STEP)
 
 
-def _interval(value: float, replicates: Array, group: NDArray[np.intp]) -> tuple[float, float]:
+def _interval(value: float, influence: Array, group: NDArray[np.intp]) -> tuple[float, float]:
     """Return the 95 % interval of a correlation from -1 to 1: that of the share (1 + value) / 2, so perfect agreement has a width.
 
-    `group` [N]: see `_draws`. Kish's effective number of groups replaces that of patients (`share_interval`).
+    `influence` [G], `group` [N]: see `_influence`. Kish's effective number of groups replaces that of patients (`share_interval`).
     """
     sizes = (np.array([float(len(group))]), np.array([float(effective_patients(np.bincount(group)))]))
-    (low,), (high,) = share_interval((1 + np.array([value])) / 2, (1 + replicates[None]) / 2, *sizes)
+    (low,), (high,) = share_interval((1 + np.array([value])) / 2, error_of(influence[None] / 2), *sizes)
     return 2 * float(low) - 1, 2 * float(high) - 1
 
 

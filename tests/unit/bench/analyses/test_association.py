@@ -1,5 +1,7 @@
 """Rank correlations over architectures: a worked example, scipy, and the limits of few architectures."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,16 +77,34 @@ def test_the_interval_of_a_correlation_holds_the_truth_with_eight_architectures(
     generator, linear = np.random.default_rng(2), 0.999
     true = 6 / np.pi * np.arcsin(linear / 2), 2 / np.pi * np.arcsin(linear)
     held = np.zeros(2)
-    drawn = generator.multinomial(8, np.full(8, 1 / 8), size=200).astype(float)
     for _ in range(200):
         xs, noise = generator.normal(size=(2, 8))
         ys = linear * xs + np.sqrt(1 - linear**2) * noise
         for i, correlation in enumerate((association.spearman, association.kendall)):
             value = float(correlation(xs, ys, np.ones((1, 8)))[0])
-            low, high = association._interval(value, correlation(xs, ys, drawn), np.arange(8))
+            influence = association._influence(partial(correlation, xs, ys), np.arange(8))
+            low, high = association._interval(value, influence, np.arange(8))
             assert -1 <= low < value <= high <= 1
             held[i] += low <= true[i] <= high
     assert (held >= 0.93 * 200).all()
+
+
+def test_standard_errors_equal_those_of_resampled_architectures_and_families() -> None:
+    generator = np.random.default_rng(3)
+    families, n = np.repeat(np.arange(60), 2), 120
+    shared = generator.normal(size=(3, 60))[:, families]
+    xs, ys, control = (shared + generator.normal(size=(3, n))).round(1)
+    ys = (0.7 * xs + ys + 0.5 * control).round(1)
+    for correlation in (
+        partial(association.spearman, xs, ys),
+        partial(association.kendall, xs, ys),
+        partial(association.partial_spearman, xs, ys, control),
+    ):
+        for group in (np.arange(n), families):
+            num = group.max() + 1
+            drawn = generator.multinomial(num, np.full(num, 1 / num), size=2000)[:, group].astype(float)
+            error = np.linalg.norm(association._influence(correlation, group))
+            assert error / correlation(drawn).std() == pytest.approx(1, abs=0.1)
 
 
 def study(n: int, seeds: int = 2) -> tuple[list[dict[str, str]], dict[str, pd.DataFrame]]:
