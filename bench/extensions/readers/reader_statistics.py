@@ -3,7 +3,7 @@
 The reference of a reader is the majority of the other readers who answered; an image without a majority (a tie, or no other
 reader) is left out for this reader. So no reader is compared with a reference that contains the reader's own answer, and the
 network is compared with each reader on the same images and the same reference. Uncertain answers are left out.
-Shapes: R readers, N images (or studies), B replicates; axis 0 of a result has the value, then its replicates.
+Shapes: R readers, N images (or studies), n of them with an answer and a reference, P patients (or groups of them, see `Sample`).
 """
 
 from itertools import combinations
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from bench.scoring.bootstrap.area_intervals import effective_patients, paired_interval
-from bench.scoring.bootstrap.intervals import LEVEL, deviation, enough, share_bounds, share_interval
-from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from bench.scoring.area_intervals import effective_patients, paired_interval
+from bench.scoring.influence import LEVEL, correlations, error_of, ratio
+from bench.scoring.intervals import share_bounds, share_interval
+from bench.scoring.sample import Sample
 
 Array = NDArray[np.float64]
 Answers = NDArray[np.int8]  # 1 present, 0 absent, NONE no answer
@@ -26,32 +27,29 @@ RATES = ("sensitivity", "specificity", "precision")
 
 
 class ReaderPoint(NamedTuple):
-    """The operating point of a reader, with the rows and weights that the network needs at the same point.
+    """The operating point of a reader, with the images on which the network is compared with it.
 
-    rows: indices of the images. reference: label of each of these images. weight [1 + B, rows]: times that each image counts.
-    value, low, high [3]: RATES; sensitivity, false_positive_rate [1 + B]. num_patients: of these images. sizes [2]: number of images
-    with the finding in the reference, and effective number of their patients. num_undecided: number of other images that the
-    reader answered, on which the other readers have no majority.
+    rows [n]: indices of the images. reference, called [n]: label and the reader's call of each of these images.
+    value, low, high [3]: RATES. influence [P]: of the patients on the sensitivity. num_patients: of these images. sizes [2]: number
+    of images with the finding in the reference, and effective number of their patients. num_undecided: number of other images that
+    the reader answered, on which the other readers have no majority.
     """
 
     rows: NDArray[np.intp]
     reference: NDArray[np.bool_]
-    weight: Array
+    called: NDArray[np.bool_]
     value: Array
     low: Array
     high: Array
-    sensitivity: Array
-    false_positive_rate: Array
+    influence: Array
     num_patients: int
     sizes: Array
     num_undecided: int
 
-
-def weights(patient_id: NDArray[np.object_], name: str) -> tuple[NDArray[np.int32], Array]:
-    """Return the patient code [N] of each image, and how often each image counts [1 + B, N]: once, then as resampled."""
-    resamples = Resamples.draw(patient_id, FOR_DETAIL, name)
-    drawn = resamples.weight[:, resamples.patient, :].transpose(0, 2, 1).reshape(-1, len(patient_id))[: resamples.num]
-    return resamples.patient, np.concatenate([np.ones((1, len(patient_id))), drawn])
+    @property
+    def false_positive_rate(self) -> float:
+        """Return the share of images without the finding that the reader calls positive."""
+        return float(1 - self.value[1])
 
 
 def references(answer_RN: Answers) -> Answers:
@@ -65,72 +63,84 @@ def references(answer_RN: Answers) -> Answers:
     return np.select([margin > 0, margin < 0], [1, 0], NONE).astype(np.int8)
 
 
-def points(answer_RN: Answers, patient: NDArray[np.int32], weight: Array, min_count: int) -> dict[int, ReaderPoint]:
+def points(answer_RN: Answers, sample: Sample, min_count: int) -> dict[int, ReaderPoint]:
     """Return the operating point of each reader with enough patients with and without the finding in the reference.
 
-    `patient` [N] and `weight` [1 + B, N]: see `weights`. Intervals: `share_interval`, clustered by patient.
+    Intervals: `share_interval`, clustered by patient.
     """
     found = {}
     for r, (answer, reference) in enumerate(zip(answer_RN, references(answer_RN), strict=True)):
         rows = np.flatnonzero((answer != NONE) & (reference != NONE))
         undecided = int((answer != NONE).sum()) - len(rows)
-        label, called, who, times = reference[rows] == 1, answer[rows] == 1, patient[rows], weight[:, rows]
+        label, called, who = reference[rows] == 1, answer[rows] == 1, sample.patient[rows]
         if min(len(set(who[label])), len(set(who[~label]))) < min_count:
             continue
-        parts = ((called & label, label), (~called & ~label, ~label), (called & label, called))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rates = np.stack([(times @ right) / (times @ of) for right, of in parts])
+        of = np.stack([label, ~label, called])
+        value, of_images = ratio(np.stack([called & label, ~called & ~label, called & label]), of)
+        influence = sample.sums(of_images, rows)
         sizes = np.array(
-            [(of.sum(), effective_patients(np.bincount(who[of])) if of.any() else 0.0) for _, of in parts], np.float64
+            [(part.sum(), effective_patients(np.bincount(who[part])) if part.any() else 0.0) for part in of], np.float64
         )
-        low, high = share_interval(rates[:, 0], rates[:, 1:], *sizes.T)
-        sensitivity, specificity, _ = rates
-        found[r] = ReaderPoint(
-            rows,
-            label,
-            times,
-            rates[:, 0],
-            low,
-            high,
-            sensitivity,
-            1 - specificity,
-            len(set(who.tolist())),
-            sizes[0],
-            undecided,
-        )
+        low, high = share_interval(value, error_of(influence), *sizes.T)
+        num_patients = len(set(who.tolist()))
+        found[r] = ReaderPoint(rows, label, called, value, low, high, influence[0], num_patients, sizes[0], undecided)
     return found
 
 
 def curve(point: ReaderPoint, score: Array) -> tuple[Array, Array, Array]:
-    """Return false positive rate, sensitivity and precision [1 + B, cuts] of a network on the images of a reader.
+    """Return false positive rate, sensitivity and precision [cuts] of a network on the images of a reader.
 
     score [N]: of all images. The first cut calls no image positive; images with equal scores are called together.
     """
-    score, times = score[point.rows], point.weight
+    score = score[point.rows]
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    right, wrong = (
-        np.pad(np.cumsum(times[:, order] * of[order], axis=1)[:, ends], ((0, 0), (1, 0)))
-        for of in (point.reference, ~point.reference)
-    )
+    right, wrong = (np.append(0.0, np.cumsum(of[order])[ends]) for of in (point.reference, ~point.reference))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return wrong / wrong[:, -1:], right / right[:, -1:], right / (right + wrong)
+        return wrong / wrong[-1], right / right[-1], right / (right + wrong)
 
 
 def sensitivity_at(rate: Array, fpr: Array, tpr: Array) -> Array:
-    """Return the sensitivity of ROC curves [1 + B, cuts] at false positive rates [1 + B]: the highest, linear between cuts."""
-    last = np.maximum((fpr <= rate[:, None] + EPSILON).sum(1) - 1, 0)
-    after, row = np.minimum(last + 1, fpr.shape[1] - 1), np.arange(len(rate))
-    step = fpr[row, after] - fpr[row, last]
-    share = np.divide(rate - fpr[row, last], step, out=np.zeros(len(rate)), where=step > EPSILON)
-    at = tpr[row, last] + np.clip(share, 0, 1) * (tpr[row, after] - tpr[row, last])
-    return np.where(np.isfinite(rate), at, np.nan)
+    """Return the sensitivity [Q] of a ROC curve [cuts] at false positive rates [Q]: the highest, linear between cuts."""
+    last, share = _between(rate, fpr)
+    after = np.minimum(last + 1, len(fpr) - 1)
+    return np.asarray(tpr[last] + share * (tpr[after] - tpr[last]))
+
+
+def _between(rate: Array, fpr: Array) -> tuple[NDArray[np.intp], Array]:
+    """Return the last cut [Q] at or below each false positive rate [Q], and the share of the way to the next cut."""
+    last = np.maximum(np.searchsorted(fpr, rate + EPSILON, side="right") - 1, 0)
+    step = fpr[np.minimum(last + 1, len(fpr) - 1)] - fpr[last]
+    share = np.divide(rate - fpr[last], step, out=np.zeros(len(rate)), where=step > EPSILON)
+    return last, np.clip(share, 0, 1)
+
+
+def at_point(point: ReaderPoint, score: Array, sample: Sample) -> tuple[float, Array]:
+    """Return the sensitivity of a network at the reader's false positive rate, and the influences of the patients on it [P].
+
+    The rate of the network at its threshold and the rate of the reader both vary with the patients; a difference of the rates
+    moves the threshold, and the sensitivity by the slope of the curve. The slope is that over one standard error of this
+    difference to both sides, because between two neighbouring cuts it is chance.
+    """
+    fpr, tpr, _ = curve(point, score)
+    rate = point.false_positive_rate
+    value = float(sensitivity_at(np.array([rate]), fpr, tpr)[0])
+    (last,), (share,) = _between(np.array([rate]), fpr)
+    of_images = np.unique(-score[point.rows], return_inverse=True)[1]  # the first cut with the image
+    called = np.where(of_images < last, 1.0, np.where(of_images == last, share, 0.0))
+    absent = ~point.reference
+    found = ratio(called * point.reference, point.reference)[1]
+    false = ratio((point.called - called) * absent, absent)[1]
+    of_found, of_false = sample.sums(np.stack([found, false]), point.rows)
+    step = max(float(error_of(of_false)), 1 / np.count_nonzero(absent))
+    ends = np.clip([rate - step, rate + step], 0.0, 1.0)
+    slope = float(np.diff(sensitivity_at(ends, fpr, tpr))[0] / np.diff(ends)[0])
+    return value, of_found + slope * of_false
 
 
 def roc_on_grid(fpr: Array, tpr: Array) -> Array:
     """Return the sensitivity [len(GRID)] of one ROC curve [cuts] at the false positive rates of GRID."""
-    shape = (len(GRID), len(fpr))
-    return sensitivity_at(GRID, np.broadcast_to(fpr, shape), np.broadcast_to(tpr, shape))
+    return sensitivity_at(GRID, fpr, tpr)
 
 
 def precision_at(recall: Array, tpr: Array, precision: Array) -> Array:
@@ -138,18 +148,19 @@ def precision_at(recall: Array, tpr: Array, precision: Array) -> Array:
     return np.asarray(precision[np.minimum(np.searchsorted(tpr, recall - EPSILON), len(tpr) - 1)])
 
 
-def difference(point: ReaderPoint, network: Array) -> Array:
+def difference(point: ReaderPoint, value: float, influence: Array) -> Array:
     """Return the network's minus the reader's sensitivity with the bounds of its interval [3].
 
-    network [1 + B]: sensitivity at the reader's false positive rate. The interval combines those of both shares, because resamples
+    value, influence [P]: sensitivity of the network (`at_point`). The interval combines those of both shares, because influences
     of few patients hardly vary. If the reader raised no false alarm, the curve may be anywhere below at the reader's true rate.
     """
-    low, high = share_interval(network[:1], network[None, 1:], *point.sizes[:, None])
-    low *= point.false_positive_rate[0] > 0
+    low, high = share_interval(np.array([value]), error_of(influence)[None], *point.sizes[:, None])
+    low *= point.false_positive_rate > 0
     of_reader = (point.value[0], point.low[0], point.high[0])
-    values, lows, highs = np.array([(network[0], *low, *high), of_reader]).T
-    both = np.stack([network[1:], point.sensitivity[1:]])
-    bounds = paired_interval(values, lows, highs, both, patients=float(point.sizes[1]))
+    values, lows, highs = np.array([(value, *low, *high), of_reader]).T
+    both = np.stack([influence, point.influence])
+    correlation = float(correlations(both @ both.T)[0, 1])
+    bounds = paired_interval(values, lows, highs, correlation, patients=float(point.sizes[1]))
     return np.array([values[0] - values[1], *bounds])
 
 
@@ -182,40 +193,42 @@ def cohen(first: Answers, second: Answers) -> float:
     return float(((one == other).mean() - expected) / (1 - expected)) if expected < 1 else float("nan")
 
 
-def fleiss(answer_RN: Answers, weight: Array) -> tuple[Array, int, int]:
-    """Return Fleiss' kappa with its replicates [1 + B], the number of images, and the number of answers to each.
+def fleiss(answer_RN: Answers) -> tuple[float, Array, int, int]:
+    """Return Fleiss' kappa, the influences of the images on it [N], the number of images, and the number of answers to each.
 
     Only images with the most frequent number of answers count, because the kappa needs equally many; they may be of different
     readers. NaN without such images, or if all answers are the same. Source: Fleiss 1971, doi:10.1037/h0031619.
     """
     num = (answer_RN != NONE).sum(0)
-    several = num[num > 1]
+    several, influence = num[num > 1], np.zeros(answer_RN.shape[1])
     if not len(several):
-        return np.full(len(weight), np.nan), 0, 0
+        return float("nan"), np.full_like(influence, np.nan), 0, 0
     most = int(np.bincount(several).argmax())
     rows = np.flatnonzero(num == most)
-    present, times = (answer_RN[:, rows] == 1).sum(0), weight[:, rows]
+    present = (answer_RN[:, rows] == 1).sum(0)
     alike = (present * (present - 1) + (most - present) * (most - present - 1)) / (most * (most - 1))
-    total = times.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = times @ present / (most * total)
-        expected = share**2 + (1 - share) ** 2
-        kappa = np.where(expected < 1 - EPSILON, (times @ alike / total - expected) / (1 - expected), np.nan)
-    return kappa, len(rows), most
+    share = float(present.sum() / (most * len(rows)))
+    expected = share**2 + (1 - share) ** 2
+    if expected >= 1 - EPSILON:
+        return float("nan"), np.full_like(influence, np.nan), len(rows), most
+    kappa = float((alike.sum() / len(rows) - expected) / (1 - expected))
+    of_expected = (4 * share - 2) * (present / most - share)
+    influence[rows] = (alike - alike.mean() - (1 - kappa) * of_expected) / (1 - expected) / len(rows)
+    return kappa, influence, len(rows), most
 
 
-def kappa_bounds(kappa: Array, answer_RN: Answers, patient: NDArray[np.int32], most: int) -> tuple[float, float]:
-    """Return the interval of Fleiss' kappa [1 + B], which `fleiss` computed from the images with `most` answers.
+def kappa_bounds(kappa: float, influence: Array, answer_RN: Answers, sample: Sample, most: int) -> tuple[float, float]:
+    """Return the interval of Fleiss' kappa, which `fleiss` computed from the images with `most` answers; influence [N].
 
     (1 + kappa) / 2 is like a share: with two readers and as many present as absent answers, it is that of the images with equal
     answers. So it has the interval of `share_bounds`; in the worst case, of as many patients as would weigh as much with such answers.
     """
     rows = (answer_RN != NONE).sum(0) == most
     present = float((answer_RN[:, rows] == 1).sum() / (most * rows.sum()))
-    patients, drawn = effective_patients(np.bincount(patient[rows])), kappa[None, 1:]
-    variance = np.where(enough(drawn), deviation(drawn) ** 2 / 4 / (1 - 1 / np.maximum(patients, 2)), np.nan)
+    patients = effective_patients(np.bincount(sample.patient[rows]))
+    variance = error_of(sample.sums(influence)) ** 2 / 4 / (1 - 1 / np.maximum(patients, 2))
     sizes = np.array([most * rows.sum(), 4 * present * (1 - present) * patients])
-    low, high = share_bounds((1 + kappa[:1]) / 2, variance, *sizes)
+    low, high = share_bounds(np.array([(1 + kappa) / 2]), variance[None], *sizes)
     return float(2 * low[0] - 1), float(2 * high[0] - 1)
 
 

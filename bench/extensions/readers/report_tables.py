@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.extensions.readers.reader_files import IMAGE, READER, STUDY
 from bench.extensions.readers.reader_statistics import (
     GRID,
     NONE,
-    Array,
+    at_point,
     curve,
     difference,
     fleiss,
@@ -19,9 +18,7 @@ from bench.extensions.readers.reader_statistics import (
     points,
     precision_at,
     roc_on_grid,
-    sensitivity_at,
     share_below,
-    weights,
 )
 from bench.extensions.readers.schemas import SCHEMAS
 from bench.extensions.readers.store import stored
@@ -29,8 +26,8 @@ from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort
 from bench.planning.protocol import CohortRole
 from bench.results.cross_run_tables import ScoredRuns
-from bench.scoring.bootstrap.intervals import mean_over
 from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.sample import Sample
 from bench.scoring.score_rows import frame
 from bench.scoring.studies import Studies
 from bench.store.checked_folders import CheckedFolder
@@ -64,11 +61,11 @@ def measured(manifest: Manifest, recipes: Mapping[str, Sequence[str]]) -> dict[s
             unit = pd.Index(sorted(set(answers[key]).intersection(*known)))
             if known and len(unit):
                 patient_of = dict(zip(table[key].astype(str), table["patient_id"].astype(str), strict=True))
-                patients = weights(np.array([patient_of[name] for name in unit], object), f"{cohort.name}/readers")
+                sample = Sample.of(np.array([patient_of[name] for name in unit], object), f"{cohort.name}/readers")
                 scores = {recipe: [logits[run].reindex(unit) for run in ids] for recipe, ids in recipes.items()}
                 answers = answers[answers[key].isin(unit)]
                 for finding in (str(name) for name in answers if name not in (key, READER)):
-                    add_rows(rows, (cohort.name, panel, finding), answers, unit, patients, scores, manifest.min_count)
+                    add_rows(rows, (cohort.name, panel, finding), answers, unit, sample, scores, manifest.min_count)
     return {name: frame(rows[name], columns) for name, columns in SCHEMAS.items()}
 
 
@@ -104,42 +101,42 @@ def add_rows(
     at: tuple[str, str, str],
     answers: pd.DataFrame,
     unit: "pd.Index[str]",
-    patients: tuple[NDArray[np.int32], Array],
+    sample: Sample,
     scores: Mapping[str, Sequence[pd.DataFrame]],
     min_count: int,
 ) -> None:
     """Add the rows of one finding to the tables.
 
-    at: cohort, panel and finding. unit: ids of the images or studies. patients: the result of `weights`. scores: recipe -> for
+    at: cohort, panel and finding. unit: ids of the images or studies. sample: of the patients of `unit`. scores: recipe -> for
     each run the logits of `unit`.
     """
-    finding, (patient, weight) = at[-1], patients
+    finding = at[-1]
     readers = sorted(answers[READER].unique())
     state = answers[finding].to_numpy(np.int8, na_value=NONE)
     answer_RN = np.full((len(readers), len(unit)), NONE, np.int8)
     key = STUDY if STUDY in answers else IMAGE
     place = pd.Index(readers).get_indexer(pd.Index(answers[READER])), unit.get_indexer(pd.Index(answers[key]))
     answer_RN[place] = np.where(np.isin(state, (PRESENT, ABSENT)), state, NONE)
-    kappa, *sizes = fleiss(answer_RN, weight)
+    kappa, influence, *sizes = fleiss(answer_RN)
     if not sizes[0]:
         return
-    pairs = pairwise(answer_RN, patient, min_count)
+    pairs = pairwise(answer_RN, sample.patient, min_count)
     cohen = (float(np.mean(pairs)), min(pairs), max(pairs)) if pairs else (np.nan,) * 3
     asked = int((answer_RN != NONE).any(1).sum())
-    rows["reader_agreement"].append(
-        (*at, asked, len(pairs), *cohen, float(kappa[0]), *kappa_bounds(kappa, answer_RN, patient, sizes[1]), *sizes)
-    )
-    of_readers = points(answer_RN, patient, weight, min_count)
+    bounds = kappa_bounds(kappa, influence, answer_RN, sample, sizes[1])
+    rows["reader_agreement"].append((*at, asked, len(pairs), *cohen, kappa, *bounds, *sizes))
+    of_readers = points(answer_RN, sample, min_count)
     for recipe, runs in scores.items() if of_readers else ():
         if any(finding not in run for run in runs):
             continue
         network, drawn = [], []
         for point in of_readers.values():
-            curves = [curve(point, run[finding].to_numpy(np.float64)) for run in runs]
-            at_point = [sensitivity_at(point.false_positive_rate, fpr, tpr) for fpr, tpr, _ in curves]
-            network.append(mean_over(np.stack(at_point)[:, None])[0])
-            drawn += [(roc_on_grid(fpr[0], tpr[0]), precision_at(GRID[1:], tpr[0], of[0])) for fpr, tpr, of in curves]
-        differences = np.stack([difference(*pair) for pair in zip(of_readers.values(), network, strict=True)])
+            of_runs = [run[finding].to_numpy(np.float64) for run in runs]
+            values, influences = zip(*(at_point(point, score, sample) for score in of_runs), strict=True)
+            network.append((float(np.mean(values)), np.mean(influences, 0)))
+            curves = [curve(point, score) for score in of_runs]
+            drawn += [(roc_on_grid(fpr, tpr), precision_at(GRID[1:], tpr, of)) for fpr, tpr, of in curves]
+        differences = np.stack([difference(point, *of) for point, of in zip(of_readers.values(), network, strict=True)])
         rows["reader_shares"].append((recipe, *at, len(of_readers), *share_below(differences)))
         for name, x, y in zip(("roc", "pr"), (GRID, GRID[1:]), zip(*drawn, strict=True), strict=True):
             mean = np.mean(y, axis=0)

@@ -8,6 +8,8 @@ from statsmodels.stats.inter_rater import fleiss_kappa
 from bench.extensions.readers.reader_statistics import (
     NONE,
     Answers,
+    ReaderPoint,
+    at_point,
     cohen,
     curve,
     difference,
@@ -19,8 +21,10 @@ from bench.extensions.readers.reader_statistics import (
     references,
     sensitivity_at,
     share_below,
-    weights,
 )
+from bench.scoring.influence import error_of
+from bench.scoring.sample import Sample
+from tests.resampled import resampled_error
 
 
 def drawn(seed: int, readers: int = 5, num: int = 240, missing: float = 0.1) -> tuple[Answers, np.ndarray, np.ndarray]:
@@ -47,8 +51,8 @@ def test_the_reference_of_a_reader_is_the_majority_of_the_other_readers() -> Non
 
 def test_rates_of_readers_equal_scikit_learn_and_lie_in_their_intervals() -> None:
     answer, _, patients = drawn(2)
-    patient, weight = weights(patients, "a")
-    found = points(answer, patient, weight, 10)
+    sample = Sample.of(patients)
+    found = points(answer, sample, 10)
     assert sorted(found) == [0, 1, 2, 3, 4]
     for r, point in found.items():
         rows = [i for i in range(answer.shape[1]) if answer[r, i] != NONE and others_majority(answer, r, i) != NONE]
@@ -59,37 +63,31 @@ def test_rates_of_readers_equal_scikit_learn_and_lie_in_their_intervals() -> Non
             [recall_score(label, call), recall_score(label, call, pos_label=0), precision_score(label, call)]
         )
         assert ((point.low < point.value) & (point.value < point.high)).all()
-        assert point.sensitivity[1:].std() > 0
     alone = np.where(np.arange(len(patients)) < 20, answer, NONE).astype(np.int8)
-    assert points(alone, patient, weight, 10) == {}  # too few patients
+    assert points(alone, sample, 10) == {}  # too few patients
 
 
 def test_a_reader_without_positive_calls_has_no_precision_and_an_interval_of_sensitivity() -> None:
     answer, _, patients = drawn(3, missing=0)
     answer[0] = 0
-    point = points(answer, *weights(patients, "a"), 10)[0]
+    point = points(answer, Sample.of(patients), 10)[0]
     assert np.isnan(point.value[2])
     assert (point.value[0], point.value[1]) == (0, 1)
     assert point.high[0] > 0.01
 
 
-def test_the_curve_of_the_network_equals_scikit_learn_also_with_repeated_images() -> None:
+def test_the_curve_of_the_network_equals_scikit_learn() -> None:
     answer, score, patients = drawn(4)
-    patient, weight = weights(patients, "a")
-    point = points(answer, patient, weight, 10)[1]
+    point = points(answer, Sample.of(patients), 10)[1]
     fpr, tpr, precision = curve(point, score)
-    for b in (0, 1, 17):
-        times = weight[b, point.rows]
-        theirs = roc_curve(point.reference, score[point.rows], sample_weight=times, drop_intermediate=False)
-        rate = np.array([0.0, 0.07, 0.3, point.false_positive_rate[b], 1.0])
-        expected = [max(np.interp(f, *theirs[:2]), theirs[1][theirs[0] <= f + 1e-12].max()) for f in rate]
-        shape = (len(rate), fpr.shape[1])
-        assert sensitivity_at(rate, *(np.broadcast_to(of[b], shape) for of in (fpr, tpr))) == pytest.approx(expected)
+    theirs = roc_curve(point.reference, score[point.rows], drop_intermediate=False)
+    rate = np.array([0.0, 0.07, 0.3, point.false_positive_rate, 1.0])
+    expected = [max(np.interp(f, *theirs[:2]), theirs[1][theirs[0] <= f + 1e-12].max()) for f in rate]
+    assert sensitivity_at(rate, fpr, tpr) == pytest.approx(expected)
+    assert at_point(point, score, Sample.of(patients))[0] == pytest.approx(expected[3])
     called = score[point.rows] >= np.sort(score[point.rows])[-30]
     at = recall_score(point.reference, called)
-    assert precision_at(np.array([at]), tpr[0], precision[0])[0] == pytest.approx(
-        precision_score(point.reference, called)
-    )
+    assert precision_at(np.array([at]), tpr, precision)[0] == pytest.approx(precision_score(point.reference, called))
 
 
 def test_readers_strictly_below_the_curve_count_and_the_interval_of_their_share_counts_the_clear_ones() -> None:
@@ -107,54 +105,81 @@ def test_readers_strictly_below_the_curve_count_and_the_interval_of_their_share_
 
 
 def test_perfect_readers_and_a_perfect_network_have_differences_and_a_kappa_with_intervals() -> None:
-    """Resamples of twelve equal patients with the finding never vary; the rule of three gives a bound of about 3 / 12."""
+    """Twelve equal patients with the finding have no influence; the rule of three gives a bound of about 3 / 12."""
     truth = np.arange(40) < 12
     answer, patients = np.tile(truth, (3, 1)).astype(np.int8), np.arange(40).astype(str).astype(object)
-    patient, weight = weights(patients, "a")
-    point = points(answer, patient, weight, 10)[0]
-    at = sensitivity_at(point.false_positive_rate, *curve(point, truth.astype(float))[:2])
-    value, low, high = difference(point, at)
+    sample = Sample.of(patients)
+    point = points(answer, sample, 10)[0]
+    value, low, high = difference(point, *at_point(point, truth.astype(float), sample))
     assert value == 0
     assert low == -1  # without a false alarm of the reader, nothing is known of the curve at a lower rate
     assert 0.2 < high < 0.45
     assert share_below(np.array([[value, low, high]] * 3)) == (0, 0.0, 0.0, 1.0)
-    kappa, _, most = fleiss(answer, weight)
-    low, high = kappa_bounds(kappa, answer, patient, most)
-    assert kappa[0] == high == pytest.approx(1)
+    kappa, influence, _, most = fleiss(answer)
+    low, high = kappa_bounds(kappa, influence, answer, sample, most)
+    assert kappa == high == pytest.approx(1)
     assert 0.5 < low < 0.9
 
 
 def test_a_network_that_repeats_a_reader_is_on_the_point_of_this_reader() -> None:
     answer, _, patients = drawn(5, missing=0)
-    point = points(answer, *weights(patients, "a"), 10)[2]
-    fpr, tpr, _ = curve(point, answer[2].astype(float))
-    at = sensitivity_at(point.false_positive_rate, fpr, tpr)
-    np.testing.assert_allclose(at, point.sensitivity, atol=1e-9)
-    assert share_below(difference(point, at)[None])[:2] == (0, 0.0)
+    sample = Sample.of(patients)
+    point = points(answer, sample, 10)[2]
+    value, influence = at_point(point, answer[2].astype(float), sample)
+    assert value == pytest.approx(point.value[0])
+    np.testing.assert_allclose(influence, point.influence, atol=1e-9)
+    assert share_below(difference(point, value, influence)[None])[:2] == (0, 0.0)
+
+
+@pytest.mark.slow
+def test_standard_errors_equal_those_of_resampled_patients() -> None:
+    answer, score, patients = drawn(8, num=900)
+    sample = Sample.of(patients)
+    point = points(answer, sample, 10)[0]
+    _, of_network = at_point(point, score, sample)
+
+    def rates(rows: np.ndarray) -> tuple[float, ...]:
+        chosen = answer[:, rows]
+        again = points(chosen, Sample.of(patients[rows]), 10)[0]
+        network = float(sensitivity_at(np.array([again.false_positive_rate]), *curve(again, score[rows])[:2])[0])
+        return *again.value, network, network - again.value[0], fleiss(chosen)[0]
+
+    expected = resampled_error(rates, sample.patient)
+    found = [
+        *(error_of(sample.sums(of, point.rows)) for of in _of_rates(point)),
+        *(error_of(of) for of in (of_network, of_network - point.influence, sample.sums(fleiss(answer)[1]))),
+    ]
+    assert found / expected == pytest.approx(np.ones(6), abs=0.1)
+
+
+def _of_rates(point: ReaderPoint) -> tuple[np.ndarray, ...]:
+    """Return the influences of the images on sensitivity, specificity and precision, by their formula."""
+    label, called = point.reference, point.called
+    parts = ((label, called & label), (~label, ~called & ~label), (called, called & label))
+    return tuple((right - of * value) / of.sum() for (of, right), value in zip(parts, point.value, strict=True))
 
 
 def test_kappas_equal_scikit_learn_and_statsmodels() -> None:
     answer, _, patients = drawn(6, missing=0)
-    patient, weight = weights(patients, "a")
     table = np.stack([(answer == 0).sum(0), (answer == 1).sum(0)], 1)
-    kappa, num, most = fleiss(answer, weight)
+    kappa, _, num, most = fleiss(answer)
     assert (num, most) == (answer.shape[1], 5)
-    assert kappa[0] == pytest.approx(fleiss_kappa(table))
-    assert kappa[9] == pytest.approx(fleiss_kappa(np.repeat(table, weight[9].astype(int), axis=0)))
+    assert kappa == pytest.approx(fleiss_kappa(table))
     gaps, *_ = drawn(7, missing=0.2)
     both = (gaps[0] != NONE) & (gaps[1] != NONE)
     assert cohen(gaps[0], gaps[1]) == pytest.approx(cohen_kappa_score(gaps[0][both], gaps[1][both]))
+    patient = Sample.of(patients).patient
     assert len(pairwise(gaps, patient, 10)) == 10
     assert pairwise(gaps, patient, 1000) == []
 
 
 def test_fleiss_kappa_uses_images_with_the_most_frequent_number_of_answers_and_is_unknown_if_all_agree() -> None:
     answer = np.array([[1, 0, 1, 1], [1, 0, 0, NONE], [0, 0, 1, NONE]], np.int8)
-    kappa, num, most = fleiss(answer, np.ones((1, 4)))
+    kappa, _, num, most = fleiss(answer)
     assert (num, most) == (3, 3)
-    assert kappa[0] == pytest.approx(fleiss_kappa(np.array([[1, 2], [3, 0], [1, 2]])))
-    assert np.isnan(fleiss(np.ones((3, 4), np.int8), np.ones((1, 4)))[0][0])
-    assert fleiss(np.array([[1, NONE], [NONE, 0]], np.int8), np.ones((1, 2)))[1] == 0
+    assert kappa == pytest.approx(fleiss_kappa(np.array([[1, 2], [3, 0], [1, 2]])))
+    assert np.isnan(fleiss(np.ones((3, 4), np.int8))[0])
+    assert fleiss(np.array([[1, NONE], [NONE, 0]], np.int8))[2] == 0
 
 
 @pytest.mark.slow
@@ -175,15 +200,11 @@ def test_intervals_of_differences_shares_and_kappas_contain_the_truth(noise: flo
             np.int8
         )
         score = severity + noise * error
-        if num > 1000:
-            patient, weight = patients, np.ones((2, len(patients)))
-        else:
-            patient, weight = weights(patients.astype(str).astype(object), str(seed))
-        found = points(answer, patient, weight, 5).values()
-        at = [sensitivity_at(point.false_positive_rate, *curve(point, score)[:2]) for point in found]
-        kappa, _, most = fleiss(answer, weight)
-        of_kappa = float(kappa[0]), *kappa_bounds(kappa, answer, patient, most)
-        return np.stack([difference(*pair) for pair in zip(found, at, strict=True)]), of_kappa
+        sample = Sample.of(patients.astype(str).astype(object), str(seed))
+        found = points(answer, sample, 5).values()
+        kappa, influence, _, most = fleiss(answer)
+        of_kappa = kappa, *kappa_bounds(kappa, influence, answer, sample, most)
+        return np.stack([difference(point, *at_point(point, score, sample)) for point in found]), of_kappa
 
     true, (true_kappa, *_) = world(0, 100_000)
     share = share_below(true)[1]
