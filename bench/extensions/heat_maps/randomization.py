@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.extensions.heat_maps.gradcam import heat_maps
 from bench.models.network import Network
-from bench.scoring.bootstrap.intervals import mean_bounds
+from bench.scoring.intervals import mean_bounds
 from harmonize.seeds import seed_for
 
 LEAST = 5  # minimum number of images for a mean
