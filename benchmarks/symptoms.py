@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bench.scoring import diagnostics
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 from bench.scoring.diagnostics import CONSTANT, ORDER, UNTRAINED, Area
 from bench.scoring.metrics_of_split import AUROC, measure
 from bench.scoring.score_rows import Writer, frame, macro

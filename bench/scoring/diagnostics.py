@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
-from bench.scoring.bootstrap import intervals
-from bench.scoring.bootstrap.area_intervals import ClassSizes
-from bench.scoring.bootstrap.sort_scores import area, falling
+from bench.scoring.area_intervals import ClassSizes
+from bench.scoring.column import falling
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.intervals import NORMAL_QUANTILE
 from bench.scoring.metrics import average_ranks
 from bench.scoring.pooled_hospitals import hospital_parts
 from bench.scoring.score_rows import frame
@@ -37,7 +37,6 @@ HARDLY_BETTER = 0.6  # a network with a smaller macro AUROC at the internal hosp
 _TESTED = 3  # kinds of symptoms that are tests: inverted, in another order, untrained; each gets the same part of LEVEL
 _GAIN = 0.05  # minimum gain in mean AUROC for the symptom that the outputs are in another order
 _FEWEST = 10  # minimum number of positive and of negative images of a finding in `cross_auroc`
-_Z = float(ndtri((1 + intervals.LEVEL) / 2))
 
 
 class Area(NamedTuple):
@@ -52,9 +51,9 @@ class Area(NamedTuple):
         """Compute the one-sided p-value of the hypothesis that the true AUROC is at least `bound`; NaN without an interval.
 
         The standard error is the distance from the value to the upper bound, in units of 1.96, but at least `chance`: with
-        few patients, replicates vary too little, and far tails of an interval's distribution are wrong.
+        few patients, influences vary too little, and far tails of an interval's distribution are wrong.
         """
-        error = max(self.chance, (self.high - self.value) / _Z)
+        error = max(self.chance, (self.high - self.value) / NORMAL_QUANTILE)
         return float(ndtr((self.value - bound) / error)) if np.isfinite(self.high) else float("nan")
 
 
@@ -283,7 +282,9 @@ def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.
     matrix = np.empty((len(indices), len(indices)))
     for row, j in enumerate(indices):
         order = falling(scored.logit[:, j])
-        score = scored.logit[order, j]
-        for column, k in enumerate(indices):
-            matrix[row, column] = area(label[order, k], score)
+        last = np.append(np.diff(scored.logit[order, j]) != 0, True)  # of the images with equal scores
+        present, absent = (np.cumsum(label[np.ix_(order, indices)] == sign, 0)[last] for sign in (1, 0))
+        hits, alarms = (np.diff(counts, axis=0, prepend=0) for counts in (present, absent))
+        twice_discordant, twice_pairs = (hits * (2 * absent - alarms)).sum(0), 2 * present[-1] * absent[-1]
+        matrix[row] = (twice_pairs - twice_discordant) / twice_pairs
     return matrix, indices

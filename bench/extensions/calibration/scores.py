@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from bench.extensions.calibration.fits import Calibration, calibration
 from bench.extensions.calibration.schemas import SCHEMAS
-from bench.scoring.bootstrap.sorted_images import POSITIVE
 from bench.scoring.calibrators import Platt
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.influence import Influenced
@@ -31,7 +30,7 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
         for k, (finding, column) in enumerate(zip(run.findings, split.columns, strict=True)):
             platt = run.points.fits[DECIDING][k]
             assert isinstance(platt, Platt)
-            positive = (column.kind & POSITIVE).astype(bool)
+            positive = column.positive
             logit, scales = column.score.astype(np.float64), [(1.0, 0.0), (platt.a, platt.b)]
             sizes = [
                 int(numbers[k]) for numbers in (split.counts.n, split.counts.num_positive, split.counts.num_patients)

@@ -15,7 +15,7 @@ For the mean of labels, the estimate is that of ppi-python. All other scores use
 an image on the score (a one-step estimate). Patients are the units: influences are summed over the images of a patient.
 
 Normal intervals hold for many labeled patients only. So a share has the interval of `share_bounds`, and an AUROC that of
-`area_bounds`: they are never of zero width, and hold with few patients. The predictions make the intervals narrower by the ratio of
+`area_interval`: they are never of zero width, and hold with few patients. The predictions make the intervals narrower by the ratio of
 the two variances, as more labels would. With fewer than LEAST_FOR_PREDICTIONS patients of a class, nobody can say how much the
 predictions help, so they are not used. `benchmarks/local_labels.csv` has the coverage.
 
@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_bounds
-from bench.scoring.bootstrap.intervals import share_bounds
+from bench.scoring.area_intervals import ClassSizes, area_interval
 from bench.scoring.delong import influence
+from bench.scoring.intervals import share_bounds
 from bench.scoring.metrics import require_finite
 
 Array = NDArray[np.float64]
@@ -142,7 +142,7 @@ def combined_scores(
         if name in out:
             out[name] = _with_bounds(out[name], _share_bounds, ClassSizes.of(_images(labeled, [member])), level)
     sizes = ClassSizes.of(_images(labeled, [label == 1, label == 0]))
-    out["auroc"] = _with_bounds(out["auroc"], partial(area_bounds, "auroc"), sizes, level)
+    out["auroc"] = _with_bounds(out["auroc"], partial(area_interval, "auroc"), sizes, level)
     out["calibration_in_the_large"] = _with_prevalence(out["calibration_in_the_large"], out["prevalence"])
     return {name: out[name] for name in SCORES if name in out}
 

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from bench.extensions.label_needs.goals import Goals
-from bench.scoring.bootstrap.intervals import LEVEL
 from bench.scoring.calibration_metrics import ece
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.delong import influence
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.influence import LEVEL
 from bench.scoring.metrics import Label, Score
 from bench.scoring.scored_split import DROPPED, ScoredSplit
 from harmonize.seeds import stream

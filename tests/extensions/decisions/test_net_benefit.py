@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from bench.scoring.bootstrap.bootstrap import column_metrics
+from bench.scoring.bootstrap.intervals import mean_of, mean_over
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -12,8 +14,6 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.extensions.decisions.calls import CURVE
 from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of, odds
-from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import mean_of, mean_over
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings

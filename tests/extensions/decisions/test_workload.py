@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from bench.scoring.bootstrap.intervals import share_interval
+from bench.scoring.bootstrap.resamples import Resamples
 from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.extensions.decisions.calls import GOALS, DecisionThresholds, for_goals
-from bench.scoring.bootstrap.intervals import share_interval
-from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.thresholds import sens_90
 from tests.nonempty import nonempty
