@@ -142,15 +142,15 @@ class CalibrationPairs(NamedTuple):
         residual, num = self.positive - fitted[self.group], int(self.patient.max()) + 1
         sums = np.stack([np.bincount(self.patient, residual * x[self.group], num) for x in design.T], 1)
         factor = math.sqrt(self.num_patients / (self.num_patients - lost))
-        return coefficients, sums @ np.linalg.inv(information) * factor
+        return np.asarray(coefficients), np.asarray(sums @ np.linalg.inv(information) * factor)
 
 
 def _groups(x: Array, positive: NDArray[np.bool_], num_groups: int) -> tuple[NDArray[np.int64], Array, Array, Array]:
     """Return the group of each pair, and number of pairs, number of positive pairs and mean logit of each group."""
     lowest, width = x.min(), max((x.max() - x.min()) / num_groups, 1e-12)
-    group = np.minimum(((x - lowest) / width).astype(np.int64), num_groups - 1)
-    num, present, total = (np.bincount(group, value, num_groups) for value in (None, positive, x))
-    return group, num.astype(np.float64), present, total / np.maximum(num, 1)
+    group = np.asarray(np.minimum((x - lowest) / width, num_groups - 1), np.int64)
+    num, present, total = (np.bincount(group, value, num_groups) for value in (np.ones(len(x)), positive, x))
+    return group, num, present, np.asarray(total / np.maximum(num, 1))
 
 
 def _basis(x: Array, knots: Array) -> Array:
