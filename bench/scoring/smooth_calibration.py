@@ -149,7 +149,7 @@ def _groups(x: Array, positive: NDArray[np.bool_], num_groups: int) -> tuple[NDA
     """Return the group of each pair, and number of pairs, number of positive pairs and mean logit of each group."""
     lowest, width = x.min(), max((x.max() - x.min()) / num_groups, 1e-12)
     group = np.asarray(np.minimum((x - lowest) / width, num_groups - 1), np.int64)
-    num, present, total = (np.bincount(group, value, num_groups) for value in (np.ones(len(x)), positive, x))
+    num, present, total = (np.asarray(np.bincount(group, v, num_groups), np.float64) for v in (None, positive, x))
     return group, num, present, np.asarray(total / np.maximum(num, 1))
 
 
