@@ -394,9 +394,8 @@ class StoredInfluences:
         folder = manifest.scores / run_id
         content = ScoresFolder(folder).read(INFLUENCES)
         try:
-            start = 8 + int.from_bytes(
-                content[:8], "little"
-            )  # the format safetensors: a length, a JSON header, numbers
+            # the format safetensors: the length of the header, the header, numbers
+            start = 8 + int.from_bytes(content[:8], "little")
             header = json.loads(content[8:start])
             values = json.loads(header.pop("__metadata__")["values"])
             places: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in values}
@@ -420,7 +419,6 @@ def load_estimates(manifest: Manifest, run_ids: Sequence[str]) -> StoredEstimate
     """Return the estimates of several runs; influences are read when they are needed. Errors as in `StoredInfluences.of`."""
     stored = {run_id: StoredInfluences.of(manifest, run_id) for run_id in run_ids}
     values = {
-        run_id: {name: value for name, value in of.value.items() if np.isfinite(value)}
-        for run_id, of in stored.items()
+        run_id: {name: value for name, value in of.value.items() if np.isfinite(value)} for run_id, of in stored.items()
     }
     return StoredEstimates(values, lambda run_id, name: stored[run_id].read(name))

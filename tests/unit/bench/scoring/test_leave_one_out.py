@@ -8,6 +8,7 @@ import pytest
 
 from bench.scoring.across_runs.recipes import Recipes, seed_groups
 from bench.scoring.metric_bounds import DIFFERENCE
+from tests.drawn_scores import stored, values
 from tests.nonempty import nonempty
 
 HOSPITALS, SEEDS, NUM = ("a", "b", "c"), (0, 1), 400
@@ -27,8 +28,8 @@ def value(config: dict[str, object]) -> float:
     return LEVEL[str(config["leave_out"])] + LOSSES[str(config["loss"])] + 0.001 * (-1) ** int(str(config["seed"]))
 
 
-def replicates() -> dict[str, dict[str, np.ndarray]]:
-    """Return replicates whose noise is that of the patients: the same for all runs that leave out the same hospital."""
+def draws() -> dict[str, dict[str, np.ndarray]]:
+    """Return draws whose noise is that of the patients: the same for all runs that leave out the same hospital."""
     draw = np.random.default_rng(0)
     noise = {hospital: draw.normal(0, 0.02, NUM) for hospital in HOSPITALS}
     out = {}
@@ -55,7 +56,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def recipes() -> Recipes:
-    return Recipes.of_configs(configs(), replicates())
+    return Recipes.of_configs(configs(), values(draws()))
 
 
 def test_runs_that_differ_in_seed_and_left_out_hospital_are_one_recipe() -> None:
@@ -110,17 +111,15 @@ def test_a_hospital_without_one_of_its_runs_has_no_mean(recipes: Recipes) -> Non
     assert {"a", "c", "external"} in per_recipe.tolist()
 
 
-def test_replicates_are_means_over_hospitals_whose_patients_are_drawn_independently(recipes: Recipes) -> None:
-    drawn = recipes.replicates(replicates())
+def test_errors_are_those_of_means_over_hospitals_whose_patients_are_independent(recipes: Recipes) -> None:
+    covariances = recipes.covariances(stored(draws()))
+    ids = list(recipes.runs_of)
     for recipe, run_ids in recipes.runs_of.items():
         extra = LOSSES[str(configs()[run_ids[0]]["loss"])]
-        own = drawn[recipe]
-        assert own["draws"].tolist() == [1, 0, 1, 1, 1, 2]
-        assert {name for name in own if name != "draws"} == {"auroc/external", *(f"auroc/{h}" for h in HOSPITALS)}
-        assert own["auroc/external"].mean() == pytest.approx(0.7 + extra, abs=0.003)
-        # the mean of three independent hospitals: .02 / sqrt(3), and next to nothing for seeds
-        assert own["auroc/external"].std() == pytest.approx(0.02 / np.sqrt(3), rel=0.12)
-        assert own["auroc/b"].std() == pytest.approx(0.02, rel=0.12)
-    first, second = (drawn[recipe] for recipe in recipes.runs_of)
-    difference = second["auroc/external"] - first["auroc/external"]
-    assert difference.std() < 0.004  # paired: the noise of the patients cancels
+        assert covariances.value(recipe, "auroc/external") == pytest.approx(0.7 + extra, abs=0.003)
+        assert covariances.value(recipe, "auroc/b") == pytest.approx(0.7 + extra, abs=0.003)
+    for name, error in (("external", 0.02 / np.sqrt(3)), ("b", 0.02)):  # next to nothing for seeds
+        found = covariances.of_score(f"auroc/{name}", ids)
+        assert np.sqrt(np.diag(found)) == pytest.approx(error, rel=0.12)
+        difference = found.trace() - 2 * found[0, 1]
+        assert np.sqrt(difference) < 0.004  # paired: the errors of the patients cancel
