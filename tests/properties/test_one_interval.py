@@ -21,6 +21,7 @@ from reports.sections import factors
 from reports.sentences import main_findings, verdicts
 from reports.sentences.members import over
 from reports.tables import Tables
+from tests.drawn_scores import covariances
 from tests.synthetic import Invented, page_of, tables
 
 pytestmark = pytest.mark.slow  # half a second to a second each: pages of invented studies
@@ -257,32 +258,32 @@ def test_the_headline_counts_the_runs_whose_mark_is_filled(study):
     assert page.all("h1")[0].text == text
 
 
-def drawn_replicates(made, noise, seed):
-    """Return replicates of each run: its macro AUROCs and gaps, with noise of its own."""
+def covariances_of(made, noise, seed):
+    """Return the covariances of the macro AUROCs and gaps of each run, with errors of its own."""
     generator = np.random.default_rng(seed)
-    replicates = defaultdict(lambda: {"draws": np.zeros(1)})
+    drawn = defaultdict(dict)
     for metric, table in (("auroc", made["scores"]), ("gap", made["gaps"])):
         rows = table[(table["finding"] == "macro") & (table["metric"] == "auroc" if metric == "auroc" else True)]
         for row in rows.itertuples():
-            replicates[row.run_id][f"{metric}/{row.dataset}"] = row.value + noise * generator.normal(size=400)
-    return replicates
+            drawn[row.run_id][f"{metric}/{row.dataset}"] = row.value + noise * generator.normal(size=400)
+    return covariances(drawn)
 
 
 @cache
 def with_tested_pairs(study, noise):
-    """Return the tables of a study whose ranks, pairs and ablation are computed from replicates.
+    """Return the tables of a study whose ranks, pairs and ablation are computed from covariances.
 
     Each recipe is a level of one factor, with three seeds. So each row of the ablation is the difference of one pair.
     """
     made = tables(study)
     scores, gaps = made["scores"], made["gaps"]
-    replicates = drawn_replicates(made, noise, study.seed)
-    configs = {run: {"architecture": f"level{k}"} for k, run in enumerate(replicates)}
-    metrics = ablation_tables.metrics(scores, gaps, replicates)
+    covariance = covariances_of(made, noise, study.seed)
+    configs = {run: {"architecture": f"level{k}"} for k, run in enumerate(covariance.ids)}
+    metrics = ablation_tables.metrics(scores, gaps, covariance)
     effects, _, _ = ablation_tables.ablation(configs, metrics, dict.fromkeys(configs, 3))
     computed = {
-        "ranks": ranks(scores, replicates),
-        "pairs": pairs(scores, gaps, {}, replicates, study.hospitals[0]),
+        "ranks": ranks(scores, covariance),
+        "pairs": pairs(scores, gaps, {}, covariance, study.hospitals[0]),
         "ablation": effects,
     }
     return Tables(made.meta, {**made.frames, **computed}), {c["architecture"]: run for run, c in configs.items()}

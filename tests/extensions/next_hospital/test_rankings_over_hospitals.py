@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import nct, norm, ttest_rel
 from statsmodels.stats.multitest import multipletests
 
-from bench.extensions.next_hospital.rankings import EXPECTED, LOWER_END, common_variance, p_values, ranks
+from bench.extensions.next_hospital.rankings import EXPECTED, LOWER_END, common_variance, errors, p_values, ranks
+from bench.extensions.next_hospital.rankings import over_seeds as over_seeds_of
+from bench.scoring.across_runs.covariances import Covariances
 from benchmarks.next_hospital_ranks import COLUMNS, rows
 from reports.schemas.tables import SCHEMAS
+from tests.drawn_scores import covariances, stored
 
 TABLE = Path(__file__).parents[3] / "benchmarks" / "next_hospital_ranks.csv"
 VALUE = np.array([[1.3, 1.1, 0.9, 1.4, 1.2], [1.0, 1.05, 0.7, 1.0, 1.1], [0.9, 0.6, 0.65, 1.1, 0.7]])
@@ -62,16 +65,37 @@ def test_copies_and_pairs_in_the_other_order_are_tied() -> None:
 
 
 def test_the_common_variance_is_the_mean_covariance_of_the_differences() -> None:
-    draw = np.random.default_rng(0)
-    error = draw.standard_normal((3, 5, 400)) + draw.standard_normal((3, 1, 400))
+    root = np.random.default_rng(0).standard_normal((3, 5, 5)) + 1
+    seeds = root @ root.transpose(0, 2, 1)  # [R, H, H]
     value = VALUE.copy()
     value[2, 4] = np.nan
-    common = common_variance(value, error)
+    common = common_variance(value, seeds)
     for i, j, num in ((0, 1, 5), (0, 2, 4)):
-        covariance = np.cov(error[i, :num] - error[j, :num])
-        expected = covariance[~np.eye(num, dtype=bool)].mean()
-        assert common[i, j] == pytest.approx(expected)
+        covariance = (seeds[i] + seeds[j])[:num, :num]
+        assert common[i, j] == pytest.approx(covariance[~np.eye(num, dtype=bool)].mean())
     assert common.diagonal() == pytest.approx(0)
+
+
+def test_drawn_errors_have_the_covariances_of_patients_and_of_seeds() -> None:
+    draw, names, hospitals = np.random.default_rng(4), ["a", "b"], list("vwxyz")
+    shared = draw.normal(0, 0.02, (5, 400))  # the same patients
+    drawn = {
+        run: {f"auroc/{h}": 0.7 + shared[k] + draw.normal(0, 0.01, 400) for k, h in enumerate(hospitals)}
+        for run in names
+    }
+    value = np.full((2, 5), logit(0.7))
+    value[1, 4] = np.nan
+    over_seeds = {"a": 0.015**2, "b": 0.0}
+    estimates = stored(drawn)
+    both = Covariances(estimates, {run: [[run]] for run in names}, lambda *_: over_seeds)
+    seeds = over_seeds_of(names, value, hospitals, both)
+    assert seeds[0] == pytest.approx(0.015**2 / 0.21**2)
+    found = 0.21 * errors(names, value, hospitals, both, seeds)
+    expected = covariances(drawn).of_score("auroc/w", names) + np.diag([0.015**2, 0.0])
+    assert np.cov(found[:, 1]) == pytest.approx(expected, rel=0.25)  # 1,000 draws
+    assert np.cov(found[0])[0, 1] == pytest.approx(0.015**2, rel=0.4)
+    assert np.cov(found[1])[0, 1] == pytest.approx(0, abs=1e-4)
+    assert not found[1, 4].any()
 
 
 def table_of(value: np.ndarray, names: list[str], reason: str = "") -> pd.DataFrame:
@@ -84,11 +108,10 @@ def test_the_rows_have_the_columns_of_the_table_and_both_criteria() -> None:
     names, hospitals = ["c", "a", "b"], list("vwxyz")
     values = pd.DataFrame(VALUE, names, hospitals)
     draws = np.random.default_rng(1).normal(0.7, 0.01, (3, 5, 100))
-    replicates = {
-        name: {"draws": np.zeros(1), **{f"auroc/{h}": draws[r, k] for k, h in enumerate(hospitals)}}
-        for r, name in enumerate(names)
-    }
-    table = ranks(table_of(VALUE, names), values, replicates)
+    covariance = covariances(
+        {name: {f"auroc/{h}": draws[r, k] for k, h in enumerate(hospitals)} for r, name in enumerate(names)}
+    )
+    table = ranks(table_of(VALUE, names), values, covariance)
     assert tuple(table.columns) == SCHEMAS["ranks"]
     assert table["dataset"].tolist() == ["new"] * 3 + ["new_low"] * 3
     assert table["run_id"].tolist() == names * 2
@@ -100,7 +123,7 @@ def test_the_rows_have_the_columns_of_the_table_and_both_criteria() -> None:
     p = p_values(EXPECTED, VALUE, NONE)
     assert table["group"][2] == 2
     assert p[0, 2] < 0.05
-    assert not len(ranks(table_of(VALUE, names, "too few hospitals"), values, replicates))
+    assert not len(ranks(table_of(VALUE, names, "too few hospitals"), values, covariance))
 
 
 def test_the_benchmark_shows_no_more_wrong_verdicts_than_stated() -> None:

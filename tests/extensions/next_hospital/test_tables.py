@@ -22,6 +22,7 @@ from bench.extensions.next_hospital.report_tables import (
 from bench.planning.planned_grid import Overlap
 from bench.scoring.across_runs.recipes import Recipes
 from reports.schemas.tables import SCHEMAS
+from tests.drawn_scores import covariances, values
 
 HOSPITALS = ["mimic", "nih", "padchest", "vindr", "brax"]
 NUMBERS = [
@@ -31,7 +32,7 @@ NUMBERS = [
 
 def single(*runs: str) -> Recipes:
     """Return recipes of one run each."""
-    return Recipes.of([[run] for run in runs], {run: {"draws": np.zeros(1)} for run in runs})
+    return Recipes.of([[run] for run in runs], {run: {} for run in runs})
 
 
 def rows_of(run: str, metric: str, finding: str, logits: dict[str, float], error: float = 0.1) -> pd.DataFrame:
@@ -137,16 +138,16 @@ def test_equal_hospitals_have_no_inconsistency_in_59_percent_of_panels_with_two_
         rows = pd.DataFrame(
             [
                 (run, "auroc", "macro", name, expit(value), *expit(value + half * np.array([-1, 1])))
-                for run, values in logits.items()
-                for name, value in zip(HOSPITALS, values, strict=True)
+                for run, of_run in logits.items()
+                for name, value in zip(HOSPITALS, of_run, strict=True)
             ],
             columns=list(VALUES),
         )
         levels = {
-            run: {f"auroc/{name}": np.array([expit(value)]) for name, value in zip(HOSPITALS, values, strict=True)}
-            for run, values in logits.items()
+            run: {f"auroc/{name}": np.array([expit(value)]) for name, value in zip(HOSPITALS, of_run, strict=True)}
+            for run, of_run in logits.items()
         }
-        found += predicted(Recipes.of(runs, levels), rows, NO_INTERNAL, HOSPITALS)["inconsistency"].tolist()
+        found += predicted(Recipes.of(runs, values(levels)), rows, NO_INTERNAL, HOSPITALS)["inconsistency"].tolist()
     assert 0.5 < np.mean(np.array(found) == 0) < 0.68
 
 
@@ -213,8 +214,7 @@ def test_hospitals_share_the_error_of_a_weak_seed() -> None:
     keys = {"run_id": np.repeat(names, 5), "metric": "auroc", "finding": "macro", "dataset": HOSPITALS * len(names)}
     values = {name: expit(logits.ravel() + shift) for name, shift in (("value", 0), ("low", -0.2), ("high", 0.2))}
     rows = pd.DataFrame({**keys, **values})
-    replicates = {run: {"draws": np.zeros(1)} for group in runs for run in group}
-    recipes = Recipes.of(runs, replicates)
+    recipes = Recipes.of(runs, {run: {} for run in names})
     shared = shared_by_seeds(Measured.of(rows, HOSPITALS), recipes)
     assert shared["macro"] == pytest.approx(0.09, rel=0.15)
     assert shared_by_seeds(Measured.of(rows[:5], HOSPITALS), single("r0s0")) == {}
@@ -270,32 +270,37 @@ def test_pairs_are_over_the_hospitals_that_both_recipes_have() -> None:
     patients = draw.normal(
         0, 0.05, (5, 2000)
     )  # both recipes have the same patients: this error is not one of the difference
-    values = pd.DataFrame(
+    table_of = pd.DataFrame(
         [[0.80, 0.75, 0.78, 0.70, 0.72], [0.75, 0.71, 0.72, 0.66, np.nan], [0.81, np.nan, np.nan, np.nan, 0.72]],
         index=["a", "b", "c"],
         columns=HOSPITALS,
     )
-    replicates = {
-        name: drawn(dict(values.loc[name].dropna()), (patients + own[k])[np.isfinite(values.loc[name])])
-        for k, name in enumerate(values.index)
-    }
-    table = pairs(values, replicates)
+    covariance = covariances(
+        {
+            name: drawn(dict(table_of.loc[name].dropna()), (patients + own[k])[np.isfinite(table_of.loc[name])])
+            for k, name in enumerate(table_of.index)
+        }
+    )
+    table = pairs(table_of, covariance)
     [row] = table.to_dict("records")  # c shares two hospitals with a, and one with b
     assert (row["first"], row["second"], row["num_hospitals"]) == ("a", "b", 4)
     assert row["value"] == pytest.approx(0.05, abs=0.005)
     assert row["above"] > 0.9
     assert row["new_low"] < row["low"] < row["value"] < row["high"] < row["new_high"]
-    assert not len(pairs(values.loc[["a", "c"]], replicates))
+    assert not len(pairs(table_of.loc[["a", "c"]], covariance))
 
 
 @pytest.mark.slow
 def test_an_error_that_hospitals_share_stays_in_the_difference_of_two_recipes() -> None:
     draw = np.random.default_rng(3)
     seed = draw.normal(0, 0.05, 2000)
-    values = pd.DataFrame([[0.8] * 5, [0.75] * 5], index=["a", "b"], columns=HOSPITALS)
+    table_of = pd.DataFrame([[0.8] * 5, [0.75] * 5], index=["a", "b"], columns=HOSPITALS)
     errors = draw.normal(0, 0.01, (2, 5, 2000))
     alone, shared = (
-        pairs(values, {"a": drawn(at(*[0.8] * 5), errors[0] + extra), "b": drawn(at(*[0.75] * 5), errors[1])}).iloc[0]
+        pairs(
+            table_of,
+            covariances({"a": drawn(at(*[0.8] * 5), errors[0] + extra), "b": drawn(at(*[0.75] * 5), errors[1])}),
+        ).iloc[0]
         for extra in (0.0, seed)
     )
     assert alone["above"] > 0.95

@@ -7,6 +7,7 @@ import pytest
 
 from bench.scoring.across_runs.ablation import factors, one_factor, references, surrogate
 from bench.scoring.across_runs.paired_tests import pair_tests
+from tests.drawn_scores import covariance
 
 DRAW = np.random.default_rng(0)
 
@@ -26,8 +27,8 @@ def test_the_effect_of_a_level_is_the_mean_of_its_pairs() -> None:
     configs = full_grid()
     value = np.array([0.8 + 0.03 * (c["loss"] == "focal") - 0.02 * (c["optimizer"] == "sgd") for c in configs])
     patients = DRAW.normal(0, 0.01, 400)  # what the patients do is shared by all runs
-    replicates = value[:, None] + patients + DRAW.normal(0, 0.001, (len(value), 400))
-    found = {(e.factor, e.level): e for e in one_factor(configs, value, replicates)}
+    variance = covariance(patients + DRAW.normal(0, 0.001, (len(value), 400)))
+    found = {(e.factor, e.level): e for e in one_factor(configs, value, variance)}
     assert set(found) == {("loss", "focal"), ("optimizer", "sgd"), ("optimizer", "sam"), ("size", "96")}
     loss = found["loss", "focal"]
     assert (loss.value, loss.num_pairs, loss.reference) == (pytest.approx(0.03), 12, "bce")
@@ -41,14 +42,14 @@ def test_the_effect_of_a_level_is_the_mean_of_its_pairs() -> None:
 def test_an_effect_of_one_pair_has_the_adjusted_interval_of_this_pair_among_all_recipes() -> None:
     configs: list[dict[str, object]] = [{"loss": loss} for loss in ("bce", "focal", "asl", "mae")]
     value = np.array([0.80, 0.83, 0.81, 0.79])
-    replicates = value[:, None] + np.random.default_rng(1).normal(0, 0.01, (4, 400))
-    tests = pair_tests(value, replicates)
-    for run, effect in enumerate(one_factor(configs, value, replicates), start=1):
+    variance = covariance(np.random.default_rng(1).normal(0, 0.01, (4, 400)))
+    tests = pair_tests(value, variance)
+    for run, effect in enumerate(one_factor(configs, value, variance), start=1):
         assert effect.num_pairs == 1
         assert [effect.all_low, effect.all_high] == pytest.approx(effect.value + tests.half[run, 0] * np.array([-1, 1]))
         assert effect.all_low < effect.low < effect.high < effect.all_high
     full = full_grid()
-    many = one_factor(full, np.arange(24.0), np.arange(24.0)[:, None] + DRAW.normal(0, 0.01, (24, 400)))
+    many = one_factor(full, np.arange(24.0), 1e-4 * np.eye(24))
     assert all(np.isnan([effect.all_low, effect.all_high]).all() for effect in many)
 
 
@@ -59,7 +60,7 @@ def test_runs_that_differ_in_two_factors_are_not_a_pair_and_missing_values_are_l
         {"loss": "bce", "size": 96},
     ]
     value = np.array([0.8, 0.9, np.nan])
-    assert one_factor(configs, value, np.tile(value[:, None], 50)) == []
+    assert one_factor(configs, value, np.zeros((3, 3))) == []
 
 
 @pytest.mark.slow

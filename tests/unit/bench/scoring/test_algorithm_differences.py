@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from bench.scoring.across_runs.algorithms import ALL, ERM, TrainedRecipe, algorithms
-from bench.scoring.across_runs.paired_tests import error_of
 from bench.scoring.across_runs.recipes import Recipes
 from reports.schemas.tables import SCHEMAS
 from tests.adjusted import adjusted
+from tests.drawn_scores import stored, values
 
 INTERNAL = "a+b"
 COHORTS = (
@@ -19,7 +19,7 @@ COHORTS = (
     ("south", "all"),
     *((INTERNAL, s) for s in ("test", "test:a", "test:b")),
 )
-NUM = 300  # resamples
+NUM = 300  # draws
 PATIENTS, OF_ALGORITHM, SEEDS = 0.02, 0.004, 0.003  # standard deviations: shared by all runs, of a recipe, of a run
 
 
@@ -34,10 +34,10 @@ def study(
     """Return the arguments of `algorithms` for recipes with known true differences from ERM.
 
     The sampled patients move the AUROC of all runs by the same amount, and that of each recipe by an amount of its own;
-    the replicates vary in the same way. Each seed moves its own run. `inside`: true difference at the internal cohort.
+    the draws vary in the same way. Each seed moves its own run. `inside`: true difference at the internal cohort.
     """
     rng = rng or np.random.default_rng(0)
-    configs, values, replicates, named = {}, {}, {}, {}
+    configs, value, drawn, named = {}, {}, {}, {}
     for network in networks:
         for algorithm, difference in {ERM: 0.0, **true}.items():
             sampled = {cohort: rng.normal(0, OF_ALGORITHM) for cohort in COHORTS}
@@ -45,25 +45,25 @@ def study(
             for seed in range(seeds):
                 run = f"{network}-{algorithm}-{seed}"
                 configs[run], named[run] = {"of": (network, algorithm), "seed": seed}, (network, algorithm)
-                values[run], replicates[run] = {}, {"draws": np.array([1], np.uint32)}
+                value[run], drawn[run] = {}, {}
                 moved = rng.normal(0, SEEDS)
                 for cohort in COHORTS:
                     effect = (inside if cohort[0] == INTERNAL else difference) if algorithm != ERM else 0.0
-                    values[run][cohort] = 0.8 + effect + sampled[cohort] + moved
+                    value[run][cohort] = 0.8 + effect + sampled[cohort] + moved
                     name = "/".join(("auroc", *(cohort if cohort[1].startswith("test:") else cohort[:1])))
-                    replicates[run][name] = values[run][cohort] + resampled[cohort]
-    shared = {"auroc" + k.removeprefix("auroc"): rng.normal(0, PATIENTS, NUM) for k in next(iter(replicates.values()))}
-    for of in replicates.values():
-        of.update({name: of[name] + shared[name] for name in of if name != "draws"})
-    recipes = Recipes.of_configs(configs, replicates)
+                    drawn[run][name] = value[run][cohort] + resampled[cohort]
+    shared = {"auroc" + k.removeprefix("auroc"): rng.normal(0, PATIENTS, NUM) for k in next(iter(drawn.values()))}
+    for of in drawn.values():
+        of.update({name: of[name] + shared[name] for name in of})
+    recipes = Recipes.of_configs(configs, values(drawn))
+    covariances = recipes.covariances(stored(drawn))
     rows = [
-        (recipe, *cohort, "macro", "auroc", "none", "all", float(np.mean([values[run][cohort] for run in run_ids])))
+        (recipe, *cohort, "macro", "auroc", "none", "all", float(np.mean([value[run][cohort] for run in run_ids])))
         for recipe, run_ids in recipes.runs_of.items()
         for cohort in COHORTS
     ]
     names = {cohort: "/".join(("auroc", *(cohort if ":" in cohort[1] else cohort[:1]))) for cohort in COHORTS}
-    of_recipes = recipes.replicates(replicates)
-    halves = [1.959964 * float(np.std(of_recipes[row[0]][names[row[1:3]]], ddof=1)) for row in rows]
+    halves = [1.959964 * float(np.sqrt(covariances.of_score(names[row[1:3]], [row[0]])[0, 0])) for row in rows]
     rows = [(*row, row[-1] - half, row[-1] + half) for row, half in zip(rows, halves, strict=True)]
     columns = ["run_id", "dataset", "split", "finding", "metric", "calibrator", "subgroup", "value", "low", "high"]
     trained = {
@@ -72,7 +72,7 @@ def study(
         )
         for recipe, run_ids in recipes.runs_of.items()
     }
-    return trained, pd.DataFrame(rows, columns=columns), recipes.replicates(replicates)
+    return trained, pd.DataFrame(rows, columns=columns), covariances
 
 
 def of_mean(table: pd.DataFrame, dataset: str = "external", split: str = "all") -> pd.DataFrame:
@@ -99,14 +99,14 @@ def test_the_price_inside_is_that_of_each_training_hospital() -> None:
         assert row["low"] < (-0.03 if dataset == INTERNAL else 0.05) < row["high"]
 
 
-def test_intervals_are_those_of_the_paired_replicates_and_narrower_than_unpaired_ones() -> None:
-    trained, scores, replicates = study({"better": 0.01})
+def test_intervals_are_those_of_the_paired_difference_and_narrower_than_unpaired_ones() -> None:
+    trained, scores, covariances = study({"better": 0.01})
     recipe_of = {of.algorithm: recipe for recipe, of in trained.items()}
-    row = of_mean(algorithms(trained, scores, replicates, INTERNAL)).loc["better"]
-    better, erm = (replicates[recipe_of[name]]["auroc/external"] for name in ("better", ERM))
-    half = 1.959964 * (better - erm).std(ddof=1)
+    row = of_mean(algorithms(trained, scores, covariances, INTERNAL)).loc["better"]
+    covariance = covariances.of_score("auroc/external", [recipe_of[name] for name in ("better", ERM)])
+    half = 1.959964 * np.sqrt(covariance.trace() - 2 * covariance[0, 1])
     assert [row["low"], row["high"]] == pytest.approx([row["value"] - half, row["value"] + half], abs=1e-8)
-    assert half < 0.6 * 1.959964 * np.hypot(better.std(), erm.std())  # the shared patients cancel
+    assert half < 0.6 * 1.959964 * np.sqrt(covariance.trace())  # the shared patients cancel
 
 
 @pytest.mark.slow
@@ -125,51 +125,47 @@ def test_p_values_are_adjusted_over_the_algorithms_like_statsmodels_does() -> No
 
 
 def test_several_networks_have_a_mean_over_their_pairs_and_rows_of_their_own() -> None:
-    trained, scores, replicates = study({"better": 0.02}, networks=("small", "large"), seeds=3)
-    table = algorithms(trained, scores, replicates, INTERNAL)
+    trained, scores, covariances = study({"better": 0.02}, networks=("small", "large"), seeds=3)
+    table = algorithms(trained, scores, covariances, INTERNAL)
     assert set(table["setting"]) == {ALL, "small", "large"}
     external = table[table["dataset"] == "external"].set_index("setting")
     assert external["value"][ALL] == pytest.approx(external["value"][["small", "large"]].mean())
     assert external["num_pairs"].to_dict() == {ALL: 2, "small": 1, "large": 1}
     assert external["num_run_pairs"].to_dict() == {ALL: 6, "small": 3, "large": 3}
     recipe_of = {(of.setting, of.algorithm): recipe for recipe, of in trained.items()}
-    drawn = np.mean(
-        [
-            replicates[recipe_of[n, "better"]]["auroc/external"] - replicates[recipe_of[n, ERM]]["auroc/external"]
-            for n in ("small", "large")
-        ],
-        axis=0,
-    )
-    error = error_of(external["value"][[ALL]].to_numpy(), drawn[None])[0]
+    ids = [recipe_of[n, algorithm] for algorithm in ("better", ERM) for n in ("small", "large")]
+    weight = np.array([0.5, 0.5, -0.5, -0.5])
+    error = np.sqrt(weight @ covariances.of_score("auroc/external", ids) @ weight)
     assert external["high"][ALL] - external["value"][ALL] == pytest.approx(1.959964 * error, abs=1e-8)
 
 
 def test_only_runs_with_the_same_seed_count_as_pairs_of_runs() -> None:
-    trained, scores, replicates = study({"better": 0.02}, seeds=3)
+    trained, scores, covariances = study({"better": 0.02}, seeds=3)
     one_failed = {
         r: of._replace(folds=frozenset({(0, ""), (2, "")})) if of.algorithm == ERM else of for r, of in trained.items()
     }
-    assert set(algorithms(one_failed, scores, replicates, INTERNAL)["num_run_pairs"]) == {2}
+    assert set(algorithms(one_failed, scores, covariances, INTERNAL)["num_run_pairs"]) == {2}
 
 
 def test_without_erm_or_without_equal_settings_the_table_is_empty() -> None:
-    trained, scores, replicates = study({"better": 0.02})
+    trained, scores, covariances = study({"better": 0.02})
     for changed in (
         {r: of for r, of in trained.items() if of.algorithm != ERM},
         {r: of for r, of in trained.items() if of.algorithm == ERM},
         {r: of._replace(setting=of.algorithm) for r, of in trained.items()},
     ):
-        table = algorithms(changed, scores, replicates, INTERNAL)
+        table = algorithms(changed, scores, covariances, INTERNAL)
         assert len(table) == 0
         assert tuple(table.columns) == SCHEMAS["algorithms"]
 
 
-def test_a_hospital_without_a_value_or_replicates_has_no_row() -> None:
-    trained, scores, replicates = study({"better": 0.02, "equal": 0.0})
+def test_a_hospital_without_a_value_or_influences_has_no_row() -> None:
+    trained, scores, covariances = study({"better": 0.02, "equal": 0.0})
     better = next(recipe for recipe, of in trained.items() if of.algorithm == "better")
     scores.loc[(scores["dataset"] == "north") & (scores["run_id"] == better), "value"] = np.nan
-    stripped = {r: {k: v for k, v in replicates[r].items() if not k.endswith("test:a")} for r in replicates}
-    table = algorithms(trained, scores, stripped, INTERNAL)
+    has = covariances.has
+    covariances.has = lambda run, name: has(run, name) and not name.endswith("test:a")
+    table = algorithms(trained, scores, covariances, INTERNAL)
     assert set(of_mean(table, "north").index) == {"equal"}
     assert "test:a" not in set(table["split"])
     assert set(of_mean(table).index) == {"better", "equal"}

@@ -28,9 +28,10 @@ def test_a_run_without_cost_or_value_is_not_on_the_frontier_and_excludes_no_othe
 
 def test_a_run_is_compared_with_the_best_cheaper_run() -> None:
     value, cost = np.array([0.8, 0.7, 0.85]), np.array([1.0, 2.0, 3.0])
-    gain = gain_over_cheaper(value, np.array([[0.8, 0.82], [0.7, 0.7], [0.85, 0.8]]), cost, None)
+    covariance = np.array([[0.0002, 0, -0.0005], [0, 0, 0], [-0.0005, 0, 0.00125]])
+    gain = gain_over_cheaper(value, covariance, cost, None)
     np.testing.assert_allclose(gain.value, [np.nan, -0.1, 0.05])
-    # the difference from the first run, not the second, varies by .05 and -.02: standard deviation .07 / sqrt(2)
+    # the difference from the first run, not the second, has the variance .0002 + .00125 + 2 * .0005 = .07² / 2
     assert gain.high[2] - gain.value[2] == pytest.approx(1.959964 * 0.07 / np.sqrt(2))
 
 

@@ -1,4 +1,4 @@
-"""Differences of all pairs of the best runs, compared with a plain loop over the resamples."""
+"""Differences of all pairs of the best runs, compared with a plain loop over draws."""
 
 import numpy as np
 import pandas as pd
@@ -7,17 +7,18 @@ from bench.scoring.across_runs.all_pairs import MOST, pairs
 from bench.scoring.across_runs.paired_tests import pair_tests
 from bench.scoring.across_runs.ranks import ranks
 from reports.schemas.tables import SCHEMAS
+from tests.drawn_scores import Draws, covariance, covariances
 
 INTERNAL, EXTERNAL = "internal", "external"
 
 
-def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame], dict[str, dict[str, np.ndarray]]]:
+def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame], Draws]:
     generator = np.random.default_rng(3)
     common = generator.normal(0, 0.03, 400)
-    scores, gaps, further, replicates = [], [], [], {}
+    scores, gaps, further, all_drawn = [], [], [], {}
     for i in range(num):
         run, value = f"run{i:02}", 0.8 - 0.001 * i
-        drawn = {"draws": np.array([7], np.uint32)}
+        drawn = {}
         for dataset, split in ((INTERNAL, "test"), (INTERNAL, "val"), ("north", "all"), (EXTERNAL, "all")):
             row = {"run_id": run, "dataset": dataset, "split": split, "subgroup": "all", "finding": "macro"}
             scores.append(row | {"metric": "auroc", "calibrator": "none", "value": value if split != "val" else 0.99})
@@ -26,24 +27,23 @@ def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]
         drawn[f"gap/{EXTERNAL}"] = 0.05 + generator.normal(0, 0.01, 400)
         further.append(gaps[-1] | {"value": 0.1 - 0.001 * i})
         drawn[f"worth/{EXTERNAL}"] = 0.1 + common + generator.normal(0, 0.01, 400)
-        replicates[run] = drawn
+        all_drawn[run] = drawn
     tables = [pd.DataFrame(rows) for rows in (scores, gaps, further)]
-    for metric, table in zip(("auroc", "gap", "worth"), tables, strict=True):  # the intervals of the replicates
+    for metric, table in zip(("auroc", "gap", "worth"), tables, strict=True):  # the intervals of the draws
         names = [f"{metric}/{dataset}" for dataset in table["dataset"]]
-        half = [1.959964 * replicates[r][name].std(ddof=1) for r, name in zip(table["run_id"], names, strict=True)]
+        half = [1.959964 * all_drawn[r][name].std(ddof=1) for r, name in zip(table["run_id"], names, strict=True)]
         table["low"], table["high"] = table["value"] - half, table["value"] + half
-    return tables[0], tables[1], {"worth": tables[2]}, replicates
+    return tables[0], tables[1], {"worth": tables[2]}, all_drawn
 
 
 def test_every_pair_has_the_interval_of_its_paired_difference_at_every_hospital() -> None:
-    scores, gaps, further, replicates = study(3)
-    found = pairs(scores, gaps, further, replicates, INTERNAL)
+    scores, gaps, further, drawn = study(3)
+    found = pairs(scores, gaps, further, covariances(drawn), INTERNAL)
     assert tuple(found.columns) == SCHEMAS["pairs"]
     assert len(found) == 3 * 5
     for row in found.itertuples():
         name = f"{row.metric}/{row.dataset}"
-        drawn = replicates[row.first][name] - replicates[row.second][name]
-        half = 1.959964 * drawn.std(ddof=1)
+        half = 1.959964 * (drawn[row.first][name] - drawn[row.second][name]).std(ddof=1)
         np.testing.assert_allclose([row.low, row.high], [row.value - half, row.value + half], atol=1e-8)
         assert row.all_low <= row.low <= row.high <= row.all_high
         assert row.first < row.second  # the better externally comes first
@@ -52,9 +52,9 @@ def test_every_pair_has_the_interval_of_its_paired_difference_at_every_hospital(
 
 
 def test_only_the_best_runs_are_paired_and_a_run_may_miss_a_value_at_one_hospital() -> None:
-    scores, gaps, further, replicates = study(MOST + 3)
+    scores, gaps, further, drawn = study(MOST + 3)
     scores.loc[(scores["run_id"] == "run00") & (scores["dataset"] == "north"), "value"] = np.nan
-    found = pairs(scores, gaps, further, replicates, INTERNAL)
+    found = pairs(scores, gaps, further, covariances(drawn), INTERNAL)
     assert found["first"].nunique() == MOST - 1
     assert f"run{MOST:02}" not in set(found["second"])
     there = found[found["dataset"] == "north"]
@@ -64,18 +64,18 @@ def test_only_the_best_runs_are_paired_and_a_run_may_miss_a_value_at_one_hospita
 
 def test_a_pair_is_clear_exactly_if_its_test_over_all_ranked_runs_is() -> None:
     """The ranking tests the same pairs: its groups, leads and this table have one verdict for one pair."""
-    scores, gaps, further, replicates = study(MOST + 20)
+    scores, gaps, further, drawn = study(MOST + 20)
     moved = 0.8 - 0.002 * scores["run_id"].str[3:].astype(int) - scores["value"]
     scores[["value", "low", "high"]] = scores[["value", "low", "high"]].add(moved, axis=0)
-    found = pairs(scores, gaps, further, replicates, INTERNAL)
+    found = pairs(scores, gaps, further, covariances(drawn), INTERNAL)
     external = found[found["dataset"] == EXTERNAL].query("metric == 'auroc'")
     value = scores[scores["dataset"] == EXTERNAL].set_index("run_id")["value"]
-    tests = pair_tests(value.to_numpy(), np.stack([replicates[run][f"auroc/{EXTERNAL}"] for run in value.index]))
+    tests = pair_tests(value.to_numpy(), covariance(np.stack([drawn[run][f"auroc/{EXTERNAL}"] for run in value.index])))
     p = pd.DataFrame(tests.p, value.index, value.index)
     clear = [row.all_low > 0 for row in external.itertuples()]
     assert clear == [p.loc[row.first, row.second] < 0.05 for row in external.itertuples()]
     assert 0 < sum(clear) < len(clear)
-    table = ranks(scores[scores["split"] != "val"], replicates).set_index("run_id")
+    table = ranks(scores[scores["split"] != "val"], covariances(drawn)).set_index("run_id")
     neighbors = external[
         external["second"] == external["first"].map(dict(zip(table.index, table.index[1:], strict=False)))
     ]
@@ -86,5 +86,5 @@ def test_a_pair_is_clear_exactly_if_its_test_over_all_ranked_runs_is() -> None:
 
 def test_fewer_than_two_runs_give_no_pair() -> None:
     for num in (0, 1):
-        scores, gaps, further, replicates = study(max(num, 1))
-        assert len(pairs(scores.head(0) if not num else scores, gaps, further, replicates, INTERNAL)) == 0
+        scores, gaps, further, drawn = study(max(num, 1))
+        assert len(pairs(scores.head(0) if not num else scores, gaps, further, covariances(drawn), INTERNAL)) == 0

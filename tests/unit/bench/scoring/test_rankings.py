@@ -9,28 +9,27 @@ from bench.scoring.across_runs.criteria import external_of_findings, scores_to_r
 from bench.scoring.across_runs.paired_tests import all_pairs, own_error, pair_tests
 from bench.scoring.across_runs.ranks import rankings, ranks
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.area_intervals import mean_interval
 from reports.schemas.criterion import DEFAULT, Criterion
 from reports.schemas.tables import SCHEMAS
+from tests.drawn_scores import Draws, covariance, covariances, stored, values
 
 NUM = 600
 NIH = Criterion("auroc", "nih", "macro")
-Study = tuple[pd.DataFrame, dict[str, dict[str, NDArray[np.float64]]]]
+Study = tuple[pd.DataFrame, Draws]
 
 
 def study(criteria: list[Criterion], num_runs: int = 6, seed: int = 0) -> Study:
-    """Return scores and replicates of runs that differ little, so that some are tied; each criterion has its own order."""
+    """Return scores of runs and draws of them that differ little, so that some are tied; each criterion has its own order."""
     draw, rows = np.random.default_rng(seed), []
-    replicates: dict[str, dict[str, NDArray[np.float64]]] = {
-        f"run{i}": {"draws": np.array([7], np.uint32)} for i in range(num_runs)
-    }
+    drawn: dict[str, dict[str, NDArray[np.float64]]] = {f"run{i}": {} for i in range(num_runs)}
     for criterion in criteria:
         common = draw.normal(0, 0.03, NUM)
-        for run, of_run in replicates.items():
+        for run, of_run in drawn.items():
             value = float(draw.uniform(0.7, 0.8))
             rows.append((*criterion, run, value, value - 0.02, value + 0.02))
-            of_run[criterion.replicates] = value + common + draw.normal(0, 0.01, NUM)
-    return pd.DataFrame(rows, columns=[*Criterion._fields, "run_id", "value", "low", "high"]), replicates
+            of_run[criterion.estimate] = value + common + draw.normal(0, 0.01, NUM)
+    return pd.DataFrame(rows, columns=[*Criterion._fields, "run_id", "value", "low", "high"]), drawn
 
 
 def numbers(table: pd.DataFrame) -> pd.DataFrame:
@@ -41,47 +40,41 @@ def numbers(table: pd.DataFrame) -> pd.DataFrame:
     "criterion", [NIH, Criterion("auroc", "external", "Edema"), Criterion("auprc", "mimic", "macro")]
 )
 def test_a_ranking_by_another_score_is_the_first_ranking_computed_from_that_score(criterion: Criterion) -> None:
-    scores, replicates = study([DEFAULT, criterion])
-    table = rankings(scores, replicates, ())
+    scores, drawn = study([DEFAULT, criterion])
+    table = rankings(scores, covariances(drawn), ())
     assert tuple(table.columns) == SCHEMAS["ranks"]
     # the oracle: the other score takes the place of the external AUROC
     renamed = criterion.rows(scores).assign(**DEFAULT._asdict())
-    as_external = {
-        run: {"auroc/external": of_run[criterion.replicates], "draws": of_run["draws"]}
-        for run, of_run in replicates.items()
-    }
+    as_external = covariances({run: {"auroc/external": of[criterion.estimate]} for run, of in drawn.items()})
     other = [] if criterion.metric == "auroc" else ["all_low", "all_high"]  # they have another variance for AUPRC
     found, oracle = (numbers(rows).drop(columns=other) for rows in (criterion.rows(table), ranks(renamed, as_external)))
     pd.testing.assert_frame_equal(found, oracle)
-    pd.testing.assert_frame_equal(numbers(DEFAULT.rows(table)), numbers(ranks(scores, replicates)))
+    pd.testing.assert_frame_equal(numbers(DEFAULT.rows(table)), numbers(ranks(scores, covariances(drawn))))
     assert criterion.rows(table)["run_id"].tolist() != DEFAULT.rows(table)["run_id"].tolist()
     assert 1 < criterion.rows(table)["group"].nunique() < 6
 
 
 def test_without_an_external_hospital_the_internal_macro_ranks() -> None:
     internal = Criterion("auroc", "chexpert", "macro")
-    scores, replicates = study([internal, Criterion("auprc", "chexpert", "macro")])
-    table = rankings(scores, replicates, ())
+    scores, drawn = study([internal, Criterion("auprc", "chexpert", "macro")])
+    table = rankings(scores, covariances(drawn), ())
     assert Criterion(*table.iloc[0][list(Criterion._fields)]) == internal
-    pd.testing.assert_frame_equal(numbers(internal.rows(table)), numbers(ranks(scores, replicates, internal)))
+    pd.testing.assert_frame_equal(numbers(internal.rows(table)), numbers(ranks(scores, covariances(drawn), internal)))
     assert table["metric"].nunique() == 2
 
 
 def test_the_smallest_gap_is_first_and_leads_by_a_positive_difference() -> None:
     gap = Criterion("gap", "external", "macro")
-    scores, replicates = study([DEFAULT, gap])
-    found = gap.rows(rankings(scores, replicates, {"gap"}))
+    scores, drawn = study([DEFAULT, gap])
+    found = gap.rows(rankings(scores, covariances(drawn), {"gap"}))
     assert found["value"].is_monotonic_increasing
     negated = gap.rows(scores).assign(value=lambda rows: -rows["value"])
     negated = negated.assign(low=-negated["high"], high=-negated["low"])
-    mirrored = {run: of | {gap.replicates: -of[gap.replicates]} for run, of in replicates.items()}
-    expected = ranks(negated, mirrored, gap)
+    expected = ranks(negated, covariances(drawn), gap)
     same = [
         "run_id",
-        "mean_rank",
         "rank_low",
         "rank_high",
-        "p_best",
         "group",
         "p_anchor",
         "lead",
@@ -89,30 +82,22 @@ def test_the_smallest_gap_is_first_and_leads_by_a_positive_difference() -> None:
         "lead_high",
     ]
     pd.testing.assert_frame_equal(found[same].reset_index(drop=True), expected[same])
+    for name in ("mean_rank", "p_best"):  # the draws have opposite signs
+        assert found[name].to_numpy() == pytest.approx(expected[name].to_numpy(), abs=0.05)
     assert (found["lead"].dropna() >= 0).all()
     assert ((found["all_low"] < found["value"]) & (found["value"] < found["all_high"])).all()
     np.testing.assert_allclose(found["all_low"], -expected["all_high"])
 
 
-def test_calibration_errors_that_resampling_makes_larger_have_the_ranks_of_errors_without_this_bias() -> None:
-    ece = Criterion("ece", "external", "macro")
-    scores, replicates = study([DEFAULT, ece])
-    moved = {
-        run: of | {ece.replicates: of[ece.replicates] + 0.01 * i} for i, (run, of) in enumerate(replicates.items())
-    }
-    one, two = (ece.rows(rankings(scores, drawn, {"ece"})) for drawn in (replicates, moved))
-    pd.testing.assert_frame_equal(one, two)
-
-
 def test_the_lead_has_the_interval_of_the_pair_and_an_adjusted_one_that_agrees_with_the_tie_groups() -> None:
     for seed in range(5):
-        scores, replicates = study([DEFAULT, NIH], seed=seed)
-        found = NIH.rows(rankings(scores, replicates, ()))
+        scores, drawn = study([DEFAULT, NIH], seed=seed)
+        found = NIH.rows(rankings(scores, covariances(drawn), ()))
         value = found["value"].to_numpy()
-        drawn = np.stack([replicates[run][NIH.replicates] for run in found["run_id"]])
+        variance = covariance(np.stack([drawn[run][NIH.estimate] for run in found["run_id"]]))
         own = own_error(*found[["value", "low", "high"]].to_numpy().T)
-        first, second, differences = all_pairs(value, drawn, own)
-        adjusted = pair_tests(value, drawn, own).p
+        first, second, differences = all_pairs(value, variance, own)
+        adjusted = pair_tests(value, variance, own).p
         for k in range(len(found) - 1):
             [pair] = np.flatnonzero((first == k) & (second == k + 1))
             row = found.iloc[k]
@@ -123,23 +108,23 @@ def test_the_lead_has_the_interval_of_the_pair_and_an_adjusted_one_that_agrees_w
         assert found.iloc[-1][["lead", "lead_low", "lead_all_high"]].isna().all()
 
 
-def test_a_score_without_replicates_of_every_run_is_not_ranked_by_and_runs_are_those_of_the_first_ranking() -> None:
+def test_a_score_without_influences_of_every_run_is_not_ranked_by_and_runs_are_those_of_the_first_ranking() -> None:
     edema = Criterion("auroc", "external", "Edema")
-    scores, replicates = study([DEFAULT, NIH, edema])
-    del replicates["run3"][edema.replicates]  # scored by an older version
+    scores, drawn = study([DEFAULT, NIH, edema])
+    drawn = {**drawn, "run3": {k: of for k, of in drawn["run3"].items() if k != edema.estimate}}
     missing = (scores["run_id"] == "run2") & (scores["dataset"] == "nih")
     unranked = (scores["run_id"] == "run5") & (scores["dataset"] == "external") & (scores["finding"] == "macro")
     scores.loc[missing | unranked, "value"] = np.nan
-    table = rankings(scores, replicates, ())
+    table = rankings(scores, covariances(drawn), ())
     assert {tuple(key) for key in table[["dataset", "finding"]].drop_duplicates().to_numpy()} == {
         ("external", "macro"),
         ("nih", "macro"),
     }
     assert set(DEFAULT.rows(table)["run_id"]) == {"run0", "run1", "run2", "run3", "run4"}
     assert set(NIH.rows(table)["run_id"]) == {"run0", "run1", "run3", "run4"}
-    assert rankings(scores[:0], {}, ()).empty
+    assert rankings(scores[:0], covariances({}), ()).empty
     only = scores[scores["run_id"] == "run0"]
-    assert len(rankings(only, replicates, ())) == 1  # one run: the first ranking alone
+    assert len(rankings(only, covariances(drawn), ())) == 1  # one run: the first ranking alone
 
 
 def test_scores_to_rank_by_are_macros_of_test_splits_gaps_and_findings_each_once() -> None:
@@ -180,16 +165,8 @@ def test_the_external_auroc_of_a_finding_is_averaged_over_seeds_with_an_interval
     draw, name = np.random.default_rng(3), "auroc/external/Edema"
     groups = [["a0", "a1", "a2"], ["b0", "b1", "b2"]]
     value = {run: 0.8 + draw.normal(0, 0.02) for group in groups for run in group}
-    replicates = {
-        run: {
-            "auroc/external": v + draw.normal(0, 0.01, NUM),
-            name: (v + draw.normal(0, 0.01, NUM)).astype(np.float32),
-            "ece/external": v + draw.normal(0, 0.01, 320),  # fewer replicates
-            "draws": np.array([1], np.uint32),
-        }
-        for run, v in value.items()
-    }
-    recipes = Recipes.of(groups, replicates)
+    drawn = {run: {n: v + draw.normal(0, 0.01, NUM) for n in ("auroc/external", name)} for run, v in value.items()}
+    recipes = Recipes.of(groups, values(drawn))
     hospitals = {"nih": -0.01, "vindr": 0.01}
     gaps = pd.DataFrame(
         [(run, dataset, "Edema", 0.05, v) for run, v in value.items() for dataset in ("external", *hospitals)]
@@ -204,20 +181,17 @@ def test_the_external_auroc_of_a_finding_is_averaged_over_seeds_with_an_interval
         ]
     )
     scores.columns = ["run_id", "dataset", "finding", "metric", "subgroup", "value", "low", "high"]
-    found = external_of_findings(gaps, scores, replicates, recipes).set_index("run_id")
+    found = external_of_findings(gaps, scores, values(drawn), recipes).set_index("run_id")
     assert list(found.index) == ["a0-seeds", "b0-seeds"]
     for group in groups:
         row = found.loc[f"{group[0]}-seeds"]
         assert row["value"] == pytest.approx(np.mean([value[run] for run in group]))
         of_run = scores[(scores["run_id"] == group[0]) & (scores["finding"] == "Edema")]
         numbers = of_run[["value", "low", "high"]].to_numpy().T
-        low, high = mean_interval("auroc", numbers[0], numbers[1:], np.zeros((2, 5)))
+        low, high = mean_interval("auroc", numbers[0], numbers[1:], np.eye(2))
         assert row["high"] - row["low"] > high - low > 0.045
-    drawn = recipes.replicates(replicates)["a0-seeds"]
-    assert (drawn[name].dtype, drawn["auroc/external"].dtype) == (np.float32, np.float64)
-    assert {len(numbers) for key, numbers in drawn.items() if key != "draws"} == {NUM, 320}
-    old = {run: {key: of[key] for key in ("auroc/external", "draws")} for run, of in replicates.items()}
-    assert external_of_findings(gaps, scores, old, Recipes.of(groups, old)).empty
-    np.testing.assert_allclose(
-        Recipes.of(groups, old).replicates(old)["a0-seeds"]["auroc/external"], drawn["auroc/external"]
-    )
+    old = {run: {"auroc/external": of["auroc/external"]} for run, of in drawn.items()}
+    assert external_of_findings(gaps, scores, values(old), Recipes.of(groups, values(old))).empty
+    ids = list(recipes.runs_of)
+    both = (recipes.covariances(stored(of)).of_score("auroc/external", ids) for of in (drawn, old))
+    np.testing.assert_allclose(*both)

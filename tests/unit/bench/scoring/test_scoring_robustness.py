@@ -7,7 +7,9 @@ from scipy.special import expit, logit
 
 from bench.scoring.across_runs.ablation_tables import frontier, metrics
 from bench.scoring.across_runs.all_pairs import pairs
-from bench.scoring.across_runs.robustness import fit, leave_one_out, robustness
+from bench.scoring.across_runs.covariances import Covariances
+from bench.scoring.across_runs.robustness import derivatives, fit, leave_one_out, robustness
+from tests.drawn_scores import covariances
 
 INTERNAL = np.array([0.86, 0.87, 0.88, 0.89, 0.90])
 EXTERNAL = np.array([0.78, 0.80, 0.79, 0.82, 0.83])
@@ -32,10 +34,16 @@ def test_each_run_is_compared_with_the_line_of_the_other_runs() -> None:
     assert leave_one_out(*columns)[0][:, 0] == pytest.approx(value)
 
 
-def table(
-    internal: np.ndarray, external: np.ndarray, noise: float = 0.004
-) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
-    """Return gaps and replicates of runs; patients shift all runs together, and each a little."""
+def test_derivatives_give_the_change_of_each_distance() -> None:
+    step = 0.001 * np.random.default_rng(0).normal(size=(2, 5))
+    by_internal, by_external = derivatives(INTERNAL, EXTERNAL)
+    changed, expected = leave_one_out(INTERNAL + step[0], EXTERNAL + step[1])[0], leave_one_out(INTERNAL, EXTERNAL)[0]
+    assert changed - expected == pytest.approx(by_internal @ step[0] + by_external @ step[1], abs=3e-4)
+    assert np.abs(changed - expected).max() > 1e-3
+
+
+def table(internal: np.ndarray, external: np.ndarray, noise: float = 0.004) -> tuple[pd.DataFrame, Covariances]:
+    """Return gaps of runs and their covariances; patients shift all runs together, and each a little."""
     draw = np.random.default_rng(0)
     ids = [f"run{r}" for r in range(len(internal))]
     rows = [
@@ -45,19 +53,18 @@ def table(
     ]
     gaps = pd.DataFrame(rows, columns=["run_id", "dataset", "finding", "value", "internal", "external"])
     common = draw.normal(size=(2, 300)) * 0.01
-    replicates = {}
+    drawn = {}
     for run, h, a in zip(ids, internal, external, strict=True):
         at_internal, there = (
             h + common[0] + noise * draw.normal(size=300),
             a + common[1] + noise * draw.normal(size=300),
         )
-        one = {"draws": np.array([1], np.uint32), "auroc/internal": at_internal}
-        replicates[run] = (
-            one
+        drawn[run] = (
+            {"auroc/internal": at_internal}
             | {f"auroc/{d}": there for d in ("there", "external")}
             | {f"gap/{d}": at_internal - there for d in ("there", "external")}
         )
-    return gaps, replicates
+    return gaps, covariances(drawn)
 
 
 def test_a_run_with_a_smaller_gap_than_the_others_is_above_its_line() -> None:
@@ -95,10 +102,10 @@ def scores(internal: np.ndarray, external: np.ndarray) -> pd.DataFrame:
 
 def test_the_gain_over_the_cheaper_run_has_the_interval_of_the_pair() -> None:
     internal, external = np.array([0.9, 0.8]), np.array([0.80, 0.79])
-    made, (_, replicates) = scores(internal, external), table(internal, external, noise=0.02)
+    made, (_, covariance) = scores(internal, external), table(internal, external, noise=0.02)
     gaps = pd.DataFrame(columns=["run_id", "dataset", "finding", "value", "low", "high"])
-    pair = pairs(made, gaps, {}, replicates, "internal").set_index("dataset").loc["external"]
+    pair = pairs(made, gaps, {}, covariance, "internal").set_index("dataset").loc["external"]
     assert pair["low"] < 0 < pair["value"]
     cost = {"macs": {"run0": 2.0, "run1": 1.0}}
-    gain = frontier(cost, *metrics(made, gaps, replicates)["auroc"]).set_index("run_id").loc["run0"]
+    gain = frontier(cost, *metrics(made, gaps, covariance)["auroc"]).set_index("run_id").loc["run0"]
     assert gain[["gain", "gain_low", "gain_high"]].tolist() == pytest.approx(pair[["value", "low", "high"]].tolist())
