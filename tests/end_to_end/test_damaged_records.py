@@ -118,7 +118,7 @@ def test_scores_that_are_damaged_are_found_and_made_again(
 ) -> None:
     """Damaged scores: of one run the key or a table, of the other run a further table."""
     folder, (one, two) = store.root.parent, store.run_ids()
-    names = {"cut": ("KEY", "gaps.parquet"), "noise": ("scores.parquet", "replicates.safetensors")}[how]
+    names = {"cut": ("KEY", "gaps.parquet"), "noise": ("scores.parquet", "influences.safetensors")}[how]
     paths = [store.root / "scores" / run_id / name for run_id, name in zip((one, two), names, strict=True)]
     for path in paths:
         path.write_bytes(DAMAGES[how](path.read_bytes()))

@@ -115,7 +115,7 @@ TOGETHER: dict[tuple[str, ...], float] = {
     ("cache/*/nih-*/images-*.u8", "??/*/cost.json"): 0.5,
     ("cache/*/nih-*/index.parquet", "??/*/features/nih.npz", "scores/*/KEY"): 0.0,
     ("cohorts/nih-*.parquet", "??/*/history.parquet", "scores/*/scores.parquet"): 0.5,
-    ("grids/tiny.json", "??/*/trained.json", "scores/*/replicates.safetensors"): 0.0,
+    ("grids/tiny.json", "??/*/trained.json", "scores/*/influences.safetensors"): 0.0,
     ("report/tiny/tables/ranks.parquet",): 0.0,
     ("??/*/predictions/nih.parquet",): 0.0,
     ("??/*/run.json",): 0.5,

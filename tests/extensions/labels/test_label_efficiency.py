@@ -18,6 +18,7 @@ from bench.extensions.labels.efficiency_section import DRAWN, label_efficiency
 from bench.extensions.labels.label_efficiency import efficiency_table
 from bench.extensions.labels.schemas import SCHEMAS
 from bench.results.cross_run_tables import ScoredRuns
+from bench.scoring.across_runs.covariances import StoredEstimates
 from bench.scoring.across_runs.recipes import Recipes
 from bench.store.store import Store
 from reports.page import render
@@ -113,13 +114,13 @@ def stored(configs: Mapping[str, RunConfig], labels: Mapping[str, Any], folder: 
         for run, config in configs.items()
     )
     manifest = invented_manifest(Store.open(folder), runs=runs)
-    replicates = {run: {"auroc/external": np.array([0.7, 0.71])} for run in configs}
-    recipes = Recipes.of_configs({run: asdict(config) for run, config in configs.items()}, replicates)  # type: ignore[arg-type]
+    estimates = StoredEstimates.of({run: {} for run in configs})
+    recipes = Recipes.of_configs({run: asdict(config) for run, config in configs.items()}, estimates.values)
     for run in configs:
         path = manifest.store.run_dir(run) / "trained.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(labels.get(run, {})))
-    runs_of_grid = ScoredRuns(manifest, {}, list(configs), [], replicates, recipes, {})  # type: ignore[arg-type]
+    runs_of_grid = ScoredRuns(manifest, {}, list(configs), [], recipes, recipes.covariances(estimates))
     return efficiency_table(runs_of_grid)
 
 

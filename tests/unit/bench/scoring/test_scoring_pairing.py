@@ -6,10 +6,11 @@ import pytest
 
 from bench.scoring.across_runs.paired_runs import COLUMNS, GAP, ScoredRun, differences
 from bench.scoring.across_runs.paired_tests import holm
+from bench.scoring.influence import Influence
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import Key
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 
@@ -25,10 +26,11 @@ def runs(noise: float = 0.5) -> tuple[ScoredRun, ScoredRun]:
     )
 
 
-def half(drawn: list[np.ndarray], own: list[list[float]]) -> float:
-    """Return the half width of a difference: that of the resamples, times how much wider the two own intervals are than theirs."""
+def half(influences: list[Influence], own: list[list[float]]) -> float:
+    """Return the half width of a difference: that of the influences, times how much wider the two own intervals are than theirs."""
     of_own = sum(((value - low) ** 2 + (high - value) ** 2) / 2 for value, low, high in own)
-    return float((drawn[0] - drawn[1]).std(ddof=1) * np.sqrt(of_own / sum(each.var(ddof=1) for each in drawn)))
+    of_alone = sum(influence.error**2 for influence in influences)
+    return float((influences[0] - influences[1]).error * np.sqrt(of_own / of_alone))
 
 
 def cell(table: pd.DataFrame, dataset: str, finding: str) -> pd.Series:
@@ -46,9 +48,9 @@ def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
         macros = [each.scores.query("finding == 'macro' and metric == 'auroc'").set_index("dataset") for each in scored]
         values = [each.loc[dataset, "value"] for each in macros]
         assert [row["first"], row["second"]] == pytest.approx(values)
-        drawn = [each.replicates[f"auroc/{dataset}"] for each in scored]
+        influences = [each.estimates[f"auroc/{dataset}"].influence for each in scored]
         own = [each.loc[dataset, ["value", "low", "high"]].tolist() for each in macros]
-        assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(drawn, own) * np.array([-1, 1]))
+        assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(influences, own) * np.array([-1, 1]))
     assert (table["note"] == "").all()
     assert (table["split"] != "val").all()
     singles = table[(table["finding"] != "macro") & (table["dataset"] != "external")]
@@ -58,16 +60,16 @@ def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
     assert (one["p_holm"] <= table[table["dataset"] == "nih"]["p_holm"].to_numpy() + 1e-12)[one["p"].notna()].all()
 
 
-def test_the_gap_is_compared_on_shared_replicates_of_internal_and_external() -> None:
+def test_the_gap_is_compared_on_shared_patients_of_internal_and_external() -> None:
     first, second = runs()
     table = differences(first, second, GAP, QUICK)
     scored = [score_run("r", FINDINGS, "chexpert", run.scored_splits, QUICK) for run in (first, second)]
     row = cell(table, "external", "macro")
     gaps = [each.gaps.query("dataset == 'external' and finding == 'macro'").iloc[0] for each in scored]
     assert row["difference"] == pytest.approx(gaps[0].value - gaps[1].value)
-    drawn = [each.replicates["gap/external"] for each in scored]
+    influences = [each.estimates["gap/external"].influence for each in scored]
     own = [gap[["value", "low", "high"]].tolist() for gap in gaps]
-    assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(drawn, own) * np.array([-1, 1]))
+    assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(influences, own) * np.array([-1, 1]))
     elsewhere = dataclasses.replace(second, internal="nih")
     assert differences(first, elsewhere, GAP, QUICK).empty
 
@@ -98,7 +100,7 @@ def test_a_run_does_not_differ_from_itself_and_differs_from_a_noisy_copy() -> No
     assert (known[["p", "p_holm"]] == 1).all(axis=None)
     assert (known["note"] == "both runs have the same logits").all()
     _, ruined = runs(noise=50.0)
-    table = differences(first, ruined, Key("auroc"), Settings(num_resamples=400))
+    table = differences(first, ruined, Key("auroc"), QUICK)
     assert (table[table["finding"] == "macro"]["p"] < 1e-6).all()
     singles = table[table["p_delong"].notna()]
     assert (singles["p_delong"] < 0.01).all()
@@ -107,7 +109,7 @@ def test_a_run_does_not_differ_from_itself_and_differs_from_a_noisy_copy() -> No
 
 @pytest.mark.parametrize("key", [Key("auroc"), Key("auprc"), GAP, Key("sensitivity", operating_point="youden")])
 def test_two_perfect_runs_differ_by_0_with_an_interval(key: Key) -> None:
-    """All resamples of two perfect separations are equal, although few patients cannot show that the runs are equal."""
+    """No patient has an influence on two perfect separations, although few patients cannot show that the runs are equal."""
 
     def perfect(scale: float) -> ScoredRun:
         splits = [
