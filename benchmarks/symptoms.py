@@ -29,7 +29,8 @@ from bench.scoring import diagnostics
 from bench.scoring.intervals import wilson
 from bench.scoring.diagnostics import CONSTANT, ORDER, UNTRAINED, Area
 from bench.scoring.metrics_of_split import AUROC, measure
-from bench.scoring.score_rows import Writer, frame, macro
+from bench.scoring.means import macro
+from bench.scoring.score_rows import Writer, frame
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import INVERTED, SCORES
 

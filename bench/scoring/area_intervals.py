@@ -135,9 +135,11 @@ def area_interval(
 
 
 def mean_interval(
-    metric: str, value: Array, bounds: Array | Sequence[Array], correlations: Array
+    metric: str, value: Array, bounds: Array | Sequence[Array], correlations: Array, weight: Array | None = None
 ) -> tuple[float, float]:
     """Compute the interval of the mean of the finite numbers in value [K], from their bounds [2, K] and correlations [K, K].
+
+    weight [K]: of a weighted sum in place of the mean; then all numbers must be finite.
 
     For areas (metric: in AREAS), the standard errors of a bound are combined
     as if all areas had the value of the bound: the upper bound of an area of 1 is 1, so its distance says nothing. For
@@ -149,10 +151,11 @@ def mean_interval(
     if not num or np.isnan(low).any() or np.isnan(high).any():
         return float("nan"), float("nan")
     value, matrix = np.asarray(value)[used], correlations[np.ix_(used, used)]
+    share = np.full(num, 1 / num) if weight is None else weight
     areas = metric in AREAS
     sides = np.sqrt(scales_of(metric, value, low, high)) if areas else np.abs(np.stack([value - low, high - value]))
-    squares = np.array([max(float(side @ matrix @ side), 0.0) / num**2 for side in sides])
-    center = float(value.mean())
+    squares = np.array([max(float((share * side) @ matrix @ (share * side)), 0.0) for side in sides])
+    center = float(value.mean()) if weight is None else float(weight @ value)
     if areas:
         (lower,), (upper,) = bounds_of_scales(metric, np.array([center]), squares[:, None])
         return float(lower), float(upper)

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.area_intervals import mean_interval
-from bench.scoring.gaps.gap import UNKNOWN
 from bench.scoring.influence import Influence
+from bench.scoring.means import UNKNOWN, Macro, macro
 from bench.scoring.metrics_of_split import AUROC, labels_and_counts, measure
 from bench.scoring.sample import Sample
-from bench.scoring.score_rows import Macro, macro
 from bench.scoring.scored_split import ScoredSplit, Settings
 
 

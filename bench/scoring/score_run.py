@@ -4,7 +4,7 @@ Thresholds and calibrators are fitted on the internal validation split and appli
 Shapes: N images, K findings, P patients.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from bench.scoring import curves, subgroups
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition, label_references
-from bench.scoring.gaps.gap import EXTERNAL, MACRO_ALL, drifts, estimates_by_dataset, gaps
+from bench.scoring.gaps.gap import EXTERNAL, drifts, estimates_by_dataset, gaps
+from bench.scoring.gaps.hospital_means import Mask, common_findings, hospital_macros
 from bench.scoring.influence import Estimate, Influence
+from bench.scoring.means import Macro, macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
-from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
+from bench.scoring.score_rows import Writer, frame
 from bench.scoring.scored_split import ScoredSplit, Settings, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
@@ -36,7 +38,7 @@ class RunScores:
     estimates: name -> a macro with the influences of patients on it: "auroc/<dataset>" (internal test split and
     each hospital), "auroc/<internal>/test:<hospital>" (only for a pool: each of its hospitals), "auroc/<internal>/expert_*",
     "auroc/external", "gap/<dataset>", "gap/external", "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of extensions and
-    of custom metrics, and "auroc/external/macro_all" and "auroc/external/<finding>" (of a finding, not a macro). Scores of the
+    of custom metrics, and "auroc/external/<finding>" (of a finding, not a macro). Scores of the
     same patients (`Sample.key`) can be compared in pairs. detail: name -> table, with the tables
     decomposition, references, subgroups, curves, probabilities, and those of extensions. measured: the metrics of each split, in
     the order of `scored_splits`.
@@ -87,10 +89,8 @@ def score_run(
     """Compute all scores of a run, from several splits of the cohort `internal` and one split of every other cohort.
 
     Findings in `unlearned` get no values: the run could not learn them, because all training images had the same label.
-    External macros use only findings that the internal test split scores, so that internal and external macros can be
-    compared. The finding "macro_all" (only AUROC, only external) is the mean over all findings that a hospital scores.
+    Macros of external hospitals, their mean and the gaps are over the same findings (`gaps.hospital_means`).
     Means over external hospitals leave out hospitals of children, unless all hospitals are.
-    The finding "core" is the mean over the findings that the internal test split and every hospital score.
     Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
     internal cohort, there are no gaps. If the internal cohort is a pool, its scores are means over its hospitals, and each
     hospital also has a split of its own, such as "test:mimic". The order of the images changes values only by rounding
@@ -112,21 +112,27 @@ def score_run(
     hospitals = [split for split in measured if split.scored.dataset != internal]
     # means over external hospitals leave out hospitals of children, unless all are
     external = [split for split in hospitals if not split.scored.of_children] or hospitals
-    # external macros use the findings of the internal test split
-    used = np.isfinite(test.value[AUROC]) if test else None
+    apart = [split for split in hospitals if split not in external]
+    used = common_findings(test, external)
+    external_macros = _by_split(external, lambda key: hospital_macros(key, external, used))
+    macros_of = dict(zip(map(id, external), external_macros, strict=True))
     macros_of_split = [
-        {key: macro(split, key, used if split.scored.dataset != internal else None) for key in split.value}
+        macros_of.get(id(split)) or {key: macro(split, key, used if split in apart else None) for key in split.value}
         for split in measured
     ]
     split_and_macros = list(zip(measured, macros_of_split, strict=True))
-    external_macros = [macros for split, macros in split_and_macros if split in external]
     means = {
         key: mean_of_macros(key, [macros[key] for macros in external_macros])
         for key in (external_macros[0] if external else ())
     }
-    auroc_gaps = gaps(findings, test, external) if test else []
-    apart = [split for split in hospitals if split not in external]
-    gaps_apart = [gap for gap in gaps(findings, test, apart) if gap.dataset != EXTERNAL] if test else []
+    auroc_gaps = gaps(findings, test, external, used=used) if test else []
+    gaps_apart = [
+        gap
+        for split in apart
+        if test
+        for gap in gaps(findings, test, [split], used=_scored(split, used))
+        if gap.dataset != EXTERNAL
+    ]
 
     writer = Writer(run_id, settings)
     for split, macros in split_and_macros:
@@ -137,14 +143,7 @@ def score_run(
     writer.add_external(external, means)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in auroc_gaps], external)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in gaps_apart], apart)
-    over_all = [macro(split, AUROC) for split in external]
-    mean_over_all = mean_of_macros(AUROC, over_all) if external else None
-    if mean_over_all:
-        writer.add_all_findings(external, over_all, mean_over_all)
     if test and external:
-        core = np.all([np.isfinite(split.value[AUROC]) for split in (test, *external)], axis=0)
-        same = np.array_equal(core, np.isfinite(test.value[AUROC]))
-        writer.add_core(test, external, core, (external_macros, means) if same else None)
         writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in [*auroc_gaps, *gaps_apart]]
     headline = [split for split in (test, *hospitals) if split is not None]
@@ -157,8 +156,6 @@ def score_run(
     }
     estimates = _for_rankings(findings, of_dataset | ({EXTERNAL: means} if external else {}), external, used, settings)
     estimates |= estimates_by_dataset([*auroc_gaps, *gaps_apart])
-    if mean_over_all:
-        estimates[f"auroc/{EXTERNAL}/{MACRO_ALL}"] = mean_over_all.estimate
     experts = [
         split for split in measured if split.scored.dataset == internal and split.scored.split.startswith("expert_")
     ]
@@ -201,6 +198,18 @@ def score_run(
         },
         measured,
     )
+
+
+def _by_split(splits: Sequence[SplitMetrics], of_key: Callable[[Key], Sequence[Macro]]) -> list[dict[Key, Macro]]:
+    """Return the macros of each split, from a function that gives those of a metric for all splits."""
+    of_all = {key: of_key(key) for key in (splits[0].value if splits else ())}
+    return [{key: macros[h] for key, macros in of_all.items()} for h in range(len(splits))]
+
+
+def _scored(split: SplitMetrics, used: Mask | None) -> Mask:
+    """Return the findings of `used` that a split scores."""
+    scored = np.isfinite(split.value[AUROC])
+    return scored if used is None else scored & used
 
 
 def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate]]:

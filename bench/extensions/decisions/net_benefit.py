@@ -20,7 +20,7 @@ from bench.scoring.bootstrap.intervals import deviation, enough, interval_of_dif
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.rates import sizes_of_all
-from bench.scoring.score_rows import Sizes, least_sizes
+from bench.scoring.means import Sizes, least_sizes
 from bench.scoring.score_run import RunMetrics
 
 Array = NDArray[np.float64]

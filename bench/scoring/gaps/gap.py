@@ -1,7 +1,7 @@
 """The generalization gap: a metric (usually AUROC) on the internal test split minus the metric at an external hospital.
 
-Calibration drift is the external calibration error minus the internal one. Both scores of a difference use the findings that both
-hospitals score. Internal and external patients are independent.
+Calibration drift is the external calibration error minus the internal one. Both macros of a difference are over the same findings
+(`hospital_means.common_findings`). Internal and external patients are independent.
 Shapes: K findings, P patients, H hospitals.
 """
 
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from bench.scoring.area_intervals import mean_interval
 from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.influence import Estimate, Influence, correlations, half_width, mean_of
+from bench.scoring.gaps.hospital_means import Mask, common_findings, hospital_macros
+from bench.scoring.influence import Estimate, Influence, correlations, half_width
 from bench.scoring.intervals import distance_difference, interval_of_difference, plain_interval
-from bench.scoring.metrics_of_split import AUROC, RANKED, Key, SplitMetrics
+from bench.scoring.means import UNKNOWN, Macro, macro
+from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 
 Array = NDArray[np.float64]
 
 # metrics whose drift is computed; the Brier score and its drift also depend on the prevalence
 DRIFTING = ("ece", "brier")
-EXTERNAL, MACRO, MACRO_ALL, CORE = "external", "macro", "macro_all", "core"
-UNKNOWN = (float("nan"), float("nan"))  # bounds
+EXTERNAL, MACRO = "external", "macro"
 
 
 class Gap(NamedTuple):
@@ -49,22 +50,28 @@ class Gap(NamedTuple):
 
 
 def gaps(
-    findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics], key: Key = AUROC
+    findings: Sequence[str],
+    internal: SplitMetrics,
+    external: Sequence[SplitMetrics],
+    key: Key = AUROC,
+    used: Mask | None = None,
 ) -> list[Gap]:
     """Compute the gaps of each hospital (macro, then each finding), then their unweighted means as dataset "external".
 
-    A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. The
+    used [K]: the findings of the macros; by default `common_findings` of these splits.
+    A finding without a value at the internal or external hospital has a NaN gap. The
     counts of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
     The interval of a gap in AUROC or AUPRC combines the intervals of both scores, so two perfect separations have a gap of 0
     with an interval. Gaps in other metrics have no interval yet: low and high are NaN (see `bounded`).
     """
-    rows: list[Gap] = []
-    for hospital in external:
-        rows += _of_hospital(findings, internal, hospital, key)
-    if external:
-        step = 1 + len(findings)
-        rows += [_mean(rows[i : len(external) * step : step]) for i in range(step)]
-    return rows
+    if not external:
+        return []
+    used = common_findings(internal, external, key) if used is None else used
+    inside, rows = macro(internal, key, used), list[Gap]()
+    for hospital, at_hospital in zip(external, hospital_macros(key, external, used), strict=True):
+        rows += _of_hospital(findings, internal, hospital, key, (inside, at_hospital))
+    step = 1 + len(findings)
+    return rows + [_mean(rows[i : len(external) * step : step]) for i in range(step)]
 
 
 def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
@@ -81,58 +88,37 @@ def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
     return [gap._replace(low=float(low[i]), high=float(high[i])) for i, gap in enumerate(gaps)]
 
 
-def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: SplitMetrics, key: Key) -> list[Gap]:
-    """Compute the gaps of one hospital: the macro gap, then the gap of each finding."""
+def _of_hospital(
+    findings: Sequence[str], internal: SplitMetrics, hospital: SplitMetrics, key: Key, macros: tuple[Macro, Macro]
+) -> list[Gap]:
+    """Compute the gaps of one hospital: the macro gap, then the gap of each finding. macros: of the internal and this hospital."""
     counts, splits = hospital.counts, (internal, hospital)
     common = np.isfinite(internal.value[key]) & np.isfinite(hospital.value[key])
-    sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
-    least_sizes = sizes[:, common].min(1).tolist() if common.any() else [0] * 4
-    bounds = _bounds(internal, hospital, key, common)
-    means = [mean_of(np.where(common, split.value[key], np.nan), split.influence[key]) for split in splits]
-    excesses = [split.excess.get(key, np.zeros(len(common))) for split in splits]
-    of_macro = [float(excess[common].mean()) if common.any() else 0.0 for excess in excesses]
-    dataset, keys = hospital.scored.dataset, (internal.sample.key, hospital.sample.key)
-
-    def gap(
-        finding: str,
-        values: Sequence[float],
-        influences: Sequence[Array],
-        num: int,
-        size: Sequence[int],
-        excess: Sequence[float],
-        of_gap: tuple[float, float],
-    ) -> Gap:
-        inside, outside = (Influence({name: of}) for name, of in zip(keys, influences, strict=True))
-        return _gap(dataset, finding, values[0], values[1], num, size, inside - outside, (excess[0], excess[1]), of_gap)
-
-    values, influences = zip(*means, strict=True)
-    rows = [gap(MACRO, values, influences, int(common.sum()), least_sizes, of_macro, bounds[0])]
+    sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], 1)
+    dataset, inside, outside = hospital.scored.dataset, *macros
+    # the patients of both hospitals are independent
+    bounds = _difference(inside.value, outside.value, inside.bounds or UNKNOWN, outside.bounds or UNKNOWN)
+    size, excess = outside.sizes, (inside.excess, outside.excess)
+    influence = inside.influence - outside.influence
+    rows = [_gap(dataset, MACRO, inside.value, outside.value, size.num_findings, size[:4], influence, excess, bounds)]
     for k, finding in enumerate(findings):
-        numbers = [float(split.value[key][k]) for split in splits], [split.influence[key][k] for split in splits]
-        excess = [float(of[k]) for of in excesses]
-        rows.append(gap(finding, *numbers, int(common[k]), sizes[:, k].tolist(), excess, bounds[1 + k]))
+        values = [float(split.value[key][k]) for split in splits]
+        of_internal, of_hospital = (Influence({split.sample.key: split.influence[key][k]}) for split in splits)
+        excesses = [float(split.excess[key][k]) if key in split.excess else 0.0 for split in splits]
+        ends = [split.bounds[key][:, k] if key in split.bounds else np.array(UNKNOWN) for split in splits]
+        of_gap = _difference(values[0], values[1], *ends)
+        facts = (int(common[k]), sizes[k].tolist(), of_internal - of_hospital, (excesses[0], excesses[1]), of_gap)
+        rows.append(_gap(dataset, finding, values[0], values[1], *facts))
     return rows
 
 
-def _bounds(
-    internal: SplitMetrics, hospital: SplitMetrics, key: Key, common: NDArray[np.bool_]
-) -> list[tuple[float, float]]:
-    """Return the interval of the macro gap, then of the gap of each finding; NaN for a metric that is not in RANKED.
-
-    The patients of both hospitals are independent. common [K]: mask of the findings that both hospitals score.
-    """
-    if key not in RANKED:
-        return [UNKNOWN] * (1 + len(common))
-    sides = []
-    for split in (internal, hospital):
-        value, bounds = np.where(common, split.value[key], np.nan), split.bounds[key]
-        of_findings = split.influence[key]
-        matrix = correlations(of_findings @ of_findings.T)
-        macro = np.array([mean_of(value, of_findings)[0], *mean_interval(key.metric, value, bounds, matrix)])
-        sides.append(np.concatenate([macro[:, None], [value, *bounds]], 1))
-    values, lows, highs = np.stack(sides, 1)
-    low, high = interval_of_difference(values, lows, highs, np.zeros(1 + len(common)))
-    return list(zip(low.tolist(), high.tolist(), strict=True))
+def _difference(
+    inside: float, outside: float, of_inside: Sequence[float] | Array, of_outside: Sequence[float] | Array
+) -> tuple[float, float]:
+    """Return the interval of the difference of two independent numbers, from their intervals; NaN if one has none."""
+    lows, highs = np.array([of_inside, of_outside], np.float64).T
+    low, high = interval_of_difference(np.array([inside, outside]), lows, highs, np.array(0.0))
+    return float(low), float(high)
 
 
 def _mean(gaps: Sequence[Gap]) -> Gap:

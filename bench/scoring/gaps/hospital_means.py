@@ -1,0 +1,114 @@
+"""The macro of each external hospital over one set of findings, also if the hospital does not score all of them.
+
+Hospitals label different findings. A mean over the findings that each of them scores would mix the hospitals with the findings.
+So the score a of hospital h and finding k is split into a = m + u(h) + f(k) by least squares over all scored cells, and the macro of
+a hospital is m + u(h) + the mean of f: its own mean if it scores all findings; otherwise, the findings that it lacks are estimated
+from the other hospitals. The mean of these macros is the estimated marginal mean (least-squares mean); it is a weighted sum of
+the cells. Source: Searle, Speed and Milliken 1980, doi:10.1080/00031305.1980.10483031.
+Shapes: H hospitals, K findings.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.area_intervals import mean_interval
+from bench.scoring.influence import Influence, correlations
+from bench.scoring.means import Macro, macro
+from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def findings_of_means(scored_HK: Mask, scored_inside: Mask) -> Mask:
+    """Return the mask [K] of the findings over which hospitals are compared.
+
+    These are the findings that the internal test split scores (scored_inside [K]) and at least two hospitals score (scored_HK),
+    or the only hospital. If the hospitals fall into parts without a common finding, they are those of the largest part.
+
+    >>> findings_of_means(np.array([[1, 1, 0, 0], [1, 1, 1, 0]], bool), np.ones(4, bool)).tolist()
+    [True, True, False, False]
+    """
+    used = (scored_HK.sum(0) >= min(2, len(scored_HK))) & scored_inside & scored_HK.any(0)
+    parts = list[Mask]()
+    left = used.copy()
+    while left.any():
+        part = np.zeros(len(used), bool)
+        part[np.argmax(left)] = True
+        while True:
+            hospitals = (scored_HK & part).any(1)
+            wider = used & scored_HK[hospitals].any(0)
+            if (wider == part).all():
+                break
+            part = wider
+        parts.append(part)
+        left &= ~part
+    return max(parts, key=lambda part: int(part.sum()), default=used)
+
+
+def weights(scored_HK: Mask) -> Array:
+    """Return the weights of the cells [H, H, K] in the macro of each hospital; NaN for a hospital whose macro cannot be estimated.
+
+    scored_HK: the scored cells; a finding that no hospital scores is left out.
+
+    >>> (weights(np.array([[1, 1], [1, 0]], bool)).round(2) + 0.0).tolist()
+    [[[0.5, 0.5], [0.0, 0.0]], [[-0.5, 0.5], [1.0, 0.0]]]
+    """
+    num_hospitals, num_findings = scored_HK.shape
+    hospital, finding = np.nonzero(scored_HK)
+    design = np.concatenate([np.eye(num_hospitals)[hospital], np.eye(num_findings)[finding]], 1)
+    known = scored_HK.any(0)
+    wanted = np.concatenate([np.eye(num_hospitals), np.tile(known / max(known.sum(), 1), (num_hospitals, 1))], 1)
+    inverse = np.linalg.pinv(design)
+    of_cells = np.zeros((num_hospitals, num_hospitals, num_findings))
+    of_cells[:, hospital, finding] = wanted @ inverse
+    estimable = np.abs(wanted @ inverse @ design - wanted).max(1) < 1e-9
+    of_cells[~estimable | ~scored_HK.any(1)] = np.nan
+    return of_cells
+
+
+def common_findings(internal: SplitMetrics | None, external: Sequence[SplitMetrics], key: Key = AUROC) -> Mask | None:
+    """Return `findings_of_means` of the splits; None without an external hospital."""
+    if not external:
+        return None
+    scored_HK = np.isfinite(np.stack([split.value[key] for split in external]))
+    inside = np.isfinite(internal.value[key]) if internal else np.ones(scored_HK.shape[1], bool)
+    return findings_of_means(scored_HK, inside)
+
+
+def hospital_macros(key: Key, external: Sequence[SplitMetrics], used: Mask | None) -> list[Macro]:
+    """Return the macro of a metric at each external hospital over the findings `used` [K] (None: all that it scores)."""
+    plain = [macro(split, key, used) for split in external]
+    if used is None:
+        return plain
+    value_HK = np.where(used, np.stack([split.value[key] for split in external]), np.nan)
+    scored_HK = np.isfinite(value_HK)
+    complete = (scored_HK | ~scored_HK.any(0)).all(1)
+    if complete.all():
+        return plain
+    of_cells = weights(scored_HK)
+    return [
+        of_hospital if complete[h] else _estimated(key, external, of_hospital, of_cells[h])
+        for h, of_hospital in enumerate(plain)
+    ]
+
+
+def _estimated(key: Key, external: Sequence[SplitMetrics], plain: Macro, weight_HK: Array) -> Macro:
+    """Return a macro that is a weighted sum of the cells of all hospitals, with the sizes of the hospital's own macro."""
+    if np.isnan(weight_HK).any():
+        return Macro(np.nan, plain.influence)
+    parts = [(split, np.flatnonzero(weight), weight) for split, weight in zip(external, weight_HK, strict=True)]
+    parts = [(split, used, weight[used]) for split, used, weight in parts if len(used)]
+    value = np.concatenate([split.value[key][used] for split, used, _ in parts])
+    weight = np.concatenate([weight for *_, weight in parts])
+    influence = Influence({split.sample.key: weight @ split.influence[key][used] for split, used, weight in parts})
+    bounds, excess = None, 0.0
+    if key in external[0].bounds:
+        cells = [Influence({split.sample.key: split.influence[key][k]}) for split, used, _ in parts for k in used]
+        of_cells = np.concatenate([split.bounds[key][:, used] for split, used, _ in parts], 1)
+        bounds = mean_interval(key.metric, value, of_cells, correlations(Influence.stack(cells).covariance), weight)
+    if key in external[0].excess:
+        excess = float(weight @ np.concatenate([split.excess[key][used] for split, used, _ in parts]))
+    return Macro(float(weight @ value), influence, plain.sizes, bounds, excess)
