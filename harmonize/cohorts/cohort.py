@@ -20,7 +20,7 @@ from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, UNKNOWN, Remark, adapter
 from harmonize.datasets.ids import require_match
-from harmonize.datasets.image_files import are_files, other_ending
+from harmonize.datasets.image_files import are_files, other_ending, relative_paths, same_name
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS, HYBRID, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
 
@@ -102,6 +102,7 @@ def load(
     adapter_remarks = getattr(adapter(spec.layout), "remarks", None)
     remarks: list[Remark] = adapter_remarks(native, spec.root) if adapter_remarks else []
     flow = {"found": len(native)}
+    native["path"] = relative_paths(spec.root, native["path"])
     if "drop" in native:
         if FAULT in native:  # ignore `drop` of a row with a fault: it comes from cells that may be wrong
             native["drop"] = native["drop"].where(native[FAULT] == "", "")
@@ -116,6 +117,10 @@ def load(
     native = _without_unknown_words(native, spec, remarks)
     native = filter_rows(native, spec.choice, spec.layout, spec.root, flow)
     on_disk = are_files(spec.root, native["path"]) if images else np.ones(len(native), bool)
+    if not on_disk.all():
+        renamed = same_name(spec.root, native.loc[~on_disk, "path"], native.loc[on_disk, "path"])
+        native["path"] = native["path"].mask(native.index.isin(renamed.index[renamed != ""]), renamed)
+        on_disk[~on_disk] = renamed != ""
     if tables_alone and not on_disk.any():
         on_disk = np.ones(len(native), bool)
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
