@@ -70,7 +70,7 @@ def _real(root: Path, path: str) -> str:
     """Return the path of the file below root whose names are equal to those of a path after `_key`, "" without one."""
     found = ""
     for name in path.split("/"):
-        names = _names(f"{root}/{found}").get(_key(name), ())
+        names = _names(f"{root}/{found}").get(_key(name), [])
         if len(names) != 1 and name not in names:
             return ""
         found = f"{found}/{name if name in names else names[0]}".lstrip("/")
