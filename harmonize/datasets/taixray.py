@@ -46,7 +46,8 @@ def read(root: Path) -> pd.DataFrame:
     path = require(root, "taixray", *(f"{place}anno*ation.csv" for place in _PLACES))
     grades = [column for label in LABELS for column in _columns(label)]
     raw = read_text(path, ["UID", "PatientID", "Age", "Sex", *grades], optional=["Split"])
-    fault, states = raw[FAULT], {}
+    fault = raw[FAULT]
+    states: dict[str, object] = {}
     for label in LABELS:
         levels = raw[list(_columns(label))].apply(numbers)
         for column in levels:
@@ -70,7 +71,8 @@ def read(root: Path) -> pd.DataFrame:
         age=numbers(raw["Age"]) / _DAYS_PER_YEAR,
         path=f"{folder}/" + uid + ".png",
     )
-    columns |= states | unknown_words(split, SPLITS, "split")
+    columns |= states
+    columns |= unknown_words(split, SPLITS, "split")
     return pd.DataFrame(columns | ({FAULT: fault} if (fault != "").any() else {})).reset_index(drop=True)
 
 
