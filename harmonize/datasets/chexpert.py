@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import FAULT, UNKNOWN, Remark, chexlocalize, native
+from harmonize.datasets import FAULT, UNKNOWN, chexlocalize, native
 from harmonize.datasets.chexlocalize import Outlines
 from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
@@ -105,19 +105,6 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         tables.append(_with_root_paths(images, folder, root))
     table = pd.concat(tables, ignore_index=True)
     return table.fillna(dict.fromkeys({FAULT, UNKNOWN + "view"} & set(table), ""))
-
-
-def remarks(table: pd.DataFrame, _root: Path) -> list[Remark]:
-    """Return a remark if images of one study have different labels: the labels come from one report for each study."""
-    labels = [native(label) for label in LABELS]
-    usable = table[table[FAULT] == ""] if FAULT in table else table
-    rows = usable[["split", "study_id", *labels]].drop_duplicates()
-    differing = rows.loc[rows.duplicated(["split", "study_id"]), "study_id"].unique()
-    if not len(differing):
-        return []
-    found = f"{len(differing):,} of {usable['study_id'].nunique():,} studies have images with different labels"
-    fix = "use the file as published: the labels come from one report for each study"
-    return [Remark("studies", f"{found}, e.g. {differing[0]}", fix)]
 
 
 def find_in(folders: list[Path], *names: str) -> Path | None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from native_tables import TABLES, assert_same, touch, written
+from native_tables import TABLES, assert_same, on_disk, touch, written
 
+from harmonize import load
 from harmonize.cohorts import label_mapping
 from harmonize.datasets import FAULT, adapter, chexpert, mimic, nih, padchest, vindr
 
@@ -148,10 +149,10 @@ def test_every_published_header_of_nih_is_read(header: str, tail: str, tmp_path:
 
 
 def test_nih_ages_may_have_units_and_impossible_ages_are_unknown(tmp_path: Path) -> None:
-    written("nih", tmp_path)
+    spec = on_disk("nih", tmp_path)
     raw = pd.read_csv(tmp_path / nih.ENTRIES[0], dtype=str).assign(**{"Patient Age": ["058Y", "414", "018M", "7"]})
     raw.to_csv(tmp_path / nih.ENTRIES[0], index=False)
-    assert nih.read(tmp_path)["age"].fillna(-1).tolist() == [58.0, -1.0, 1.5, 7.0]
+    assert load(spec).table["age"].fillna(-1).tolist() == [58.0, -1.0, 1.5, 7.0]
 
 
 def test_nih_images_may_be_in_one_folder_without_lists(tmp_path: Path) -> None:
