@@ -67,7 +67,7 @@ _VIEW = Twice(
     "the view is not that in the file name", "view", "path", r"(?i)(?:^|[^a-z])(?P<text>frontal|lateral)(?:[^a-z]|$)"
 )
 TWICE = {
-    "nih": (Twice("Patient ID is not the patient in Image Index", "patient_id", "image_id", r"^(?P<text>\d+)_\d+"),),
+    "nih": (Twice("Patient ID is not the patient in Image Index", "patient_id", "image_id", r"^0*(?P<text>\d+)_\d+"),),
     "chexpert": (_VIEW,),
     "brax": (
         _VIEW,
@@ -180,8 +180,7 @@ def _broken(rows: pd.DataFrame, layout: str, source: str) -> Iterator[Broken]:
         again = again.replace(_WORDS.get(layout, {}))
         differs = again.notna() & (stated != "") & (again != stated)
         if differs.any():
-            pairs = zip(again[differs], stated[differs], strict=True)
-            differs.loc[differs[differs].index] = [look(a) != look(b) for a, b in pairs]
+            differs &= again.fillna("").map(look) != stated.map(look)
         yield rule.what, differs, rule.most
     if layout in ALONE and source == "default":
         yield from _not_alone(rows, *ALONE[layout])
