@@ -19,8 +19,7 @@ from scipy.special import logit as logit_of
 
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import STANDARD, ScoredSplit
-from harmonize.checks.release import check_ids
-from harmonize.datasets.ids import difference
+from harmonize.datasets.ids import WRITE_ALIKE, alike, difference, look_alike
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE
@@ -86,8 +85,8 @@ def read_labeled_predictions(
             f"There is no column {PATIENT}: each image counts as a patient. "
             "If patients have several images, the intervals are too narrow."
         )
-    elif alike := check_ids("", pd.Series(patient)):
-        notes.append(f"{alike[0].found}: {alike[0].fix}.")
+    elif len(similar := alike(pd.Series(patient))):
+        notes.append(f"{look_alike(similar)}: {WRITE_ALIKE}.")
     ids = labeled[IMAGE].to_numpy(object)
     arrays = (ids, ids if patient is None else patient, value_NK[row].astype(np.float32), state_NK)
     split = ScoredSplit(COHORT, "all", "stated", *arrays, reading=reading)
