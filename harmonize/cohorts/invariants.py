@@ -71,7 +71,7 @@ TWICE = {
     "chexpert": (_VIEW,),
     "brax": (
         _VIEW,
-        Twice("PatientID is not the patient in PngPath", "patient_id", "path", r"^images/(?P<text>[^/]+)/"),
+        Twice("PatientID is not the patient in PngPath", "patient_id", "path", r"^images/(?:id_)?(?P<text>[^/]+)/"),
     ),
     "openi": (
         Twice("the number of the report is not that in the image id", "patient_id", "image_id", r"^(?P<text>CXR\d+)_"),
