@@ -6,8 +6,8 @@ A patient has one image, 1 to 6 images, or 1 to 30 (a Pareto distribution, so fe
 of a patient have the same label. Scores are normal with an AUROC of .86, and probabilities are calibrated: this gives the
 true sensitivity and specificity at each threshold. The calls of a patient's images are independent, or correlated (beta
 distribution of the patients' rates with the stated correlation). The intervals are those of
-`bench.extensions.decisions.net_benefit`. "normal" is the estimate plus and minus 1.96 standard deviations of
-the replicates, which resample patients. Samples without a positive patient are left out. The mean is that of three such hospitals.
+`bench.extensions.decisions.net_benefit`. "normal" is the estimate plus and minus 1.96 standard errors
+of the influences of patients. Samples without a positive patient are left out. The mean is that of three such hospitals.
 """
 
 import argparse
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from scipy.special import logit, ndtr
 
 from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of
-from bench.scoring.bootstrap.area_intervals import NORMAL_QUANTILE, effective_patients, mean_interval
-from bench.scoring.bootstrap.intervals import deviation, wilson
+from bench.scoring.area_intervals import effective_patients, mean_interval
+from bench.scoring.influence import error_of
+from bench.scoring.intervals import NORMAL_QUANTILE, wilson
 from benchmarks.rates import IMAGES, events_of, images_of
 
 Array = NDArray[np.float64]
@@ -51,31 +52,24 @@ def hospital(
     threshold: Array,
     correlation: float,
     num: int,
-    num_resamples: int,
 ) -> tuple[Array, Array, Array, Array]:
     """Draw `num` samples of one hospital.
 
-    Return the counts of `measures_of`, called [R, D, 2, 1 + B] and total [R, 2, 1 + B], the sizes [R, 2], and the true MEASURES
+    Return the counts of `intervals_of`, called [R, D, 2, P] and total [R, 2, P], the sizes [R, 2], and the true MEASURES
     [M, D]. R is below `num` if samples have no positive patient.
     """
-    weight = draw.multinomial(num_patients, np.full(num_patients, 1 / num_patients), num_resamples)
-    drawn = np.concatenate([np.ones((1, num_patients)), weight]).astype(np.float32).T  # the counts stay exact
     images, positive = images_of(draw, kind, (num, num_patients)), draw.random((num, num_patients)) < prevalence
     kept = positive.any(1)
     images, positive = images[kept], positive[kept]
     cut = (logit(threshold) - logit(prevalence)) / DISTANCE + DISTANCE / 2
     rates = np.stack([ndtr(-cut), ndtr(DISTANCE - cut)], 1)  # [D, 2]: of negative and positive images
     classes = np.stack([~positive, positive])
-
-    def counted(numbers: Array) -> Array:
-        return (numbers.astype(np.float32) @ drawn).astype(np.float64)
-
-    total = np.stack([counted(images * of_class) for of_class in classes], 1)
+    total = np.stack([images * of_class for of_class in classes], 1).astype(np.float64)
     called = np.stack(
         [
             np.stack(
                 [
-                    counted(events_of(draw, images * of_class, rate, correlation))
+                    events_of(draw, images * of_class, rate, correlation).astype(np.float64)
                     for of_class, rate in zip(classes, of_threshold.tolist(), strict=True)
                 ],
                 1,
@@ -85,25 +79,31 @@ def hospital(
         1,
     )
     shares = np.array([1 - prevalence, prevalence])
-    true = measures_of((rates * shares)[..., None], shares[:, None], threshold)[..., 0]
+    true = measures_of(rates * shares, shares, threshold)
     return called, total, np.stack([images.sum(1), effective_patients(images)], 1), true
 
 
-def bounds_of(called: Array, total: Array, threshold: Array, sizes: Array) -> Array:
-    """Return the intervals [R, 2, M, D] of the samples of a hospital."""
-    return np.stack([intervals_of(*of, threshold, size) for *of, size in zip(called, total, sizes, strict=True)])
+def values_of(called: Array, total: Array, threshold: Array) -> Array:
+    """Return the MEASURES [R, M, D] of the samples of a hospital."""
+    counts = zip(called.sum(-1), total.sum(-1), strict=True)
+    return np.stack([measures_of(*of, threshold) for of in counts])
+
+
+def intervals(called: Array, total: Array, threshold: Array, sizes: Array) -> tuple[Array, Array]:
+    """Return the intervals [R, 2, M, D] of the samples of a hospital, and the standard errors [R, M, D]."""
+    found = [intervals_of(*of, threshold, size) for *of, size in zip(called, total, sizes, strict=True)]
+    return np.stack([bounds for bounds, _ in found]), np.stack([error_of(influence) for _, influence in found])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table of the simulation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--resamples", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=TABLE)
     options = parser.parse_args(arguments)
     num, draw = options.repetitions, np.random.default_rng(options.seed)
-    command = f"python benchmarks/benefits.py --repetitions {num} --resamples {options.resamples} --seed {options.seed}"
+    command = f"python benchmarks/benefits.py --repetitions {num} --seed {options.seed}"
     rows = list[tuple[object, ...]]()
 
     def add(name: str, cell: tuple[object, ...], true: float, bounds: Array, normal: Array) -> None:
@@ -119,26 +119,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         at, parts = np.array(thresholds), []
         of_hospitals = NUM_HOSPITALS if correlation else 1
         for _ in range(of_hospitals):
-            called, total, sizes, true = hospital(
-                draw, kind, num_patients, prevalence, at, correlation, num, options.resamples
-            )
-            values = np.stack([measures_of(*of, at) for of in zip(called, total, strict=True)])  # [R, M, D, 1 + B]
-            parts.append((values, bounds_of(called, total, at, sizes)))
-        values, bounds = parts[0]
-        half = NORMAL_QUANTILE * deviation(values[..., 1:])
+            called, total, sizes, true = hospital(draw, kind, num_patients, prevalence, at, correlation, num)
+            parts.append((values_of(called, total, at), *intervals(called, total, at, sizes)))
+        values, bounds, error = parts[0]
+        half = NORMAL_QUANTILE * error
         for (m, measure), (d, t) in product(enumerate(MEASURES), enumerate(thresholds)):
             cell = (kind, num_patients, prevalence, correlation, t)
-            value, ends = values[:, m, d, 0], bounds[:, :, m, d].T
+            value, ends = values[:, m, d], bounds[:, :, m, d].T
             add(measure, cell, float(true[m, d]), ends, np.stack([value - half[:, m, d], value + half[:, m, d]]))
             if of_hospitals > 1:
                 size = min(len(part[0]) for part in parts)
-                numbers = np.stack([part[0][:size, m, d] for part in parts])  # [H, R, 1 + B]
+                numbers, errors = (np.stack([part[i][:size, m, d] for part in parts]) for i in (0, 2))  # [H, R]
                 of_each = np.stack([part[1][:size, :, m, d] for part in parts])  # [H, R, 2]
-                means = [
-                    mean_interval(measure, numbers[:, r, 0], of_each[:, r].T, numbers[:, r, 1:]) for r in range(size)
-                ]
-                center, replicates = numbers[..., 0].mean(0), numbers[..., 1:].mean(0)
-                wide = NORMAL_QUANTILE * deviation(replicates)
+                alone = np.eye(of_hospitals)
+                means = [mean_interval(measure, numbers[:, r], of_each[:, r].T, alone) for r in range(size)]
+                center, wide = numbers.mean(0), NORMAL_QUANTILE * np.linalg.norm(errors, axis=0) / of_hospitals
                 ends = np.stack([center - wide, center + wide])
                 add(f"{measure}, mean of {NUM_HOSPITALS} hospitals", cell, float(true[m, d]), np.array(means).T, ends)
     with options.output.open("w", newline="") as file:

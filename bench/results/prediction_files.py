@@ -19,11 +19,10 @@ from scipy.special import logit as logit_of
 
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import STANDARD, ScoredSplit
-from harmonize.checks.release import check_ids
-from harmonize.datasets.ids import difference
+from harmonize.datasets.ids import WRITE_ALIKE, alike, difference, look_alike
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.labels.findings import UNMAPPED_CODE
+from harmonize.labels.findings import UNMAPPED_CODE, is_finding
 
 IMAGE, PATIENT = "image_id", "patient_id"
 LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
@@ -51,9 +50,10 @@ def read_labeled_predictions(
 ) -> LabeledPredictions:
     """Read two tables (CSV or Parquet) and join their rows by image_id.
 
-    `findings` names the columns to read; by default, every column that both tables have is a finding. `outputs`:
+    `findings` names the columns to read; by default, every column of both tables with the name of a finding. `outputs`:
     "probability", "logit" or "auto". With "auto", the predictions are probabilities if all of them are in [0, 1], and
-    otherwise logits; a column without a negative number is then refused. `reading`: a name in READINGS.
+    otherwise logits; a column without a negative number, or a table without a positive one, is then refused. `reading`: a name in
+    READINGS.
 
     Raises DatasetError for a file that cannot be read, an empty or repeated image id, and a labeled image without
     prediction. Raises ConfigError for a missing column and for a cell without a valid value. The error message gives the
@@ -86,8 +86,8 @@ def read_labeled_predictions(
             f"There is no column {PATIENT}: each image counts as a patient. "
             "If patients have several images, the intervals are too narrow."
         )
-    elif alike := check_ids("", pd.Series(patient)):
-        notes.append(f"{alike[0].found}: {alike[0].fix}.")
+    elif len(similar := alike(pd.Series(patient))):
+        notes.append(f"{look_alike(similar)}: {WRITE_ALIKE}.")
     ids = labeled[IMAGE].to_numpy(object)
     arrays = (ids, ids if patient is None else patient, value_NK[row].astype(np.float32), state_NK)
     split = ScoredSplit(COHORT, "all", "stated", *arrays, reading=reading)
@@ -155,7 +155,11 @@ def _findings(
             if name not in columns:
                 fix = ConfigError.suggestion(name, columns or ["no column"])
                 raise ConfigError(f"no column {name!r}", str(path), fix)
-    names = tuple(chosen) or tuple(name for name in own if name in other)
+    shared = [name for name in own if name in other]
+    names = tuple(chosen) or tuple(name for name in shared if is_finding(name))
+    if shared and not names:
+        fix = f'if they are findings, name them: --findings "{",".join(shared)}"'
+        raise ConfigError(f"no label space has {', '.join(shared)}", f"{predictions} and {labels}", fix)
     if not names:
         raise ConfigError(
             f"the two tables have no finding in common: predictions of {', '.join(own) or 'nothing'}, "
@@ -170,6 +174,8 @@ def _findings(
             if missing:
                 left_out = ", ".join(f"{name} ({hint})" if hint else name for name, hint in missing)
                 notes.append(f"Not scored, because there are no {what} of them: {left_out}.")
+        if others := [name for name in shared if name not in names]:
+            notes.append(f"Not scored, because no label space has {', '.join(others)}. To score them: --findings.")
     return names
 
 
@@ -195,7 +201,7 @@ def _outputs(
     Sentences on the choice, if `outputs` is "auto", and on calls in place of predictions are added to `notes`. Raises ConfigError
     for an invalid probability, and for a column that may have probabilities or percentages although another column has logits.
     """
-    outside_NK = (value_NK < 0) | (value_NK > 1)
+    outside_NK = (value_NK < -_ROUNDING) | (value_NK > 1 + _ROUNDING)
     if outputs == "auto":
         outputs, other = ("logit", "probability") if outside_NK.any() else ("probability", "logit")
         if outputs == "logit" and (value_NK.min(0) >= 0).any():
@@ -203,10 +209,19 @@ def _outputs(
             what = f"column {names[k]}: the predictions are from {value_NK[:, k].min():.3g} to {value_NK[:, k].max():.3g}, none is negative"
             fix = "divide percentages by 100; if the values of all columns are logits, use --outputs logit"
             raise ConfigError(f"{what}: probabilities, percentages or logits?", str(path), fix)
+        if outputs == "logit" and value_NK.max() <= 0:
+            fix = "give exp(x) of log-probabilities; if the values are logits, use --outputs logit"
+            raise ConfigError("no prediction is positive: log-probabilities or logits?", str(path), fix)
         where = "some are outside [0, 1]" if outputs == "logit" else "all are in [0, 1]"
         notes.append(f"The predictions count as {_PLURAL[outputs]}: {where}. Otherwise: --outputs {other}.")
     if calls := [name for name, value_N in zip(names, value_NK.T, strict=True) if len(np.unique(value_N)) < 3]:
         notes.append(f"Only one or two different values: {', '.join(calls)}. With calls, AUROC and AUPRC are too low.")
+    if outputs == "probability" and (
+        low := [name for name, high in zip(names, value_NK.max(0), strict=True) if high <= 0.01]
+    ):
+        notes.append(
+            f"No probability of {', '.join(low)} is above 0.01. If they are divided by 100, Brier and ECE are wrong."
+        )
     if outputs == "probability" and outside_NK.any():
         k = int(np.flatnonzero(outside_NK.any(0))[0])
         fix = "use --outputs logit if the values are taken before the sigmoid"
@@ -214,6 +229,7 @@ def _outputs(
     return outputs
 
 
+_ROUNDING = 1e-6  # by which rounding may move a probability out of [0, 1]
 _PLURAL = {"probability": "probabilities", "logit": "logits"}
 
 

@@ -62,6 +62,7 @@ def sizes_of(column: Column, of: NDArray[np.bool_], num_patients: int) -> Array:
 
     The effective numbers are those of `effective_patients`. 0 without images.
     """
-    counts = [np.bincount(column.patient[chosen], minlength=num_patients) for chosen in of.reshape(-1, of.shape[-1])]
-    images = np.array(counts).reshape(*of.shape[:-1], num_patients)
+    images = np.zeros((*of.shape[:-1], num_patients), np.int64)
+    for index in np.ndindex(of.shape[:-1]):
+        images[index] = np.bincount(column.patient[of[index]], minlength=num_patients)
     return np.stack([images.sum(-1).astype(np.float64), effective_patients(images)])

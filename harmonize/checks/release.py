@@ -7,8 +7,6 @@ Levels of a check:
     ok       no problem was detected
 """
 
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,8 +28,6 @@ from harmonize.yaml_file import parse_yaml
 
 LEVELS = ("fault", "warning", "note", "ok")
 _SHOWN = 5  # maximum number of values that a message lists
-_INVISIBLE = ("Cc", "Cf")  # Unicode categories of invisible characters: control and format
-_NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
 _DISPLAY_NAMES = {"tokens": "labels"}
 
 
@@ -82,6 +78,8 @@ def inspect(spec: CohortSpec, tables_alone: bool = False) -> tuple[Cohort | None
             is_small |= is_subset
     all_rows = table if table is not None else cohort.table if cohort is not None else None
     leaks = [] if all_rows is None else [check_leakage(name, all_rows)]
+    if problem is not None:  # patients in two splits may follow from the fault for which the dataset is refused
+        leaks = [check for check in leaks if check.found == problem.what]
     checks += leaks
     if cohort is not None and all_rows is not None:
         checks += [*check_cohort(cohort, all_rows), *check_images_are_there(cohort)]
@@ -285,7 +283,7 @@ def check_leakage(name: str, table: pd.DataFrame) -> Check:
 def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     """Return the checks that need no facts about the release.
 
-    Subjects: sex, patient ids, rows, studies that radiologists labeled, missing images, number of used images. `table`
+    Subjects: sex, rows, studies that radiologists labeled, missing images, number of used images. `table`
     has all rows of the dataset, and `cohort` only the used rows.
     """
     name, checks = cohort.name, []
@@ -295,7 +293,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
         checks.append(
             Check(name, "sex", "warning", "one sex per patient", result, "exclude these patients from subgroups")
         )
-    checks += [*check_ids(name, table["patient_id"]), *check_rows(cohort)]
+    checks += check_rows(cohort)
     expert_columns = [column for column in cohort.table if str(column).startswith("expert:")]
     if expert_columns and cohort.spec.label_source == "default":
         gold = cohort.table.loc[cohort.table[expert_columns].notna().any(axis=1), "study_id"]
@@ -323,37 +321,6 @@ def check_images_are_there(cohort: Cohort) -> list[Check]:
     fix = "give the files the names of the table" if cause else "download the images, or correct `root:`"
     level = "fault" if cause else "warning"
     return [Check(cohort.name, "absent images", level, "all listed images are on disk", found, fix)]
-
-
-def check_ids(name: str, patients: "pd.Series[str]") -> list[Check]:
-    """Return a warning about patient ids that look alike and may therefore belong to one patient; [] without such ids.
-
-    Ids look alike if they differ only in invisible characters, in the width of characters, or in zeros around a number
-    (12, 12.0, 012).
-    """
-    ids = pd.Series(patients.unique(), dtype=object)
-    look = ids.map(_look)
-    alike = ids[look.duplicated(keep=False)]
-    if alike.empty:
-        return []
-    groups = [" = ".join(sorted(map(ascii, group))) for _, group in alike.groupby(look[alike.index], sort=False)]
-    more = ", …" if len(groups) > _SHOWN else ""
-    result = f"{len(alike):,} ids look alike: {', '.join(groups[:_SHOWN])}{more}"
-    fix = "write the ids of one patient alike: otherwise the patient counts as several, and may be in two splits"
-    return [Check(name, "patient ids", "warning", "one id for each patient", result, fix)]
-
-
-def _look(patient: str) -> str:
-    """Return a text that is equal for patient ids that look alike.
-
-    >>> _look("012.0"), _look("A\u200b1") == _look("\uff21\uff11")
-    ('12', True)
-    """
-    if not (patient.isascii() and patient.isprintable()):
-        patient = unicodedata.normalize("NFKC", patient)
-        patient = "".join(c for c in patient if unicodedata.category(c) not in _INVISIBLE)
-    number = _NUMBER.fullmatch(patient)
-    return number[1] if number else patient
 
 
 def check_cells(spec: CohortSpec) -> list[Check]:

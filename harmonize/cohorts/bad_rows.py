@@ -36,7 +36,9 @@ def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) ->
     if too_many(num_bad, total):
         problem = f"{num_bad:,} of {total:,} rows cannot be used: {summary(reason[bad])}"
         raise DatasetError(
-            problem, where, "use the files as published: with so many bad rows, the others may be wrong too"
+            problem,
+            where,
+            "use the files as published, or correct your own table: with so many bad rows, the others may be wrong too",
         )
     bad_rows = native.loc[bad, ["image_id", "path"]].assign(reason=reason[bad])
     usable_rows = native if not num_bad else native[~bad]
@@ -61,7 +63,8 @@ def _reasons(native: pd.DataFrame) -> "pd.Series[str]":
     reasons = [fault]
     reasons += [_reason_for(native[column] == "", f"no {column}", native) for column in ("image_id", "patient_id")]
     outside = native["path"].str.contains(_OUTSIDE, regex=True)
-    reasons.append(_reason_for(outside, "the path leads out of the root folder", native))
+    leads_out = _reason_for(outside, "the path is absolute or leads out of the root folder at ", native)
+    reasons.append(leads_out.where(~outside, leads_out + native["path"]))
     reasons.append(
         _reason_for(native["image_id"].duplicated(keep=False), "several different rows have this image id", native)
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmonize.cohorts import label_mapping
+from harmonize.cohorts import invariants, label_mapping
 from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
 from harmonize.cohorts.confounding import confounded
@@ -19,8 +19,8 @@ from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, UNKNOWN, Remark, adapter
-from harmonize.datasets.ids import require_match
-from harmonize.datasets.image_files import are_files, other_ending
+from harmonize.datasets.ids import WRITE_ALIKE, alike, look_alike, require_match
+from harmonize.datasets.image_files import are_files, other_ending, relative_paths, same_name
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS, HYBRID, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
 
@@ -98,10 +98,14 @@ def load(
     that physicians labeled) that the layout does not have.
     """
     where = str(spec.root / spec.table) if spec.table else str(spec.root)
-    native = _read(spec, spec.label_source)
+    phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
+    native, invariant_remarks = invariants.checked(
+        _read(spec, spec.label_source), spec.layout, spec.root, spec.label_source, phantom
+    )
     adapter_remarks = getattr(adapter(spec.layout), "remarks", None)
-    remarks: list[Remark] = adapter_remarks(native, spec.root) if adapter_remarks else []
+    remarks: list[Remark] = [*(adapter_remarks(native, spec.root) if adapter_remarks else []), *invariant_remarks]
     flow = {"found": len(native)}
+    native["path"] = relative_paths(spec.root, native["path"])
     if "drop" in native:
         if FAULT in native:  # ignore `drop` of a row with a fault: it comes from cells that may be wrong
             native["drop"] = native["drop"].where(native[FAULT] == "", "")
@@ -111,11 +115,17 @@ def load(
         native = native[native["drop"] == ""].drop(columns=["drop", f"{UNKNOWN}split"], errors="ignore")
     native, bad_rows = separate_bad_rows(native, where, flow)
     shared_patients(native, native["split"], where)
+    if len(similar := alike(native["patient_id"])):
+        remarks.append(Remark("patient ids", look_alike(similar), WRITE_ALIKE))
     native, more = remove_listed(native, spec.exclude, flow)
     remarks += more
     native = _without_unknown_words(native, spec, remarks)
     native = filter_rows(native, spec.choice, spec.layout, spec.root, flow)
     on_disk = are_files(spec.root, native["path"]) if images else np.ones(len(native), bool)
+    if not on_disk.all():
+        renamed = same_name(spec.root, native.loc[~on_disk, "path"], native.loc[on_disk, "path"])
+        native["path"] = native["path"].mask(native.index.isin(renamed.index[renamed != ""]), renamed)
+        on_disk[~on_disk] = renamed != ""
     if tables_alone and not on_disk.any():
         on_disk = np.ones(len(native), bool)
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
@@ -139,7 +149,6 @@ def load(
     counts |= {"contradictory_sex": len(two_sex_rows), "unknown_label": len(unknown_label_rows)}
     flow |= {name: number for name, number in counts.items() if number}
     doubts = pd.concat([two_sex_rows, unknown_label_rows])
-    phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
     quarantine, doubts = pd.concat([bad_rows, absent], ignore_index=True), doubts.reset_index(drop=True)
     return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, tuple(remarks))
 

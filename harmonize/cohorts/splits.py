@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from harmonize.datasets.ids import WRITE_ALIKE, alike, look_alike
 from harmonize.errors import DatasetError
 
 
@@ -56,7 +57,8 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
 def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
     """Return 0 if no patient is in more than one split; else raise DatasetError with the number of such patients.
 
-    Rows with split "" are ignored. The message contains no patient id.
+    Ids that look alike (see `ids.look`) count as one patient; the message has examples of them, and no other patient id. Rows with
+    split "" are ignored.
     """
     pairs = pd.DataFrame({"patient": table["patient_id"], "split": split})
     pairs = pairs[pairs["split"] != ""].drop_duplicates()
@@ -64,6 +66,10 @@ def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort 
     if number:
         fix = "put each patient into one split: correct the split column or files"
         raise DatasetError(f"{number} patients are in more than one split", where, fix)
+    similar = alike(pairs["patient"])
+    splits = pairs.set_index("patient")["split"].reindex(similar).groupby(similar.index).nunique()
+    if len(shared := similar[similar.index.isin(splits.index[splits > 1])]):
+        raise DatasetError(f"patients are in more than one split: {look_alike(shared)}", where, WRITE_ALIKE)
     return 0
 
 

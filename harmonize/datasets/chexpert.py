@@ -5,6 +5,10 @@ per image, as in CheXlocalize) or groundtruth.csv (one row per study). Paths in 
 CheXpert-v1.0[-small]/; `root` is this folder or its parent. If valid.csv is missing, CheXlocalize's val_labels.csv
 and val/ are used. CheXlocalize's folder CheXpert/ may be in the root too. The sets valid and test are the expert sets,
 because radiologists labeled them. Without train.csv, the cohort has only the expert sets.
+Full release: the root has folders as unpacked, "CheXpert-v1.0 batch 1 (validate & csv)" with the tables and
+"CheXpert-v1.0 batch 2 (train 1)/patient00001/..." to batch 4.
+CheXpert Plus: df_chexpert_plus_*.csv, labels by CheXbert in chexbert_labels/{report,impression,findings}_fixed.json (the first
+of these files), images in train/ or PNG/train/. Its set valid is read only from valid.csv.
 Label sources: chexbert reads the labels from train_cheXbert.csv, and visualchexbert from train_visualCheXbert.csv; both
 files have the columns of train.csv. The expert sets have the same labels with every label source.
 Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. The expert sets are the splits expert_valid and
@@ -18,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import FAULT, UNKNOWN, Remark, chexlocalize, native
+from harmonize.datasets import FAULT, UNKNOWN, chexlocalize, native
 from harmonize.datasets.chexlocalize import Outlines
 from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
@@ -37,8 +41,9 @@ from harmonize.datasets.csvfile import (
 )
 from harmonize.datasets.ids import require_match
 from harmonize.errors import DatasetError
+from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
-SIGNATURE = ("CheXpert-v1.0*", "valid.csv", "CheXpert")
+SIGNATURE = ("CheXpert-v1.0*", "valid.csv", "CheXpert", "df_chexpert_plus_*.csv")
 LABELS = (
     "No Finding",
     "Enlarged Cardiomediastinum",
@@ -79,13 +84,16 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     if release is not None:
         images = read_images(release, "train", source != "default")
         tables.append(_with_root_paths(_with_demographics(images, release), release.parent, root))
+    plus = find(root, "df_chexpert_plus_*.csv") if release is None and source == "default" else None
+    if plus is not None:
+        tables.append(_read_plus(plus, root))
     release_folder = root if release is None else release.parent
     folders = [folder for folder in (release_folder, root / "CheXpert") if folder.is_dir()]
     valid = find_in(folders, "valid.csv") or find_in(folders, "val_labels.csv", "val/val_labels.csv")
     test = find_in(
         folders, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv"
     )
-    if release is None and (source != "default" or (valid is None and test is None)):
+    if not tables and (source != "default" or (valid is None and test is None)):
         require(root, "chexpert", name, f"CheXpert-v1.0*/{name}")
     if valid is not None:
         folder = _base_folder(valid, folders)
@@ -97,19 +105,6 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         tables.append(_with_root_paths(images, folder, root))
     table = pd.concat(tables, ignore_index=True)
     return table.fillna(dict.fromkeys({FAULT, UNKNOWN + "view"} & set(table), ""))
-
-
-def remarks(table: pd.DataFrame, _root: Path) -> list[Remark]:
-    """Return a remark if images of one study have different labels: the labels come from one report for each study."""
-    labels = [native(label) for label in LABELS]
-    usable = table[table[FAULT] == ""] if FAULT in table else table
-    rows = usable[["split", "study_id", *labels]].drop_duplicates()
-    differing = rows.loc[rows.duplicated(["split", "study_id"]), "study_id"].unique()
-    if not len(differing):
-        return []
-    found = f"{len(differing):,} of {usable['study_id'].nunique():,} studies have images with different labels"
-    fix = "use the file as published: the labels come from one report for each study"
-    return [Remark("studies", f"{found}, e.g. {differing[0]}", fix)]
 
 
 def find_in(folders: list[Path], *names: str) -> Path | None:
@@ -127,9 +122,49 @@ def _with_root_paths(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFr
     if not (folder / "valid").is_dir() and (folder / "val").is_dir():
         # CheXlocalize renamed the folder of the images, but its label file has the old paths
         table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
-    if folder != root:
-        table["path"] = f"{folder.relative_to(root).as_posix()}/" + table["path"]
+    if folder == root:
+        return table
+    home = f"{folder.relative_to(root).as_posix()}/"
+    batches = sorted(folder.parent.glob("CheXpert-v1.0 batch *")) if " batch " in folder.name else []
+    names = [(batch.relative_to(root).as_posix(), batch.glob("patient*")) for batch in batches]
+    batch_of = {patient.name: batch for batch, patients in names for patient in patients}
+    table["path"] = [
+        f"{batch_of[patient]}/{path.partition('/')[2]}" if patient in batch_of else home + path
+        for patient, path in zip(table["patient_id"], table["path"], strict=True)
+    ]
     return table
+
+
+def _read_plus(path: Path, root: Path) -> pd.DataFrame:
+    """Return the training images of CheXpert Plus, with the labels by CheXbert and the endings of the files on disk."""
+    names = {
+        "path_to_image": "Path",
+        "sex": "Sex",
+        "age": "Age",
+        "frontal_lateral": "Frontal/Lateral",
+        "ap_pa": "AP/PA",
+    }
+    raw = read_text(path, list(names)).rename(columns=names)
+    raw = raw[raw["Path"].str.startswith("train/")]
+    file = require(
+        root, "chexpert", *(f"chexbert_labels/{part}_fixed.json" for part in ("report", "impression", "findings"))
+    )
+    try:
+        labels = (
+            pd.read_json(file, lines=True).drop_duplicates("path_to_image").set_index("path_to_image")[list(LABELS)]
+        )
+        cells = labels.reindex(raw["Path"]).set_axis(raw.index).astype("Float64").fillna(NOT_MENTIONED)
+    except (ValueError, KeyError) as error:
+        raise DatasetError(f"not the labels of CheXbert: {error}", str(file), "use the file as published") from error
+    if not cells.isin([PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED]).all(axis=None):
+        raise DatasetError("a label is not 1, 0, -1 or null", str(file), "use the file as published")
+    require_match(raw["Path"], labels.index.to_series(), "labels", file)
+    table = _table(raw.assign(**cells.astype("Int8")), path, "train")
+    stem = table["path"].str.replace(r"\.\w+$", "", regex=True)
+    forms = [(folder, ending) for folder in ("", "PNG/", "DICOM/") for ending in (".jpg", ".png", ".dcm")]
+    on_disk = [form for name in stem.iloc[:100] for form in forms if (root / f"{form[0]}{name}{form[1]}").is_file()]
+    folder, ending = on_disk[0] if on_disk else forms[0]
+    return table.assign(path=folder + stem + ending)
 
 
 def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:

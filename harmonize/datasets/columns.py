@@ -51,6 +51,21 @@ def state_columns(
     return {native(label): pd.Series([row.get(label, default) for row in states], dtype="Int8") for label in labels}
 
 
+def contradictions(rows: pd.DataFrame, key: str, table: pd.DataFrame, path: Path) -> "pd.Series[str]":
+    """Return the fault text of each row of the file `path` whose other ids differ from those of `table` for the same `key`.
+
+    All columns that both tables have are compared, except FAULT. A key without a row in `table` has no fault.
+    """
+    fault = pd.Series("", rows.index, dtype=object)
+    for column in (name for name in rows if name in table and name not in (key, FAULT)):
+        expected = rows[key].map(table.drop_duplicates(key).set_index(key)[column])
+        differs = expected.notna() & (rows[column] != expected)
+        fault = first_fault(
+            fault, faults(differs, rows[column], str(column), f"that of the same {key} in the metadata", path)
+        )
+    return fault
+
+
 def joined_states(
     path: Path, rows: pd.DataFrame, key: str, labels: Sequence[str], ids: "pd.Series[str]", prefix: str
 ) -> tuple[dict[str, object], "pd.Series[str]", list[str]]:

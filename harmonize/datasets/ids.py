@@ -9,6 +9,7 @@ import pandas as pd
 
 from harmonize.errors import DatasetError
 
+_SHOWN = 5  # maximum number of groups that a message lists
 ID_COLUMNS = ("image_id", "patient_id", "study_id")
 # A spreadsheet shows a number of more than eleven digits like 1.08E+37 and saves it like this. The sign is required,
 # because an id of hexadecimal digits may contain an e.
@@ -24,6 +25,76 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
     "spaces or quotes": lambda text: text.strip(" \t\"'"),
     "the Unicode form": lambda text: unicodedata.normalize("NFC", text),
 }
+
+
+_INVISIBLE = ("Cc", "Cf")  # Unicode categories of invisible characters: control and format
+# letters of other scripts that look like Latin letters, in lower case
+_LIKE_LATIN = str.maketrans("аеорсухіјѕвкмнтοαρνιτκ", "aeopcyxijsbkmhtoapvitk")
+_PLAIN = re.compile(r"[a-z]*\d+")
+_QUOTES = re.compile(r"[\"'`´‘’“”«»\[\]()]")
+_FRACTION = re.compile(r"^(-?\d+)[.,]0+$")
+_THOUSANDS = re.compile(r"^\d{1,3}(?:,\d{3})+$")
+_SEPARATORS = re.compile(r"[\W_]+")
+_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+
+
+def look(text: str) -> str:
+    """Return a text that is equal for two ids, words or names that people write differently but mean as one.
+
+    The writings differ in case, spaces, quotes, invisible characters, width of characters, letters that look alike, separators,
+    leading zeros, or in the form of a number. A separator between two digits stays: 1-12 and 11-2 are two ids.
+
+    >>> len({look(text) for text in ("P001", "p001", "P-1", " p 1", "'P_001'", "\uff30\uff10\uff10\uff11", "Р001")})
+    1
+    >>> look("012.0"), look("12,0"), look("1,012"), look("1-12"), look("11-2"), look("-1"), look("No  finding")
+    ('12', '12', '1012', '1-12', '11-2', '-1', 'nofinding')
+    """
+    original, text = text, text.strip().casefold()
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).casefold().translate(_LIKE_LATIN)
+        text = "".join(str(d) if (d := unicodedata.digit(c, None)) is not None else c for c in text)
+    if not text.isprintable() or not text.isascii():
+        text = "".join(c for c in text if unicodedata.category(c) not in _INVISIBLE)
+    if not _PLAIN.fullmatch(text):
+        text = _FRACTION.sub(r"\1", _QUOTES.sub("", text).strip())
+        if _THOUSANDS.match(text):
+            text = text.replace(",", "")
+        text = _SEPARATORS.sub(_separator, text)
+    return _ZEROS.sub("", text) or original
+
+
+def _separator(match: "re.Match[str]") -> str:
+    """Return what stands for a separator: "-" between two digits and for the sign of a number, and nothing elsewhere."""
+    text, start, end = match.string, match.start(), match.end()
+    before_digit = end < len(text) and text[end].isdigit()
+    is_kept = before_digit and (text[start - 1].isdigit() if start else match[0] == "-")
+    return "-" if is_kept else ""
+
+
+def alike(ids: "pd.Series[str]") -> "pd.Series[str]":
+    """Return the ids that look like another id of the column; the index has what both look like.
+
+    >>> alike(pd.Series(["P1", "p01", "P2", "P1"])).tolist()
+    ['P1', 'p01']
+    """
+    distinct = pd.Series(ids.unique(), dtype=object)
+    form = distinct.map(look)
+    shared = form.duplicated(keep=False)
+    return pd.Series(distinct[shared].to_numpy(), form[shared])
+
+
+WRITE_ALIKE = "write the ids of one patient alike: otherwise the patient counts as several, and may be in two splits"
+
+
+def look_alike(similar: "pd.Series[str]") -> str:
+    """Return the result of `alike` as text: the number of ids, and the first groups.
+
+    >>> look_alike(alike(pd.Series(["P1", "p01", "P2"])))
+    "2 ids look alike: 'P1' = 'p01'"
+    """
+    groups = [" = ".join(sorted(map(ascii, group))) for _, group in similar.groupby(level=0, sort=False)]
+    more = ", …" if len(groups) > _SHOWN else ""
+    return f"{len(similar):,} ids look alike: {', '.join(groups[:_SHOWN])}{more}"
 
 
 def refuse_rounded(ids: "pd.Series[str]", column: str, where: Path | str) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.columns import base_columns, joined_states, state_columns, with_bad_rows
+from harmonize.datasets.columns import base_columns, contradictions, joined_states, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
     faults,
@@ -59,6 +59,7 @@ _FILES = {  # label source -> label files; if the first file is missing, the sec
     "chexpert": ("mimic-cxr-*-chexpert.csv",),
     "negbio": ("mimic-cxr-*-negbio.csv",),
 }
+_IDS = ["dicom_id", "subject_id", "study_id"]
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
@@ -79,10 +80,10 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     labels = find(root, *_FILES["default"]) if by_expert else require(root, "mimic", *_FILES[source])
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
     raw = read_text(metadata, ["dicom_id", "subject_id", "study_id", "ViewPosition"], optional=["StudyDate"])
-    for column in ("subject_id", "study_id"):
-        raw[column] = whole_numbers(raw[column], column, metadata)
+    raw = _with_whole_ids(raw, metadata)
     patient, study, image = raw["subject_id"], raw["study_id"], raw["dicom_id"]
-    split, split_fault, strays = _splits(root, image)
+    ids = raw[_IDS]
+    split, split_fault, strays = _splits(root, ids)
     people, people_fault, stray_people = _people(root, raw)
     columns: dict[str, Any] = {
         "image_id": image,
@@ -100,14 +101,15 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     fault = first_fault(raw[FAULT], split_fault, people_fault)
     strays += stray_people
     if expert is not None:
-        expert_columns, row_fault, stray_rows = _states_of(expert, _read_expert(expert), study, "expert")
+        expert_columns, row_fault, stray_rows = _states_of(expert, _read_expert(expert), ids, "expert")
         fault = first_fault(fault, row_fault)
         strays += stray_rows
     if by_expert:
         columns |= {name.replace("expert:", "native:"): states for name, states in expert_columns.items()}
     if labels is not None:
-        rows, prefix = read_text(labels, ["study_id"], LABELS), "report" if by_expert else "native"
-        states, row_fault, stray_rows = _states_of(labels, rows, study, prefix, every_study=not by_expert)
+        rows = read_text(labels, ["study_id"], LABELS, optional=["subject_id"])
+        prefix = "report" if by_expert else "native"
+        states, row_fault, stray_rows = _states_of(labels, rows, ids, prefix, every_study=not by_expert)
         columns, fault = columns | states, first_fault(fault, row_fault)
         strays += stray_rows
     table = pd.DataFrame(columns | expert_columns | ({FAULT: fault} if (fault != "").any() else {}))
@@ -121,27 +123,38 @@ def _read_expert(path: Path) -> pd.DataFrame:
 
 
 def _states_of(
-    path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str, every_study: bool = False
+    path: Path, rows: pd.DataFrame, ids: pd.DataFrame, prefix: str, every_study: bool = False
 ) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
-    """Return the states of each image as `joined_states`, by study.
+    """Return the states of each image as `joined_states`, by study. `ids`: the columns _IDS of the metadata.
 
-    Raises DatasetError if too many images have no row, but `every_study` must have one.
+    A row with another patient than its study has in the metadata has a fault. Raises DatasetError if too many images have no row,
+    but `every_study` must have one.
     """
-    rows = rows.assign(study_id=whole_numbers(rows["study_id"], "study_id", path))
+    rows = _with_whole_ids(rows, path)
+    rows[FAULT] = first_fault(rows[FAULT], contradictions(rows, "study_id", ids, path))
     if every_study:
-        require_match(study, rows["study_id"], "labels", path)
-    return joined_states(path, rows, "study_id", LABELS, study, prefix)
+        require_match(ids["study_id"], rows["study_id"], "labels", path)
+    return joined_states(
+        path, rows.drop(columns="subject_id", errors="ignore"), "study_id", LABELS, ids["study_id"], prefix
+    )
 
 
-def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]", list[str]]:
+def _with_whole_ids(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the rows with ids of patients and studies without a decimal point."""
+    return rows.assign(**{name: whole_numbers(rows[name], name, path) for name in _IDS[1:] if name in rows})
+
+
+def _splits(root: Path, ids: pd.DataFrame) -> tuple["pd.Series[str]", "pd.Series[str]", list[str]]:
     """Return each image's official split ("" if not stated) and fault text, and the faults of rows without an image."""
+    image = ids["dicom_id"]
     empty = pd.Series("", index=image.index, dtype=object)
     path = find(root, "mimic-cxr-*-split.csv")
     if path is None:
         return empty, empty, []
-    raw = read_text(path, ["dicom_id", "split"])
+    raw = _with_whole_ids(read_text(path, ["dicom_id", "split"], optional=_IDS[1:]), path)
     is_invalid = ~raw["split"].isin(list(_SPLITS))
-    fault = first_fault(raw[FAULT], faults(is_invalid, raw["split"], "split", "train, validate or test", path))
+    invalid = faults(is_invalid, raw["split"], "split", "train, validate or test", path)
+    fault = first_fault(raw[FAULT], invalid, contradictions(raw, "dicom_id", ids, path))
     require_match(image, raw["dicom_id"], "splits", path)
     strays = unmatched_faults(raw, "dicom_id", image)
     if raw["dicom_id"].equals(image):  # the split file has the images in the order of `image`, so no join is needed
@@ -173,7 +186,7 @@ def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[s
     people = people.drop_duplicates("subject_id").set_index("subject_id").reindex(raw["subject_id"]).set_axis(raw.index)
     year = numbers(raw["StudyDate"].str[:4]) if "StudyDate" in raw else pd.Series(np.nan, index=raw.index)
     age = numbers(people["anchor_age"]) + year - numbers(people["anchor_year"])
-    columns = {"sex": recode(people["gender"].fillna(""), {"F": "F", "M": "M"}), "age": age.where(age >= 0)}
+    columns = {"sex": recode(people["gender"].fillna(""), {"F": "F", "M": "M"}), "age": age}
     return columns, people[FAULT].fillna("").astype(object), strays
 
 
@@ -251,7 +264,7 @@ def example() -> pd.DataFrame:
     """Return a small native table with every kind of row: three splits, a lateral image, missing sex and age."""
     images = [("10000001", "50000001", "aa"), ("10000001", "50000001", "ab"), ("10000002", "50000002", "ac")]
     images += [("10000002", "50000003", "ad"), ("11000003", "50000004", "ae")]
-    states = [{"Edema": 1}, {"Edema": 1}, {"No Finding": 1, "Pneumonia": -1}, {"Fracture": 0}, {}]
+    states = [{"Edema": 1}, {"Edema": 1}, {"No Finding": 1}, {"Fracture": 0, "Pneumonia": -1}, {}]
     columns = base_columns(
         image_id=[image for _, _, image in images],
         patient_id=[patient for patient, _, _ in images],

@@ -25,7 +25,6 @@ import pandas as pd
 from harmonize.datasets import FAULT, LABELS, Remark
 from harmonize.datasets.columns import base_columns, joined_states, with_bad_rows
 from harmonize.datasets.csvfile import (
-    MAX_AGE_YEARS,
     faults,
     find,
     first_fault,
@@ -201,7 +200,7 @@ def read_entries(path: Path) -> pd.DataFrame:
             "split": "",
             "view": recode(raw["View Position"], {"PA": "PA", "AP": "AP"}, "UNKNOWN"),
             "sex": recode(raw[sex], {"F": "F", "M": "M"}),
-            "age": age.where(age <= MAX_AGE_YEARS),
+            "age": age,
             "device": "",
             "path": "",
             LABELS: raw["Finding Labels"],

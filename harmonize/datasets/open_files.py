@@ -18,7 +18,6 @@ import pandas as pd
 from harmonize.datasets import FAULT, LABELS, Remark
 from harmonize.datasets.columns import base_columns, joined_states, with_bad_rows
 from harmonize.datasets.csvfile import (
-    MAX_AGE_YEARS,
     faults,
     find,
     first_fault,
@@ -157,7 +156,7 @@ class FileSet:
             return "", float("nan"), patient
         sex = person["sex"][0].upper()
         age = int(person["age"] or 0) / _UNITS_PER_YEAR.get((person["unit"] or "").lower(), float("nan"))
-        return sex if sex in "MF" else "", age if age <= MAX_AGE_YEARS else float("nan"), patient
+        return sex if sex in "MF" else "", age, patient
 
     def remarks(self, table: pd.DataFrame, root: Path) -> list[Remark]:
         """Return a remark if images have no reading, or a reading without sex or age."""

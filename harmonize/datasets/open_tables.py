@@ -16,7 +16,6 @@ import pandas as pd
 from harmonize.datasets import FAULT, LABELS, Remark
 from harmonize.datasets.columns import base_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
-    MAX_AGE_YEARS,
     faults,
     find,
     first_fault,
@@ -142,11 +141,7 @@ class TableSet:
         )
         sex = (people["sex"] if "sex" in people else facts["PatientSex"]).fillna("").to_numpy()
         age = numbers(people["age"] if "age" in people else facts["PatientAge"]).to_numpy()
-        columns |= {
-            "sex": np.where(np.isin(sex, ["F", "M"]), sex, ""),
-            "age": np.where(age <= MAX_AGE_YEARS, age, np.nan),
-        }
-        columns |= {LABELS: labels.to_numpy()}
+        columns |= {"sex": np.where(np.isin(sex, ["F", "M"]), sex, ""), "age": age, LABELS: labels.to_numpy()}
         columns |= unknown_words(word, list(_VIEWS), "view")
         result = pd.DataFrame(columns)
         if (fault != "").any():

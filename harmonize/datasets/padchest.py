@@ -94,7 +94,7 @@ def read_labels(path: Path) -> pd.DataFrame:
             "split": "",
             "view": recode(raw["view"], _VIEWS, "UNKNOWN"),
             "sex": recode(raw["sex"], {"F": "F", "M": "M"}),
-            "age": age.where(age >= 0),
+            "age": age,
             "device": raw["device"].where(~raw["device"].isin(_BLANK), ""),
             "path": "",
             "folder": raw["folder"],

@@ -11,7 +11,7 @@ from bench.extensions.calibration.fits import Calibration, calibration
 from bench.extensions.calibration.schemas import SCHEMAS
 from bench.scoring.calibrators import Platt
 from bench.scoring.gaps.gap import EXTERNAL
-from bench.scoring.influence import Influenced
+from bench.scoring.influence import Estimate, Influence, Influenced
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, DECIDING, Key, SplitMetrics
 from bench.scoring.means import Macro, Sizes, least_sizes
 from bench.scoring.score_rows import Writer, cohort_of, frame
@@ -21,8 +21,8 @@ from reports.schemas.tables import SCORES
 MEANS = {Key("calibration_slope", DECIDING): "of_slope", Key("calibration_intercept", DECIDING): "of_intercept"}
 
 
-def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[Any]]]:
-    """Return the table of SCHEMAS and rows of `scores`, and no replicates; a pool of training hospitals counts as one hospital."""
+def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate]]:
+    """Return the table of SCHEMAS and rows of `scores`, and no estimates of rankings; a pool of training hospitals counts as one hospital."""
     rows: list[tuple[Any, ...]] = []
     writer = Writer(run.run_id, run.settings)
     of_hospitals: dict[Key, list[tuple[Influenced, Sizes]]] = {key: [] for key in MEANS}
@@ -77,4 +77,4 @@ def _of_hospitals(means: Sequence[tuple[Influenced, Sizes]]) -> Macro:
 
 
 def _macro(mean: Influenced, sizes: Sizes) -> Macro:
-    return Macro(mean.value, np.empty(0), sizes, mean.bounds)
+    return Macro(mean.value, Influence({}), sizes, mean.bounds)

@@ -2,25 +2,40 @@
 
 A threshold of net benefit is a probability after Platt scaling on the internal validation split. A threshold of a goal is
 a logit. Both are fixed before external labels are read.
-Shapes: K findings, D thresholds of one finding, G goals, B replicates, Q cuts.
+Shapes: K findings, D thresholds of one finding, G goals, n images of a column, P patients (or groups of patients, see `Sample`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import BinnedProbabilities
+from bench.scoring.column import Column
 from bench.scoring.metrics import Label, Score
 from bench.scoring.metrics_of_split import DECIDING, SplitMetrics
+from bench.scoring.sample import Sample
 from bench.scoring.scored_split import DROPPED, ScoredSplit
 from bench.scoring.thresholds import at_sensitivity, candidates
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+
+def divide(numerator: Array, denominator: Array) -> Array:
+    """Return numerator / denominator; NaN where the denominator is 0."""
+    shape = np.broadcast_shapes(numerator.shape, denominator.shape)
+    return np.asarray(np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator > 0))
+
+
+def mean_over(value: Array, error: Array) -> tuple[Array, Array]:
+    """Return the means [...] of the finite numbers of S independent samples, value [S, ...], and their standard errors."""
+    known = np.isfinite(value)
+    total, squares = np.where(known, value, 0.0).sum(0), np.where(known, error**2, 0.0).sum(0)
+    num = known.sum(0)
+    return divide(total, num), divide(np.sqrt(squares), num)
+
 
 # The thresholds of decision curves. A threshold t states how many false alarms one found case is worth: (1 - t) / t.
 # Most findings of chest X-rays are rare, so there are more thresholds among the small probabilities.
@@ -85,25 +100,19 @@ class DecisionThresholds:
             chosen.prevalence[k] = float(np.mean(label[labeled] == 1))
         return chosen
 
-    def __call__(self, column: Column, probabilities: Mapping[str, BinnedProbabilities], k: int) -> NDArray[np.int64]:
-        """Return the cuts of finding k."""
-        return DecisionCuts.of(column, probabilities[DECIDING], self, k).cut
-
     def counts(self, split: SplitMetrics) -> list["DecisionCounts"]:
-        """Return the calls at the thresholds of each finding, as the metrics of the split have counted them."""
-        out = []
-        for k, (column, calls) in enumerate(zip(split.columns, split.calls, strict=True)):
-            cuts = DecisionCuts.of(column, split.probabilities[k][DECIDING], self, k)
-            total = calls.reached[-1]  # the last cut is behind all images
-            out.append(cuts.counts(calls.at(cuts.cut), total))
-        return out
+        """Return the calls at the thresholds of each finding."""
+        return [
+            DecisionCuts.of(column, split.probabilities[k][DECIDING], self, k).counts(column, split.sample)
+            for k, column in enumerate(split.columns)
+        ]
 
 
 class DecisionCounts(NamedTuple):
-    """Numbers of images of one finding, in the data (index 0 of the last axis) and in each replicate.
+    """Numbers of images of one finding, of each patient.
 
-    called [D, 2, 1 + B]: negatives and positives that are called positive; NaN for an unknown threshold. The thresholds are
-    CURVE, then the stated threshold, then the goals. total [2, 1 + B]: all negatives, all positives.
+    called [D, 2, P]: negatives and positives that are called positive; NaN for an unknown threshold. The thresholds are
+    CURVE, then the stated threshold, then the goals. total [2, P]: all negatives, all positives.
     """
 
     called: Array
@@ -111,7 +120,7 @@ class DecisionCounts(NamedTuple):
 
     @property
     def goals(self) -> Array:
-        """Return the counts at the thresholds of the goals [G, 2, 1 + B]."""
+        """Return the counts at the thresholds of the goals [G, 2, P]."""
         goals: Array = self.called[len(CURVE) + 1 :]
         return goals
 
@@ -142,11 +151,10 @@ class DecisionCuts:
         behind = np.append(np.full(len(at), not falls), np.zeros(len(goal), bool))
         return cls(cuts.astype(np.int64), known, behind)
 
-    def counts(self, reached: Array, total: Array) -> DecisionCounts:
-        """Return the counts, from the images before each cut, reached [D, 2, 1 + B], and all images, total [2, 1 + B]."""
-        called = np.where(self.behind[:, None, None], total - reached, reached)
+    def counts(self, column: Column, sample: Sample) -> DecisionCounts:
+        """Return the counts of each patient."""
+        before = np.arange(len(column.rows)) < self.cut[:, None]
+        of_class = np.stack([~column.positive, column.positive])
+        called = sample.sums((before ^ self.behind[:, None])[:, None] & of_class, column.rows)
         called[~self.known] = np.nan
-        return DecisionCounts(called, total)
-
-
-cuts = DecisionThresholds.choose  # the hook of `bench.scoring.metrics_of_split`
+        return DecisionCounts(called, sample.sums(of_class, column.rows))

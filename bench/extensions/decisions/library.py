@@ -14,8 +14,6 @@ def net_benefit(
     thresholds: Sequence[float] = (),
     *,
     minus: "pd.DataFrame | None" = None,
-    num_resamples: int = 1000,
-    seed: int = 0,
 ) -> "pd.DataFrame":
     """Compute the net benefit of calls of one finding, from probabilities alone; one row for each threshold.
 
@@ -24,10 +22,10 @@ def net_benefit(
     the table `decision_curves`. minus: predictions of another model for the same images in the same order.
 
     Columns: net_benefit (found cases per image, below the prevalence), standardized (divided by the prevalence; at most 1;
-    NaN without positive images), over_all (net benefit minus treat_all), each with _low and _high (95 %, patients are
-    resampled); treat_all; with `minus`, the paired difference with _low, _high and its p value; n, num_positive and
+    NaN without positive images), over_all (net benefit minus treat_all), each with _low and _high (95 %, over
+    patients); treat_all; with `minus`, the paired difference with _low, _high and its p value; n, num_positive and
     num_negative (images), num_patients; note (why a number is missing or not reliable, else ""). docs/extensions/decisions.md explains them.
-    Raises ConfigError for a threshold that is not between 0 and 1, fewer than 2 resamples, a negative seed, and tables with
+    Raises ConfigError for a threshold that is not between 0 and 1, and tables with
     missing columns, other labels, numbers that are no probabilities, or (`minus`) other images.
 
     >>> import pandas as pd
@@ -38,16 +36,13 @@ def net_benefit(
     """
     from bench.extensions.decisions.predictions import net_benefit_of
 
-    return net_benefit_of(predictions, thresholds, minus, num_resamples, seed)
+    return net_benefit_of(predictions, thresholds, minus)
 
 
 def triage(
     internal: "pd.DataFrame",
     hospital: "pd.DataFrame",
     levels: Sequence[float] = (0.05, 0.1),
-    *,
-    num_resamples: int = 1000,
-    seed: int = 0,
 ) -> "pd.DataFrame":
     """Set conformal thresholds on internal images, and measure what they give at a hospital; one row for each stated rate.
 
@@ -57,12 +52,12 @@ def triage(
 
     Columns: release_threshold (images below it are released; -inf if there are too few internal patients) and flag_threshold
     (images above it are flagged; inf); miss_rate, false_positive_rate, released, flagged and deferred (shares from 0 to 1; NaN if
-    the hospital has no image of the class), each with _low and _high (95 %, patients are resampled); miss_rate_by_chance and
+    the hospital has no image of the class), each with _low and _high (95 %, over patients); miss_rate_by_chance and
     false_positive_rate_by_chance (what thresholds from so few internal patients can have by chance);
     num_internal_positive, num_internal_negative, num_positive and num_negative (patients with an image of the class), n (images);
     note (why a threshold or rate is missing or not reliable, else "").
     The guarantee is broken if the interval of a rate lies above the level, by more than this chance (docs/extensions/decisions.md).
-    Raises ConfigError for a level that is not between 0 and 1, fewer than 2 resamples, a negative seed, a class that is absent
+    Raises ConfigError for a level that is not between 0 and 1, a class that is absent
     in `internal`, and tables with missing columns, other labels, or numbers that are not finite.
 
     >>> import pandas as pd
@@ -74,4 +69,4 @@ def triage(
     """
     from bench.extensions.decisions.predictions import triage_of
 
-    return triage_of(internal, hospital, levels, num_resamples, seed)
+    return triage_of(internal, hospital, levels)

@@ -18,15 +18,14 @@ from bench.extensions.decisions.triage import (
     QUANTITIES,
     effective_sizes,
     quantities_of,
-    summed,
     tallies,
 )
 from bench.scoring.across_runs.paired_tests import own_error, paired
-from bench.scoring.bootstrap.area_intervals import effective_patients
-from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import share_interval
-from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.area_intervals import effective_patients
+from bench.scoring.column import Column
+from bench.scoring.influence import error_of
+from bench.scoring.intervals import share_interval
+from bench.scoring.sample import Sample
 from harmonize.errors import ConfigError
 
 Array = NDArray[np.float64]
@@ -69,8 +68,6 @@ def net_benefit_of(
     predictions: pd.DataFrame,
     at: Sequence[float],
     minus: pd.DataFrame | None = None,
-    num_resamples: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Return one row for each threshold; `bench.api.net_benefit` lists the columns. Raises its errors."""
     fix = "choose thresholds such as 0.05 and 0.2"
@@ -81,11 +78,10 @@ def net_benefit_of(
             odds(number)
         except ValueError as error:
             raise ConfigError(str(error), "net_benefit", fix) from error
-    _require_resampling(num_resamples, seed, "net_benefit")
     first = checked(predictions, "probability", "net_benefit, predictions")
-    resamples = Resamples.draw(first["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
-    measures, bounds = _measured(resamples, first, threshold)
-    value, (low, high) = measures[..., 0], bounds
+    sample = Sample.of(first["patient_id"].to_numpy(object))
+    value, bounds, influence = _measured(sample, first, threshold)
+    low, high = bounds
     out = pd.DataFrame({"threshold": threshold})
     for m, name in enumerate(_MEASURES):
         out[name], out[f"{name}_low"], out[f"{name}_high"] = value[m], low[m], high[m]
@@ -100,24 +96,25 @@ def net_benefit_of(
             raise ConfigError(
                 "the two tables do not have the same images", "net_benefit", "sort both tables by the same image id"
             )
-        others, of_others = _measured(resamples, second, threshold)
-        own = np.stack([own_error(of[0, :, 0], *ends[:, 0]) for of, ends in ((measures, bounds), (others, of_others))])
+        others, of_others, influence_of_others = _measured(sample, second, threshold)
+        own = np.stack([own_error(of[0], *ends[:, 0]) for of, ends in ((value, bounds), (others, of_others))])
         if first.equals(second):
             own = np.zeros_like(own)
-        difference = paired(measures[0, :, 0], others[0, :, 0], measures[0, :, 1:], others[0, :, 1:], own)
+        alone = np.stack([error_of(influence), error_of(influence_of_others)])
+        difference = paired(value[0], others[0], error_of(influence - influence_of_others), own, alone)
         for name, numbers in zip(("difference", "difference_low", "difference_high", "p"), difference, strict=True):
             out[name] = numbers
     positive = int(first["label"].sum())
     of_class = [first.loc[first["label"] == sign, "patient_id"].nunique() for sign in (1, 0)]
     notes = _notes_of_images(*of_class)
-    if resamples.num_patients == 1:  # all resamples are equal
+    if sample.num_patients == 1:
         out[out.filter(regex="(_low|_high)$|^p$").columns] = np.nan
         notes.append("one patient has no interval")
     return out.assign(
         n=len(first),
         num_positive=positive,
         num_negative=len(first) - positive,
-        num_patients=resamples.num_patients,
+        num_patients=sample.num_patients,
         note="; ".join(notes),
     )
 
@@ -131,14 +128,6 @@ def _numbers(values: object, name: str, where: str, fix: str) -> Array:
     if numbers.ndim != 1:
         raise ConfigError(f"the {name} are not a list of numbers", where, fix)
     return numbers
-
-
-def _require_resampling(num: object, seed: object, where: str) -> None:
-    """Raise ConfigError for an invalid seed, and for a number of resamples that is too small for an interval."""
-    if not isinstance(num, int | np.integer) or num < 2:
-        raise ConfigError(f"num_resamples must be a whole number of at least 2, not {num!r}", where, "try 1000")
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ConfigError(f"seed must be a whole number of at least 0, not {seed!r}", where, "try 0")
 
 
 def _notes_of_images(num_positive: int, num_negative: int) -> list[str]:
@@ -180,38 +169,27 @@ def _notes_of_triage(level: float, num_internal: Sequence[int], num_positive: in
     return "; ".join(notes + _few(num_positive, num_negative, " of the hospital"))
 
 
-def _calls(resamples: Resamples, table: pd.DataFrame, threshold: Array) -> tuple[Array, Array]:
-    """Return negatives and positives with a probability of at least each threshold [D, 2, 1 + B], and all of them [2, 1 + B]."""
-    column = Column.of(resamples.patient, table["label"].to_numpy(np.int8), table["probability"].to_numpy(np.float64))
-    order = np.argsort(-threshold, kind="stable")
-    cuts = np.append(column.reaching(threshold[order]), len(column.rows))
-    reached = np.concatenate(
-        [column.counted(cuts)[..., None], column_metrics(resamples, column, cuts, with_auprc=False).reached], 2
-    )
-    return reached[np.argsort(order)], reached[-1]
-
-
-def _measured(resamples: Resamples, table: pd.DataFrame, threshold: Array) -> tuple[Array, Array]:
-    """Return the measures [M, D, 1 + B] of a table of predictions, and their intervals [2, M, D]."""
-    called, total = _calls(resamples, table, threshold)
-    images = np.bincount(resamples.patient)
-    sizes = np.array([len(table), effective_patients(images)])
-    return measures_of(called, total, threshold), intervals_of(called, total, threshold, sizes)
+def _measured(sample: Sample, table: pd.DataFrame, threshold: Array) -> tuple[Array, Array, Array]:
+    """Return the measures [M, D] of a table of predictions, their intervals [2, M, D], and influences on net benefits [D, P]."""
+    label, prob = table["label"].to_numpy(), table["probability"].to_numpy(np.float64)
+    of_class = np.stack([label == 0, label == 1])
+    called = sample.sums((prob >= threshold[:, None])[:, None] & of_class)
+    total = sample.sums(of_class)
+    sizes = np.array([len(table), effective_patients(np.bincount(sample.patient))])
+    bounds, influence = intervals_of(called, total, threshold, sizes)
+    return measures_of(called.sum(-1), total.sum(-1), threshold), bounds, influence[0]
 
 
 def triage_of(
     internal: pd.DataFrame,
     hospital: pd.DataFrame,
     levels: Sequence[float] = LEVELS,
-    num_resamples: int = 1000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Return one row for each stated rate; `bench.api.triage` lists the columns. Raises its errors."""
     fix = "choose levels such as 0.05 and 0.1"
     levels = _numbers(levels, "levels", "triage", fix).tolist()
     if not levels:
         raise ConfigError("there are no levels", "triage", fix)
-    _require_resampling(num_resamples, seed, "triage")
     own, there = (
         checked(table, "score", f"triage, {name}") for table, name in ((internal, "internal"), (hospital, "hospital"))
     )
@@ -224,16 +202,16 @@ def triage_of(
         at = thresholds(label, score, patient, levels)
     except ValueError as error:
         raise ConfigError(str(error), "triage", fix) from error
-    resamples = Resamples.draw(there["patient_id"].to_numpy(object), num_resamples, "predictions", seed)
-    label, num_patients = there["label"].to_numpy(np.int8), resamples.num_patients
-    column = Column.of(resamples.patient, label, there["score"].to_numpy(np.float64))
-    images = np.stack([np.bincount(resamples.patient[label == sign], minlength=num_patients) for sign in (1, 0)])
-    quantities = quantities_of(summed(tallies(column, at, images), resamples))  # [L, V, 1 + B]
-    low, high = share_interval(quantities[..., 0], quantities[..., 1:], *effective_sizes(images)[:, GROUP_OF_QUANTITY])
+    sample = Sample.of(there["patient_id"].to_numpy(object))
+    label, num_patients = there["label"].to_numpy(np.int8), sample.num_patients
+    column = Column.of(sample.patient, label, there["score"].to_numpy(np.float64))
+    images = np.stack([np.bincount(sample.patient[label == sign], minlength=num_patients) for sign in (1, 0)])
+    value, influence = quantities_of(tallies(column, at, images))  # [L, V], [L, V, P]
+    low, high = share_interval(value, error_of(influence), *effective_sizes(images)[:, GROUP_OF_QUANTITY])
     out = pd.DataFrame({"level": levels, "release_threshold": at[:, 0], "flag_threshold": at[:, 1]})
     out["num_internal_positive"], out["num_internal_negative"] = num_internal
     for v, name in enumerate(QUANTITIES):
-        out[name], out[f"{name}_low"], out[f"{name}_high"] = quantities[:, v, 0], low[:, v], high[:, v]
+        out[name], out[f"{name}_low"], out[f"{name}_high"] = value[:, v], low[:, v], high[:, v]
     for name, num in zip(_RATES, num_internal, strict=True):
         out[f"{name}_by_chance"] = [highest_by_chance(num, level) for level in levels]
     num_positive, num_negative = np.count_nonzero(images, axis=1).tolist()

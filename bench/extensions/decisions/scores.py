@@ -1,19 +1,18 @@
 """The tables of decisions of one run, computed while the run is scored."""
 
 import pandas as pd
-from numpy import float32
-from numpy.typing import NDArray
 
 from bench.extensions.decisions import net_benefit, triage, workload
 from bench.extensions.decisions.calls import DecisionThresholds
 from bench.extensions.decisions.schemas import SCHEMAS
+from bench.scoring.influence import Estimate
 from bench.scoring.score_rows import frame
 from bench.scoring.score_run import RunMetrics
 
 
-def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[float32]]]:
-    """Return the tables of SCHEMAS, and the replicates of net benefit."""
-    thresholds = next(chosen for chosen in run.points.further if isinstance(chosen, DecisionThresholds))
+def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate]]:
+    """Return the tables of SCHEMAS, and the estimates of net benefit."""
+    thresholds = DecisionThresholds.choose(run.val, run.points.num_patients.min(0) >= run.settings.min_count)
     decisions = [thresholds.counts(split) for split in run.headline]
     benefits = net_benefit.benefits_of(run, thresholds.prevalence, decisions)
     stated_rows, curve_rows = net_benefit.rows(run.run_id, benefits)
@@ -24,4 +23,4 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[
         "triage": triage.rows(run),
     }
     of_tables = {name: frame(of_table, SCHEMAS[name]) for name, of_table in rows.items()}
-    return of_tables, net_benefit.replicates_of(benefits)
+    return of_tables, net_benefit.estimates_of(benefits)

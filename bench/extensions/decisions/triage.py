@@ -2,7 +2,7 @@
 
 The thresholds come from the internal validation split (module `conformal`). Where the patients of another hospital are
 not exchangeable with those of the internal hospital, the guarantee may be broken.
-Shapes: P patients, K findings, L stated rates, V quantities, S cohorts, B replicates. Index 0 of an axis 1 + B is the value.
+Shapes: P patients, K findings, L stated rates, V quantities, S cohorts.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.extensions.decisions.calls import divide, mean_over
 from bench.extensions.decisions.conformal import LEVELS, highest_by_chance, thresholds
-from bench.scoring.bootstrap.bootstrap import divide
-from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
-from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
-from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.column import Column
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.influence import error_of
+from bench.scoring.intervals import independent, share_interval
 from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.score_run import RunMetrics
 from bench.scoring.scored_split import DROPPED, ScoredSplit
@@ -96,41 +96,29 @@ def tallies(column: Column, logit: Array, images: NDArray[np.int64]) -> Array:
     return np.stack(sums, 1)
 
 
-def quantities_of(sums: Array) -> Array:
-    """Compute the QUANTITIES [L, V, 1 + B] from sums over patients [3 + 4 L, 1 + B]; NaN where a denominator is 0."""
-    positives, negatives, images = sums[:3]
-    out = []
-    for misses, alarms, released, flagged in sums[3:].reshape(-1, 4, sums.shape[1]):
-        shares = [
-            divide(misses, positives),
-            divide(alarms, negatives),
-            divide(released, images),
-            divide(flagged, images),
-        ]
-        out.append(np.stack([*shares, 1 - shares[2] - shares[3]]))
-    return np.stack(out)
-
-
-def summed(of_patients: Array, resamples: Resamples) -> Array:
-    """Return sums over patients [C, 1 + B] of numbers [P, C]: in the data, then in the first FOR_DETAIL replicates."""
-    some = resamples.first(FOR_DETAIL)
-    sums = [of_patients.sum(0)[:, None]]
-    of_patients = np.ascontiguousarray(of_patients.T, np.float32)  # twice as fast; the intervals need no more digits
-    sums += [of_patients @ tile.astype(np.float32) for tile in some.weight]
-    return np.concatenate(sums, 1)[:, : 1 + some.num]
+def quantities_of(of_patients: Array) -> tuple[Array, Array]:
+    """Compute the QUANTITIES [L, V] from `tallies` [P, 3 + 4 L], and the influences of the patients [L, V, P]; NaN without images."""
+    parts, of = of_patients[:, 3:].reshape(len(of_patients), -1, 4), of_patients[:, [0, 1, 2, 2]]
+    value = divide(parts.sum(0), of.sum(0))
+    influence = divide(parts - value * of[:, None], of.sum(0)).transpose(1, 2, 0)
+    deferred = 1 - value[:, 2] - value[:, 3]
+    of_deferred = -influence[:, 2] - influence[:, 3]
+    return np.column_stack([value, deferred]), np.concatenate([influence, of_deferred[:, None]], 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TriageQuantities:
-    """The quantities of one cohort [K + 1, L, V, 1 + B]: of each finding, then of the macro; NaN for a finding without scores.
+    """The quantities of one cohort [K + 1, L, V]: of each finding, then of the macro; NaN for a finding without scores.
 
-    counted [K]: mask of the findings in the macro. num_patients [K + 1, 3]: patients with a positive image, with a negative image,
-    and all; the macro has the sums over its findings. num_images [K + 1]. effective [2, K + 1, 3]: numbers of independent images that
-    say as much as these images, if the images of a patient are independent (row 0), and if they are alike (row 1).
+    error [K + 1, L, V]: standard errors. counted [K]: mask of the findings in the macro. num_patients [K + 1, 3]: patients with
+    a positive image, with a negative image, and all; the macro has the sums over its findings. num_images [K + 1].
+    effective [2, K + 1, 3]: numbers of independent images that say as much as these images, if the images of a patient are
+    independent (row 0), and if they are alike (row 1).
     """
 
     dataset: str
-    quantities: Array
+    value: Array
+    error: Array
     counted: NDArray[np.bool_]
     num_patients: NDArray[np.int64]
     num_images: NDArray[np.int64]
@@ -139,47 +127,46 @@ class TriageQuantities:
     @classmethod
     def of(cls, split: SplitMetrics, chosen: TriageThresholds, used: NDArray[np.bool_] | None) -> Self:
         """Compute the quantities of one split. used [K]: mask of the findings of the macro (None: all)."""
-        resamples, num_findings = split.resamples, len(split.columns)
+        num_findings = len(split.columns)
         known = np.array([len(column.rows) > 0 for column in split.columns]) & ~np.isnan(chosen.logit).any((0, 1))
-        num = 1 + min(resamples.num, FOR_DETAIL)
-        quantities = np.full((num_findings + 1, len(LEVELS), len(QUANTITIES), num), np.nan)
+        counted = known if used is None else known & used
+        value = np.full((num_findings + 1, len(LEVELS), len(QUANTITIES)), np.nan)
+        error = value.copy()
         num_patients = np.zeros((num_findings + 1, 3), np.int64)
         num_images = np.zeros(num_findings + 1, np.int64)
         effective = np.zeros((2, num_findings + 1, 3))
         images = split.images_of_patients
-        if known.any():
-            of_patients = [
-                tallies(split.columns[k], chosen.logit[:, :, k], images[:, k]) for k in np.flatnonzero(known)
-            ]
-            sums = summed(np.concatenate(of_patients, 1), resamples).reshape(len(of_patients), -1, num)
-            for k, of_finding in zip(np.flatnonzero(known), sums, strict=True):
-                quantities[k] = quantities_of(of_finding)
-                num_patients[k] = *of_finding[:2, 0].astype(np.int64), split.counts.num_patients[k]
-                num_images[k] = int(of_finding[2, 0])
-                effective[:, k] = effective_sizes(images[:, k])
-        counted = known if used is None else known & used
+        of_macro = np.zeros((len(LEVELS), len(QUANTITIES), images.shape[-1]))
+        for k in np.flatnonzero(known):
+            of_patients = tallies(split.columns[k], chosen.logit[:, :, k], images[:, k])
+            value[k], influence = quantities_of(of_patients)
+            error[k] = error_of(influence)
+            of_macro += np.nan_to_num(influence) * counted[k]
+            sums = of_patients[:, :3].sum(0).astype(np.int64)
+            num_patients[k], num_images[k] = (*sums[:2], split.counts.num_patients[k]), sums[2]
+            effective[:, k] = effective_sizes(images[:, k])
         if counted.any():
-            quantities[-1] = mean_over(quantities[:-1][counted])
+            value[-1], _ = mean_over(value[:-1][counted], error[:-1][counted])
+            error[-1] = divide(error_of(of_macro), np.isfinite(value[:-1][counted]).sum(0))
             effective[:, -1] = independent(effective[:, :-1][:, counted].swapaxes(0, 1))
             num_patients[-1], num_images[-1] = num_patients[:-1][counted].sum(0), num_images[:-1][counted].sum()
-        return cls(split.scored.dataset, quantities, counted, num_patients, num_images, effective)
+        return cls(split.scored.dataset, value, error, counted, num_patients, num_images, effective)
 
     @classmethod
     def mean(cls, hospitals: Sequence[Self]) -> Self:
         """Return the unweighted mean over hospitals; a hospital without a value is left out. Counts are sums."""
-        quantities = mean_over(np.stack([hospital.quantities for hospital in hospitals]))
+        value, error = mean_over(*(np.stack([getattr(h, name) for h in hospitals]) for name in ("value", "error")))
         counted = np.any([hospital.counted for hospital in hospitals], 0)
         num_patients, num_images = (
             np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images")
         )
         effective = independent(np.stack([hospital.effective for hospital in hospitals]))
-        return cls(EXTERNAL, quantities, counted, num_patients, num_images, effective)
+        return cls(EXTERNAL, value, error, counted, num_patients, num_images, effective)
 
     def bounds(self) -> Array:
         """Return value, low and high of each quantity [K + 1, L, V, 3]."""
-        value = self.quantities[..., 0]
         images, patients = self.effective[:, :, None, GROUP_OF_QUANTITY]
-        return np.stack([value, *share_interval(value, self.quantities[..., 1:], images, patients)], -1)
+        return np.stack([self.value, *share_interval(self.value, self.error, images, patients)], -1)
 
 
 def effective_sizes(images: NDArray[np.int64]) -> Array:

@@ -1,7 +1,7 @@
 """What a threshold that reaches a goal on internal validation gives at each hospital: calls to read, and missed findings.
 
 A goal is a stated sensitivity or specificity. The threshold is fixed at the internal hospital and applied unchanged.
-Shapes: K findings, G goals, V quantities, H hospitals, B replicates. Index 0 of an axis 1 + B is the value.
+Shapes: K findings, G goals, V quantities, H hospitals, P patients (or groups of patients, see `Sample`).
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.extensions.decisions.calls import GOALS, DecisionCounts
+from bench.extensions.decisions.calls import GOALS, DecisionCounts, mean_over
 from bench.scoring import rates
-from bench.scoring.bootstrap.bootstrap import divide
-from bench.scoring.bootstrap.intervals import independent, mean_over, share_interval
-from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.column import Column
 from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.influence import error_of, ratio
+from bench.scoring.intervals import independent, share_interval
 from bench.scoring.score_run import RunMetrics
 
 Array = NDArray[np.float64]
@@ -26,21 +26,14 @@ Row = tuple[Any, ...]
 QUANTITIES = ("sensitivity", "specificity", "called", "missed", "ppv", "npv")
 
 
-def quantities_of(counts: DecisionCounts) -> Array:
-    """Compute the QUANTITIES [V, G, 1 + B] at the thresholds of the goals; NaN where a denominator is 0."""
+def quantities_of(counts: DecisionCounts) -> tuple[Array, Array]:
+    """Compute the QUANTITIES [V, G] at the thresholds of the goals, and their standard errors; NaN where a denominator is 0."""
     false, found = counts.goals[:, 0], counts.goals[:, 1]
     negatives, positives = (np.broadcast_to(number, false.shape) for number in counts.total)
     num, called = negatives + positives, false + found
-    return np.stack(
-        [
-            divide(found, positives),
-            divide(negatives - false, negatives),
-            divide(called, num),
-            divide(positives - found, num),
-            divide(found, called),
-            divide(negatives - false, num - called),
-        ]
-    )
+    parts = np.stack([found, negatives - false, called, positives - found, found, negatives - false])
+    value, influence = ratio(parts, np.stack([positives, negatives, num, num, called, num - called]))
+    return value, error_of(influence)
 
 
 def rows(run: RunMetrics, thresholds: Array, decisions: Sequence[Sequence[DecisionCounts]]) -> list[Row]:
@@ -48,19 +41,20 @@ def rows(run: RunMetrics, thresholds: Array, decisions: Sequence[Sequence[Decisi
 
     thresholds [G, K]: logits. decisions: calls of each finding for each headline split. A finding without a value has no row.
     """
-    of_split, sizes_of = {}, {}
+    of_split: dict[str, tuple[Array, Array]] = {}
+    sizes_of: dict[str, Array] = {}
     for split, counts in zip(run.headline, decisions, strict=True):
         dataset, of_findings = split.scored.dataset, zip(split.columns, counts, strict=True)
-        of_split[dataset] = np.stack([quantities_of(of_finding) for of_finding in counts])
-        sizes_of[dataset] = np.stack([sizes(*of, split.resamples.num_patients) for of in of_findings], 1)
+        quantities = [quantities_of(of_finding) for of_finding in counts]
+        of_split[dataset] = np.stack([value for value, _ in quantities]), np.stack([error for _, error in quantities])
+        sizes_of[dataset] = np.stack([sizes(*of, split.sample.num_patients) for of in of_findings], 1)
     if run.external:
         external = [split.scored.dataset for split in run.external]
-        of_split[EXTERNAL] = mean_over(np.stack([of_split[dataset] for dataset in external]))
+        of_split[EXTERNAL] = mean_over(*(np.stack([of_split[dataset][i] for dataset in external]) for i in (0, 1)))
         sizes_of[EXTERNAL] = independent(np.stack([sizes_of[dataset] for dataset in external]))
     out: list[Row] = []
-    for dataset, quantities in of_split.items():
-        value = quantities[..., 0]
-        interval = share_interval(value, quantities[..., 1:], *sizes_of[dataset])
+    for dataset, (value, error) in of_split.items():
+        interval = share_interval(value, error, *sizes_of[dataset])
         bounds = np.stack([value, *interval], -1)  # [K, V, G, 3]
         for k, finding in enumerate(run.findings):
             for g, (goal, level) in enumerate(GOALS):
@@ -73,7 +67,9 @@ def rows(run: RunMetrics, thresholds: Array, decisions: Sequence[Sequence[Decisi
 
 def sizes(column: Column, counts: DecisionCounts, num_patients: int) -> Array:
     """Return numbers of images and effective numbers of patients that the QUANTITIES of a finding are shares of [2, V, G]."""
-    called = np.nan_to_num(counts.goals[..., 0].sum(1)).astype(np.int64)  # the images with the highest scores
-    _, precision, sensitivity, specificity, npv = rates.sizes(column, called, num_patients).swapaxes(0, 1)
-    of_all = np.broadcast_to(rates.sizes_of_all(column, num_patients)[:, None], sensitivity.shape)
+    called = np.nan_to_num(counts.goals.sum((1, 2))).astype(np.int64)  # the images with the highest scores
+    _, of = rates.shares(column, called)
+    _, precision, sensitivity, specificity, npv = rates.sizes_of(column, of, num_patients).swapaxes(0, 1)
+    everyone = rates.sizes_of(column, np.ones(len(column.rows), bool), num_patients)
+    of_all = np.broadcast_to(everyone[:, None], sensitivity.shape)
     return np.stack([sensitivity, specificity, of_all, of_all, precision, npv], 1)

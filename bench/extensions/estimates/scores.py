@@ -1,15 +1,14 @@
 """The table `estimates` of one run, computed while the run is scored."""
 
 import pandas as pd
-from numpy import float32
-from numpy.typing import NDArray
 
 from bench.extensions.estimates import estimate_rows
+from bench.scoring.influence import Estimate
 from bench.scoring.score_run import RunMetrics
 
 
-def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[float32]]]:
-    """Return the table `estimates`, empty without a validation split; and no replicates."""
+def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate]]:
+    """Return the table `estimates`, empty without a validation split; and no estimates of rankings."""
     rows: list[estimate_rows.Row] = []
     if run.val is not None:
         known = estimate_rows.internal_findings(run.val, run.points, run.settings)

@@ -74,6 +74,9 @@ def read_predictions(
         if declared.outputs.kind == "logit" and logit_NK.size and logit_NK.min() >= 0:
             what = f"no logit on {ref.name} is negative, as with probabilities and percentages"
             remarks.append(f"{what}; for these, write `kind: probability` and numbers from 0 to 1")
+        if declared.outputs.kind == "logit" and logit_NK.size and logit_NK.max() <= 0:
+            what = f"no logit on {ref.name} is positive, as with log-probabilities"
+            remarks.append(f"{what}; for these, write `kind: probability` and exp(x)")
     digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in given}
     for ref in refs:
         if ref not in given:

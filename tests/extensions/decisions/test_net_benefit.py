@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import mean_of, mean_over
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.extensions.decisions.calls import CURVE
 from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of, odds
+from bench.scoring.influence import error_of
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -21,6 +20,7 @@ from benchmarks import benefits
 from reports.schemas.tables import SCHEMAS
 from tests.extensions.decisions.plain_net_benefit import net_benefit
 from tests.nonempty import nonempty
+from tests.resampled import resampled_error
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, part, parts
 
 ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "net_benefit.json").read_text())
@@ -31,16 +31,9 @@ def scored() -> RunScores:
     return score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
 
 
-def test_macros_and_external_means_have_replicates(scored: RunScores) -> None:
-    names = {name.removeprefix("net_benefit/") for name in scored.replicates if name.startswith("net_benefit/")}
+def test_macros_and_external_means_have_estimates(scored: RunScores) -> None:
+    names = {name.removeprefix("net_benefit/") for name in scored.estimates if name.startswith("net_benefit/")}
     assert names == {"chexpert", "nih", "vindr", "external", *(f"external/{finding}" for finding in FINDINGS)}
-
-
-def test_an_extension_counts_the_calls_of_its_thresholds_in_the_same_pass_over_the_resamples(scored: RunScores) -> None:
-    split = scored.measured[-1]
-    for counts, column in nonempty(zip(split.calls, split.columns, strict=True)):
-        alone = column_metrics(split.resamples, column, counts.cut, with_auprc=False).reached
-        np.testing.assert_array_equal(counts.reached[..., 1:], alone)
 
 
 def numbers(table: pd.DataFrame, **where: str) -> pd.DataFrame:
@@ -67,9 +60,9 @@ def test_net_benefit_equals_the_values_of_dcurves(case: dict[str, list[float]]) 
 def test_measures_of_counts_equal_the_values_of_dcurves() -> None:
     case, threshold = ORACLE["cases"][1], np.array(ORACLE["thresholds"])
     label, prob = np.array(case["label"]), np.array(case["prob"])
-    called = np.array([[[np.sum((prob >= t) & (label == y))] for y in (0, 1)] for t in threshold], float)
-    total = np.array([[np.sum(label == y)] for y in (0, 1)], float)
-    benefit, standardized, over_all = measures_of(called, total, threshold)[..., 0]
+    called = np.array([[np.sum((prob >= t) & (label == y)) for y in (0, 1)] for t in threshold], float)
+    total = np.array([np.sum(label == y) for y in (0, 1)], float)
+    benefit, standardized, over_all = measures_of(called, total, threshold)
     np.testing.assert_allclose(benefit, case["net_benefit"], atol=1e-12, rtol=0)
     np.testing.assert_allclose(benefit - over_all, case["treat_all"], atol=1e-12, rtol=0)
     np.testing.assert_allclose(standardized * label.mean(), case["net_benefit"], atol=1e-12, rtol=0)
@@ -129,10 +122,10 @@ def test_the_stated_threshold_is_the_share_of_internal_validation_images(scored:
 
 
 def test_intervals_combine_those_of_the_shares_of_which_a_measure_consists() -> None:
-    """Resamples that do not vary leave the intervals of independent images, which statsmodels has, too."""
+    """Shares whose patients have no influence have the intervals of independent images, which statsmodels has, too."""
     counts, total, t = np.array([[30.0, 12.0]]), np.array([180.0, 20.0]), np.array([0.2])
-    called, of_all = (np.repeat(numbers[..., None], 11, -1) for numbers in (counts, total))
-    low, high = intervals_of(called, of_all, t, np.array([200.0, 200.0]))[..., 0]
+    called, of_all = (np.repeat(numbers[..., None] / 11, 11, -1) for numbers in (counts, total))  # of 11 equal patients
+    low, high = intervals_of(called, of_all, t, np.array([200.0, 200.0]))[0][..., 0]
     ends = {n: np.array(proportion_confint(n, 200, method="agresti_coull")) for n in (12, 30, 8, 150)}
     tp, fp, fn, tn = ([n / 200, *ends[n]] for n in (12, 30, 8, 150))
     benefit, over_all = tp[0] - fp[0] / 4, tn[0] / 4 - fn[0]
@@ -145,24 +138,45 @@ def test_intervals_combine_those_of_the_shares_of_which_a_measure_consists() -> 
     assert [low[0], high[0], low[2], high[2]] == pytest.approx(expected, abs=1e-9)
 
 
-def test_intervals_with_many_images_are_normal_with_the_deviation_over_resampled_patients() -> None:
-    draw, num, t = np.random.default_rng(0), 40_000, np.array([0.1, 0.3])
-    shares = np.array([0.05, 0.16, 0.7, 0.09])  # false and true positives, true and false negatives
-    counts = np.concatenate([[shares * num], draw.multinomial(num, shares, 3000)]).T
-    called, total = np.stack([counts[:2]] * 2), counts[:2] + counts[2:]
-    values = measures_of(called, total, t)
-    low, high = intervals_of(called, total, t, np.array([num, num], float))
-    half = 1.959963984540054 * values[..., 1:].std(-1, ddof=1)
-    np.testing.assert_allclose(low, values[..., 0] - half, atol=0.06 * half.max())
-    np.testing.assert_allclose(high, values[..., 0] + half, atol=0.06 * half.max())
+def images_of(num: int, shares: np.ndarray, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts of calls [1, 2, P] and of all images [2, P] of P patients with 1 to 3 images of one kind: FP, TP, TN, FN."""
+    images = draw.integers(1, 4, num)
+    kind = np.eye(4)[draw.choice(4, num, p=shares)].T * images
+    return np.stack([kind[:2]]), kind[:2] + kind[2:]
+
+
+@pytest.mark.slow
+def test_standard_errors_equal_those_of_resampled_patients() -> None:
+    draw, t = np.random.default_rng(0), np.array([0.1, 0.3])
+    called, total = images_of(400, np.array([0.2, 0.2, 0.5, 0.1]), draw)
+    called = np.repeat(called, 2, 0)
+    influence = intervals_of(called, total, t, np.array([800.0, 350.0]))[1]
+    assert influence.sum(-1) == pytest.approx(np.zeros((3, 2)), abs=1e-12)
+    expected = resampled_error(
+        lambda rows: measures_of(called[..., rows].sum(-1), total[:, rows].sum(-1), t), np.arange(400)
+    )
+    assert error_of(influence) / expected == pytest.approx(np.ones((3, 2)), abs=0.1)
+
+
+def test_intervals_with_many_images_are_normal() -> None:
+    called, total = images_of(40_000, np.array([0.05, 0.16, 0.7, 0.09]), np.random.default_rng(0))
+    t = np.array([0.3])
+    value = measures_of(called.sum(-1), total.sum(-1), t)
+    num = total.sum()
+    (low, high), influence = intervals_of(called, total, t, np.array([num, num**2 / (total.sum(0) ** 2).sum()]))
+    half = 1.959963984540054 * error_of(influence)
+    np.testing.assert_allclose(low, value - half, atol=0.06 * half.max())
+    np.testing.assert_allclose(high, value + half, atol=0.06 * half.max())
 
 
 def test_no_interval_has_zero_width_and_standardized_net_benefit_is_at_most_1() -> None:
-    total = np.repeat([[995.0], [5.0]], 21, 1)
+    patients = np.eye(4)[np.repeat(np.arange(4), [300, 1, 1, 1])].T  # one patient for each kind of image but one
     for false, found in ((0, 0), (0, 5), (995, 5), (995, 0), (2, 0)):
-        called = np.repeat([[[float(false)], [float(found)]]], 21, -1)
-        bounds = intervals_of(called, total, np.array([0.2]), np.array([1000.0, 300.0]))[..., 0]
-        value = measures_of(called, total, np.array([0.2]))[:, 0, 0]
+        kinds = np.array([995 - false, false, 5 - found, found], float)
+        images = patients * (kinds / patients.sum(1))[:, None]
+        called, total = images[None, [1, 3]], np.stack([images[:2].sum(0), images[2:].sum(0)])
+        bounds = intervals_of(called, total, np.array([0.2]), np.array([1000.0, 300.0]))[0][..., 0]
+        value = measures_of(called.sum(-1), total.sum(-1), np.array([0.2]))[:, 0]
         assert (bounds[1] - bounds[0] > 1e-4).all()
         assert (bounds[0] <= value).all()
         assert (value <= bounds[1]).all()
@@ -172,9 +186,9 @@ def test_no_interval_has_zero_width_and_standardized_net_benefit_is_at_most_1() 
 def test_a_measure_without_images_without_positives_or_without_a_threshold_has_no_interval() -> None:
     none, negative = np.zeros((2, 5)), np.array([[9.0] * 5, [0.0] * 5])
     t, sizes = np.array([0.2]), np.array([9.0, 9.0])
-    assert np.isnan(intervals_of(none[None], none, t, np.zeros(2))).all()
-    assert np.isnan(intervals_of(np.full((1, 2, 5), np.nan), negative, np.array([np.nan]), sizes)).all()
-    bounds = intervals_of(none[None], negative, t, sizes)[..., 0]
+    assert np.isnan(intervals_of(none[None], none, t, np.zeros(2))[0]).all()
+    assert np.isnan(intervals_of(np.full((1, 2, 5), np.nan), negative, np.array([np.nan]), sizes)[0]).all()
+    bounds = intervals_of(none[None], negative, t, sizes)[0][..., 0]
     assert np.isnan(bounds).tolist() == [[False, True, False]] * 2
 
 
@@ -187,24 +201,12 @@ def test_intervals_hold_with_unequal_clusters_and_with_few_positives(
     kind: str, num_patients: int, prevalence: float, t: float, normal: float
 ) -> None:
     draw = np.random.default_rng(3)
-    called, total, sizes, true = benefits.hospital(draw, kind, num_patients, prevalence, np.array([t]), 0.3, 400, 300)
-    bounds = benefits.bounds_of(called, total, np.array([t]), sizes)[:, :, :, 0]
+    called, total, sizes, true = benefits.hospital(draw, kind, num_patients, prevalence, np.array([t]), 0.3, 400)
+    bounds, error = (of[..., 0] for of in benefits.intervals(called, total, np.array([t]), sizes))
     covered = ((bounds[:, 0] <= true[:, 0]) & (true[:, 0] <= bounds[:, 1])).mean(0)
     assert (covered >= 0.91).all()
-    values = np.stack([measures_of(*of, np.array([t]))[0, 0] for of in zip(called, total, strict=True)])
-    distance = np.abs(values[:, 0] - true[0, 0])
-    assert (distance <= 1.96 * values[:, 1:].std(1, ddof=1)).mean() < normal  # the earlier interval
-
-
-@given(st.integers(0, 10_000), st.integers(1, 4))
-def test_means_of_many_numbers_equal_the_mean_of_each(seed: int, num: int) -> None:
-    draw = np.random.default_rng(seed)
-    numbers = draw.normal(size=(num, 2, 3, 41))
-    numbers[draw.random(numbers.shape) < 0.02] = np.nan
-    found = mean_over(numbers)
-    for index in nonempty(np.ndindex(2, 3)):
-        center, replicates = mean_of(numbers[(slice(None), *index)][:, 0], numbers[(slice(None), *index)][:, 1:])
-        np.testing.assert_array_equal(found[index], np.append(center, replicates))
+    values = benefits.values_of(called, total, np.array([t]))[:, 0, 0]
+    assert (np.abs(values - true[0, 0]) <= 1.96 * error[:, 0]).mean() < normal  # a normal interval
 
 
 def test_macro_and_external_are_unweighted_means_over_the_findings_of_the_gap(scored: RunScores) -> None:
@@ -217,12 +219,10 @@ def test_macro_and_external_are_unweighted_means_over_the_findings_of_the_gap(sc
         assert rows[dataset, "macro"] == pytest.approx(macro, abs=1e-12)
     assert rows["external", "macro"] == pytest.approx((macros["nih"] + macros["vindr"]) / 2, abs=1e-12)
     assert rows["external", "Lung Lesion"] == pytest.approx(rows["vindr", "Lung Lesion"], abs=1e-12)
-    replicates = [scored.replicates[f"net_benefit/{name}"].astype(float) for name in ("nih", "vindr")]
-    correlation = np.corrcoef(replicates)[0, 1]
     table = numbers(scored.detail["net_benefit"], finding="macro", metric="net_benefit").set_index("dataset")
     for end in ("low", "high"):
         first, second = (abs(table["value"][name] - table[end][name]) for name in ("nih", "vindr"))
-        distance = np.sqrt(first**2 + second**2 + 2 * correlation * first * second) / 2
+        distance = np.hypot(first, second) / 2  # independent patients
         assert abs(table["value"]["external"] - table[end]["external"]) == pytest.approx(distance, rel=1e-5)
 
 
@@ -276,7 +276,7 @@ def test_a_network_no_better_than_chance_has_an_interval_that_includes_the_bette
         replace(split, logit=np.zeros_like(split.logit))
         for split in (part("a", "val", 1), part("a", "test", 2), part("b", "all", 3))
     ]
-    table = score_run("abc", FINDINGS, "a", splits, Settings(num_resamples=100)).detail["net_benefit"]
+    table = score_run("abc", FINDINGS, "a", splits, Settings()).detail["net_benefit"]
     rows = table[table["finding"] != "macro"].pivot_table(
         index=["dataset", "finding"], columns="metric", values="value"
     )

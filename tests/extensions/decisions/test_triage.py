@@ -18,9 +18,13 @@ from bench.extensions.decisions.conformal import (
     release_threshold,
     thresholds,
 )
+from bench.extensions.decisions.triage import quantities_of, tallies
+from bench.scoring.column import Column
+from bench.scoring.influence import error_of
 from bench.scoring.score_run import RunScores, score_run
 from reports.schemas.tables import SCHEMAS
 from tests.nonempty import nonempty
+from tests.resampled import in_groups, resampled_error
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 ORACLE = json.loads((Path(__file__).parents[2] / "oracles" / "conformal.json").read_text())
@@ -128,6 +132,23 @@ def test_the_table_has_what_the_internal_thresholds_give(scored: RunScores) -> N
             assert row["miss_rate_by_chance"] == highest_by_chance(row["num_internal_positive"], level)
     at_vindr = scored.detail["triage"].query("dataset == 'vindr' and level == .1").set_index("finding")["miss_rate"]
     assert at_vindr["macro"] == pytest.approx(at_vindr.drop("macro").mean())
+
+
+@pytest.mark.slow
+def test_standard_errors_equal_those_of_resampled_patients() -> None:
+    draw = np.random.default_rng(1)
+    patient = in_groups(200, 4, draw).astype(np.int32)
+    label = (draw.random(len(patient)) < 0.3).astype(np.int8)
+    column = Column.of(
+        patient, label, (label + draw.normal(0, 1, 200)[patient] + draw.normal(size=len(patient))).round(1)
+    )
+    images = np.stack([np.bincount(patient[label == sign], minlength=200) for sign in (1, 0)])
+    of_patients = tallies(column, np.array([[-0.5, 1.5], [0.3, 0.8]]), images)
+    value, influence = quantities_of(of_patients)
+    assert (value > 0).all()
+    assert (value < 1).all()
+    expected = resampled_error(lambda rows: quantities_of(of_patients[rows])[0], np.arange(200))
+    assert error_of(influence) / expected == pytest.approx(np.ones_like(value), abs=0.1)
 
 
 def test_tables_have_the_columns_of_the_report_and_no_number_is_missing_without_a_reason(scored: RunScores) -> None:

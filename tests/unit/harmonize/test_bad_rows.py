@@ -96,9 +96,11 @@ def test_a_path_outside_the_root_is_excluded(bad: str, tmp_path: Path) -> None:
     (tmp_path / "outside.png").touch()
     spec = edited("table", tmp_path / "root", "table.csv", with_cell(1, "path", bad))
     cohort = harmonize.load(spec)
-    assert cohort.quarantine[["path", "reason"]].to_numpy().tolist() == [[bad, "the path leads out of the root folder"]]
+    assert cohort.quarantine[["path", "reason"]].to_numpy().tolist() == [
+        [bad, f"the path is absolute or leads out of the root folder at {bad}"]
+    ]
     assert bad not in set(cohort.table["path"])
-    assert "leads out of the root folder (1)" in row_checks(spec)["bad rows"][1]
+    assert f"leads out of the root folder at {bad} (1)" in row_checks(spec)["bad rows"][1]
 
 
 def test_an_image_without_a_patient_is_excluded(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_two_images_of_one_study_with_different_labels_are_named(tmp_path: Path)
     assert "1 of 5 studies have images with different labels, e.g. patient00001/study2" in warning
 
 
-@pytest.mark.parametrize(("layout", "ending"), [("chexpert", ".png"), ("table", ".PNG"), ("mimic", ".png")])
+@pytest.mark.parametrize(("layout", "ending"), [("chexpert", ".png"), ("table", ".jpg"), ("mimic", ".png")])
 def test_files_with_another_ending_are_named(layout: str, ending: str, tmp_path: Path) -> None:
     spec = on_disk(layout, tmp_path)
     table = written(layout, tmp_path)
@@ -250,6 +250,37 @@ def test_files_with_another_ending_are_named(layout: str, ending: str, tmp_path:
     first = Path(str(table["path"].iloc[0]))
     message = found(spec, "fault")
     assert f"the table lists {first.as_posix()}, but the folder has {first.stem}{ending}" in message
+
+
+@pytest.mark.parametrize("layout", ["table", "mimic", "chexpert"])
+def test_images_are_found_with_names_in_another_case_and_unicode_form(layout: str, tmp_path: Path) -> None:
+    spec = on_disk(layout, tmp_path)
+    expected = harmonize.load(spec).table["image_id"].tolist()
+    for path in sorted(tmp_path.rglob("*.[jp][pn]g"), reverse=True):
+        path.rename(path.with_name(path.name.upper()))
+    for folder in sorted((path for path in tmp_path.rglob("*") if path.is_dir()), reverse=True):
+        folder.rename(folder.with_name(folder.name.upper()))
+    cohort = harmonize.load(spec)
+    assert cohort.table["image_id"].tolist() == expected
+    assert all((tmp_path / path).is_file() for path in cohort.table["path"])
+
+
+def test_a_file_of_another_row_is_not_used_for_a_missing_file(tmp_path: Path) -> None:
+    spec = on_disk("table", tmp_path)
+    edit(tmp_path / "table.csv", lambda raw: pd.concat([raw, raw.iloc[[0]].assign(path="images/A.png")]))
+    cohort = harmonize.load(spec)
+    assert cohort.flow["absent"] == 1
+    assert "images/A.png" not in set(cohort.table["path"])
+
+
+@pytest.mark.parametrize("start", ["/home/jane/study/", "D:\\study\\", ".\\"])
+def test_paths_of_another_machine_are_found(start: str, tmp_path: Path) -> None:
+    spec = on_disk("table", tmp_path)
+    expected = harmonize.load(spec).table["path"].tolist()
+    separator = "\\" if "\\" in start else "/"
+    edit(tmp_path / "table.csv", lambda raw: raw.assign(path=start + raw["path"].str.replace("/", separator)))
+    cohort = harmonize.load(spec)
+    assert [path.removeprefix("./") for path in cohort.table["path"]] == expected
 
 
 @pytest.mark.parametrize("ending", [".PNG", ".jpg", ".JPG"])

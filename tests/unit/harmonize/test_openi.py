@@ -47,6 +47,29 @@ def test_the_first_part_of_each_annotated_heading_is_a_label_of_all_images_of_th
     assert table["drop"].tolist() == ["", ""]
 
 
+BOTH = REPORT.replace("</figureId>", "</figureId><caption>Chest, PA and lateral</caption>")
+
+
+@pytest.mark.parametrize(
+    ("headers", "corrected", "views"),
+    [
+        ("PA,LL", None, ["PA", "LATERAL"]),
+        ("PA,PA", None, ["UNKNOWN", "UNKNOWN"]),  # one of them is lateral
+        (",PA", None, ["UNKNOWN", "UNKNOWN"]),
+        ("PA,AP", "CXR7_IM-0001-1001,L", ["LATERAL", "AP"]),
+        (",", "CXR7_IM-0001-1001,PA", ["FRONTAL", "LATERAL"]),
+    ],
+)
+def test_the_view_of_a_header_alone_is_not_believed(
+    headers: str, corrected: str | None, views: list[str], tmp_path: Path
+) -> None:
+    first, second = headers.split(",")
+    write_report(tmp_path, BOTH, f"CXR7_IM-0001-1001,{first}\nCXR7_IM-0001-2001,{second}\n")
+    if corrected:
+        (tmp_path / openi.CORRECTED).write_text(f"imageid,tsne-view\n{corrected}\n")
+    assert openi.read(tmp_path)["view"].tolist() == views
+
+
 def test_headings_become_findings(tmp_path: Path) -> None:
     written("openi", tmp_path)
     findings = ("No Finding", "Cardiomegaly", "Edema", "Lung Opacity", "Pleural Thickening", "Abnormal")

@@ -1,11 +1,13 @@
 """Tests of variants of the six datasets: headers, file names, folders, cells."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from native_tables import TABLES, assert_same, touch, written
+from native_tables import TABLES, assert_same, on_disk, touch, written
 
+from harmonize import load
 from harmonize.cohorts import label_mapping
 from harmonize.datasets import FAULT, adapter, chexpert, mimic, nih, padchest, vindr
 
@@ -22,6 +24,49 @@ def test_chexpert_may_be_in_the_folder_of_its_release(tmp_path: Path) -> None:
     table = written("chexpert", tmp_path / "CheXpert-v1.0-small")
     native_table = chexpert.read(tmp_path)
     assert_same(native_table, table.assign(path="CheXpert-v1.0-small/" + table["path"]))
+
+
+def test_the_full_chexpert_is_read_as_unpacked(tmp_path: Path) -> None:
+    table = written("chexpert", tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)")
+    folder = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)"
+    for number, patient in enumerate(("patient00001", "patient00002")):
+        batch = tmp_path / f"CheXpert-v1.0 batch {number + 2} (train {number + 1})"
+        batch.mkdir()
+        (folder / "train" / patient).rename(batch / patient)
+    (folder / "train").rmdir()
+    native_table = chexpert.read(tmp_path)
+    assert all((tmp_path / path).is_file() for path in native_table["path"])
+    assert native_table["path"].iloc[0] == "CheXpert-v1.0 batch 2 (train 1)/patient00001/study1/view1_frontal.jpg"
+    assert_same(native_table.drop(columns="path"), table.drop(columns="path"))
+
+
+@pytest.mark.parametrize("folder", ["", "PNG/"])
+def test_chexpert_plus_has_the_labels_of_chexbert(folder: str, tmp_path: Path) -> None:
+    """The columns are those of df_chexpert_plus_240401.csv, the first lines those of report_fixed.json."""
+    names = ["train/patient42142/study5/view1_frontal.jpg", "train/patient42142/study5/view2_lateral.jpg",
+             "valid/patient64541/study1/view1_frontal.jpg"]  # fmt: skip
+    rows = [[names[0], "a.dcm", "Frontal", "AP", "patient42142", 5, "FINAL\nREPORT, old", "", 68.0, "Male", "White", "train"],
+            [names[1], "b.dcm", "Lateral", "", "patient42142", 5, "FINAL\nREPORT, old", "", 68.0, "Male", "White", "train"],
+            [names[2], "c.dcm", "Frontal", "AP", "patient64541", 1, "", "", 41.0, "Female", "", "valid"]]  # fmt: skip
+    columns = ["path_to_image", "path_to_dcm", "frontal_lateral", "ap_pa", "deid_patient_id", "patient_report_date_order",
+               "report", "section_findings", "age", "sex", "race", "split"]  # fmt: skip
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "df_chexpert_plus_240401.csv", index=False)
+    labels = dict.fromkeys(chexpert.LABELS) | {"Edema": 1.0, "Pneumonia": -1.0, "Fracture": 0.0}
+    (tmp_path / "chexbert_labels").mkdir()
+    lines = [json.dumps({"path_to_image": name} | labels) for name in names]
+    (tmp_path / "chexbert_labels/report_fixed.json").write_text("\n".join(lines) + "\n")
+    for name in names:
+        path = tmp_path / folder / name.replace(".jpg", ".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    table = chexpert.read(tmp_path)
+    assert table["path"].tolist() == [folder + name.replace(".jpg", ".png") for name in names[:2]]
+    assert table[["view", "sex", "age", "split"]].to_numpy().tolist() == [
+        ["AP", "M", 68.0, "train"],
+        ["LATERAL", "M", 68.0, "train"],
+    ]
+    states = {label: table[f"native:{label}"].tolist() for label in ("Edema", "Pneumonia", "Fracture", "No Finding")}
+    assert states == {"Edema": [1, 1], "Pneumonia": [-1, -1], "Fracture": [0, 0], "No Finding": [-2, -2]}
 
 
 def test_chexpert_paths_of_the_full_release_have_no_prefix(tmp_path: Path) -> None:
@@ -104,10 +149,10 @@ def test_every_published_header_of_nih_is_read(header: str, tail: str, tmp_path:
 
 
 def test_nih_ages_may_have_units_and_impossible_ages_are_unknown(tmp_path: Path) -> None:
-    written("nih", tmp_path)
+    spec = on_disk("nih", tmp_path)
     raw = pd.read_csv(tmp_path / nih.ENTRIES[0], dtype=str).assign(**{"Patient Age": ["058Y", "414", "018M", "7"]})
     raw.to_csv(tmp_path / nih.ENTRIES[0], index=False)
-    assert nih.read(tmp_path)["age"].fillna(-1).tolist() == [58.0, -1.0, 1.5, 7.0]
+    assert load(spec).table["age"].fillna(-1).tolist() == [58.0, -1.0, 1.5, 7.0]
 
 
 def test_nih_images_may_be_in_one_folder_without_lists(tmp_path: Path) -> None:

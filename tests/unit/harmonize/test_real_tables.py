@@ -171,7 +171,15 @@ def test_openi_has_the_published_numbers_of_images_and_the_headings_that_torchxr
     assert (len(table), table["image_id"].nunique(), table["patient_id"].nunique()) == (7470, 7470, 3851)
     assert "row_fault" not in table
     assert "unknown_view" not in table
-    assert table["view"].value_counts().to_dict() == {"PA": 3591, "UNKNOWN": 2589, "LATERAL": 867, "AP": 423}
+    assert table["view"].value_counts().to_dict() == {"UNKNOWN": 5888, "PA": 780, "LATERAL": 769, "AP": 33}
+    (tmp_path / "nlmcxr_tsne_pa.csv.gz").symlink_to(data / "nlmcxr_tsne_pa.csv.gz")
+    table = openi.read(tmp_path)
+    views = {"LATERAL": 3395, "PA": 2119, "FRONTAL": 1179, "UNKNOWN": 443, "AP": 334}
+    assert table["view"].value_counts().to_dict() == views
+    corrected = pd.read_csv(data / "nlmcxr_tsne_pa.csv.gz").set_index("imageid")["tsne-view"]
+    view = table.set_index("image_id")["view"].reindex(corrected.index)
+    assert (view == "LATERAL").equals(corrected == "L")
+    assert not (view == "UNKNOWN").any()
     # one report without images has another heading
     assert set(words(table)) - {""} == set(OPENI_HEADINGS) - {"no indexing", "mediastinal emphysema"}
     theirs = xrv.datasets.Openi_Dataset(imgpath=str(tmp_path), views=["*"], unique_patients=False).csv

@@ -217,6 +217,16 @@ def test_a_value_outside_0_and_1_is_no_probability(tmp_path: Path) -> None:
             None,
             [f"column {FINDINGS[1]}", "probabilities", "--outputs logit"],
         ),
+        (
+            lambda p: p.assign(**np.log(p[list(FINDINGS)])),
+            None,
+            ["no prediction is positive", "exp(x)", "--outputs logit"],
+        ),
+        (
+            lambda p: p.rename(columns=dict(zip(FINDINGS, "ab", strict=True))),
+            lambda t: t.rename(columns=dict(zip(FINDINGS, "ab", strict=True))),
+            ["no label space has a, b", '--findings "a,b"'],
+        ),
         (lambda p: p.assign(patient_id="p1"), None, ["row 2", "'p0' is another patient in p.csv (297 such cells)"]),
         (
             lambda p: p.assign(image_id="\u00e9" + p["image_id"]),
@@ -248,6 +258,22 @@ def test_the_cause_is_named_with_ids_of_both_tables(
     with pytest.raises(CxrError) as error:
         read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
     assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda p: p.assign(Edema=p["Edema"].where(p.index > 0, -1e-9)), "probabilities: all are in [0, 1]"),
+        (lambda p: p.assign(**p[list(FINDINGS)] / 100), f"No probability of {', '.join(FINDINGS)} is above 0.01"),
+        (lambda p: p.assign(**{"sex": 1, "Unnamed: 0": range(len(p))}), "no label space has sex, Unnamed: 0."),
+    ],
+)
+def test_doubtful_columns_have_a_note(change: Any, note: str, tmp_path: Path) -> None:
+    predictions, labels = tables()
+    write(tmp_path, change(predictions), labels.assign(**{"sex": 1, "Unnamed: 0": range(len(labels))}))
+    read = read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
+    assert (read.outputs, read.run.findings) == ("probability", FINDINGS)
+    assert any(note in line for line in read.notes), read.notes
 
 
 def test_patient_ids_that_look_alike_are_stated(tmp_path: Path) -> None:
