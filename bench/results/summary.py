@@ -11,10 +11,11 @@ from bench.results.cohort_tables import findings_of
 from bench.results.grid_recipes import recipes_of, with_chosen_runs
 from bench.results.read_predictions import load_estimates, load_scores
 from bench.results.run_table import RunRecords, ranked_ids, read_records, run_title
-from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, MACRO_ALL
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.studies import STUDY
 from bench.store.lease import holder_of
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+from reports.schemas.common_findings import common_findings
 from reports.schemas.select import select
 from reports.tables import Tables
 
@@ -94,7 +95,9 @@ def _left_out(manifest: Manifest, of_findings: pd.DataFrame, run_ids: Sequence[s
     means = of_runs.groupby(["dataset", "split", "finding"], as_index=False)["value"].mean()
     rows = means[~means["dataset"].isin([internal, EXTERNAL]) & means["value"].notna()]
     test = means[(means["dataset"] == internal) & (means["split"] == "test")]
-    used = rows["finding"].isin(test.loc[test["value"].notna(), "finding"])
+    scored = rows.pivot_table("value", "dataset", "finding").notna()
+    inside = scored.columns.isin(test.loc[test["value"].notna(), "finding"])
+    used = rows["finding"].isin(scored.columns[common_findings(scored.to_numpy(bool), inside)])
     left_out = rows[~used]
     if not len(left_out) or not len(test):  # without an internal test split, the mean is over every finding
         return []
@@ -139,4 +142,4 @@ def _from_tables(tables: Tables, internal: str) -> _RankedRecipes:
 
 def _of_findings(scores: pd.DataFrame) -> pd.DataFrame:
     plain = select(scores, finding=None)
-    return plain[~plain["finding"].isin([MACRO, MACRO_ALL, CORE])]
+    return plain[plain["finding"] != MACRO]

@@ -15,7 +15,7 @@ from bench.scoring import curves, subgroups
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition, label_references
 from bench.scoring.gaps.gap import EXTERNAL, drifts, estimates_by_dataset, gaps
-from bench.scoring.gaps.hospital_means import Mask, common_findings, hospital_macros
+from bench.scoring.gaps.hospital_means import findings_of_means, hospital_macros
 from bench.scoring.influence import Estimate, Influence
 from bench.scoring.means import Macro, macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
@@ -25,6 +25,7 @@ from bench.scoring.scored_split import ScoredSplit, Settings, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
 from reports import extensions
+from reports.schemas.common_findings import Mask
 from reports.schemas.tables import SCHEMAS, SCORES
 
 # metrics by which runs can be ranked, in addition to AUROC, its gap, and custom metrics
@@ -113,7 +114,7 @@ def score_run(
     # means over external hospitals leave out hospitals of children, unless all are
     external = [split for split in hospitals if not split.scored.of_children] or hospitals
     apart = [split for split in hospitals if split not in external]
-    used = common_findings(test, external)
+    used = findings_of_means(test, external)
     external_macros = _by_split(external, lambda key: hospital_macros(key, external, used))
     macros_of = dict(zip(map(id, external), external_macros, strict=True))
     macros_of_split = [

@@ -25,7 +25,6 @@ REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
 EXTERNAL = "external"  # in the column `dataset`: mean over external hospitals
 MACRO = "macro"  # in the column `finding`: mean over findings
-MACRO_ALL = "macro_all"  # in the column `finding`: mean over all findings that an external hospital scores
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Self
 
-from reports.report_data.headline_rows import EXTERNAL, MACRO, MACRO_ALL, MISSING, Estimate
+import numpy as np
+
+from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
+from reports.schemas.common_findings import common_findings
 
 Cells = Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> estimate
 MUCH_LOWER = 0.1  # an AUROC that is lower than the mean by more than this amount changes what the mean says
@@ -17,12 +20,11 @@ class Members:
     """The members of the mean external AUROC of one run or recipe.
 
     A hospital scores a finding if its scored split has at least min_count patients with and without the finding. The
-    mean uses only findings that the internal test split scores, too. left_out: (hospital, finding) -> AUROC that is not
-    in the mean, lowest first.
+    mean is over `common_findings`; those that a hospital does not score are estimated from the other hospitals. left_out:
+    (hospital, finding) -> AUROC that is not in the mean, lowest first.
     """
 
     findings: tuple[str, ...]  # in the mean of at least one hospital
-    scored: tuple[str, ...]  # scored by at least one external hospital
     num_findings: int  # all findings of the page
     left_out: Mapping[tuple[str, str], Estimate]
     per_hospital: tuple[
@@ -30,26 +32,27 @@ class Members:
     ]  # numbers of findings in the mean of each hospital, ascending; without hospitals with none
     num_external: int  # all external hospitals
     mean: Estimate  # the mean external AUROC
-    over_all: Estimate  # mean over all findings that the external hospitals score
 
     @classmethod
     def of(
         cls, run: str, cells: Cells, gaps: Cells, hospitals: Iterable[str], findings: Sequence[str], num_external: int
     ) -> Self:
         """Return the members of a run's mean. cells: AUROCs; gaps: gaps in AUROC; hospitals: the external ones."""
-        pairs = product(hospitals, findings)
+        keys = list(hospitals)
+        pairs = product(keys, findings)
         known = {pair: cells[run, *pair] for pair in pairs if cells.get((run, *pair), MISSING).has_value}
         # without an internal test split there are no gaps, and the mean uses every finding
-        used = {key for key in known if (run, *key) not in gaps or gaps[run, *key].has_value}
+        inside = [any((run, h, f) not in gaps or gaps[run, h, f].has_value for h in keys) for f in findings]
+        scored = np.array([[(h, f) in known for f in findings] for h in keys], bool).reshape(len(keys), len(findings))
+        common = {f for f, used in zip(findings, common_findings(scored, np.array(inside, bool)), strict=True) if used}
+        used = {key for key in known if key[1] in common}
         return cls(
             tuple(dict.fromkeys(finding for _, finding in known if any(finding == f for _, f in used))),
-            tuple(dict.fromkeys(finding for _, finding in known)),
             len(findings),
             dict(sorted(((key, e) for key, e in known.items() if key not in used), key=lambda pair: pair[1].value)),
             tuple(sorted(Counter(hospital for hospital, _ in used).values())),
             num_external,
             cells.get((run, EXTERNAL, MACRO), MISSING),
-            cells.get((run, EXTERNAL, MACRO_ALL), MISSING),
         )
 
     @property

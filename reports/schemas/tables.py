@@ -34,7 +34,7 @@ SCORES = (
     "selection",  # rule that selects the epoch: best_val (best on validation) or last
     "calibrator",  # method that maps logits to probabilities: none (only the sigmoid), platt, temperature, isotonic
     "operating_point",  # threshold rule: f1_max, youden, sens_90, f1_grid; "" for metrics without a threshold
-    "finding",  # one finding, "macro", or "core": the mean over the findings that every cohort scores
+    "finding",  # one finding, or "macro"
     # a metric of registry.yaml; for external cohorts also auroc_gap (internal minus external AUROC), and ece_drift and
     # brier_drift (external minus internal calibration error); calibration_slope and calibration_intercept (in the large),
     # only as macro, after Platt scaling

@@ -14,7 +14,7 @@ from reports import extensions
 from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
 from reports.html.compression import packed
 from reports.html.section import write
-from reports.report_data.headline_rows import EXTERNAL, MACRO, MACRO_ALL, MISSING, Estimate
+from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.rankings import Rows
 from reports.report_data.report_data import ReportData
@@ -68,7 +68,6 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in data.hospitals}}
     places_of |= {data.internal.key: f"{data.internal.short} (internal)"}
     options: dict[str, list[Choice]] = {}
-    members = data.members_of_first
 
     def add(title: str, criterion: Criterion, place: str, words: str, over_hospitals: bool = False) -> None:
         if criterion in data.rankings and len(data.rankings[criterion]) > 1:
@@ -84,10 +83,6 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
             if key == EXTERNAL:
                 words = external_mean(name, data if metric in LIKE_AUROC else None)
             add(title, Criterion(metric, key, MACRO), place, words)
-            if key == EXTERNAL and members and members.left_out:
-                num = plural(len(members.scored), "finding")
-                words = f"mean {name} at external hospitals, over all {num} that they score"
-                add(title, Criterion(metric, key, MACRO_ALL), f"external mean over all {num}", words)
     for option in _of_extensions_and_findings(data, names):
         add(*option)
     return options if sum(map(len, options.values())) > 1 else {}

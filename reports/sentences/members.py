@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from reports.formatting import listing, of_all, plural
+from reports.formatting import of_all, plural
 from reports.report_data.members import Members
 
 
@@ -12,11 +12,11 @@ def over(members: Members, *, brief: bool = False) -> str:
     `brief`: for a headline, without the numbers per hospital.
 
     >>> from reports.report_data.headline_rows import MISSING
-    >>> over(Members(("Edema",), ("Edema", "Mass"), 3, {}, (1, 1), 5, MISSING, MISSING))
+    >>> over(Members(("Edema",), 3, {}, (1, 1), 5, MISSING))
     'over 1 of 3 findings, at 2 of 5 hospitals'
-    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 2, {}, (1, 2, 2), 3, MISSING, MISSING))
-    'over 2 findings (1 to 2 per hospital)'
-    >>> over(Members(("Edema", "Mass"), ("Edema", "Mass"), 3, {}, (1, 2, 2), 3, MISSING, MISSING), brief=True)
+    >>> over(Members(("Edema", "Mass"), 2, {}, (1, 2, 2), 3, MISSING))
+    'over 2 findings (1 to 2 per hospital, the others estimated)'
+    >>> over(Members(("Edema", "Mass"), 3, {}, (1, 2, 2), 3, MISSING), brief=True)
     'over 2 of 3 findings'
     """
     num, total = len(members.findings), members.num_findings
@@ -25,7 +25,7 @@ def over(members: Members, *, brief: bool = False) -> str:
     findings = plural(num, "finding") if num == total else of_all(num, total, "finding")
     if not brief and members.per_hospital[0] < num:
         least, most = members.per_hospital[0], members.per_hospital[-1]
-        findings += f" ({least if least == most else f'{least} to {most}'} per hospital)"
+        findings += f" ({least if least == most else f'{least} to {most}'} per hospital, the others estimated)"
     fewer = members.num_hospitals < members.num_external
     hospitals = f", at {of_all(members.num_hospitals, members.num_external, 'hospital')}" if fewer else ""
     return f"over {findings}{hospitals}"
@@ -47,7 +47,7 @@ def hidden_failure(members: Members, title_of: Callable[[str], str]) -> str:
 
 
 def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: bool = True) -> str:
-    """State which findings a mean is over and which it leaves out, with the mean over both; "" if it leaves nothing out.
+    """State which findings a mean is over and which it leaves out; "" if it leaves nothing out.
 
     `name_lowest`: whether to name the lowest AUROC left out.
     """
@@ -55,12 +55,8 @@ def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: b
         return ""
     text = (
         f"Of {plural(members.num_findings, 'finding')}, the mean has {len(members.findings)}, "
-        "which the internal test split and external hospitals score."
+        "which the internal test split and at least two external hospitals score."
     )
     if name_lowest:
         text += f" The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
-    if members.over_all.has_value:
-        others = list(dict.fromkeys(finding for _, finding in members.left_out))
-        with_these = listing(others) if len(others) < 3 else f"the {len(others)} others"
-        text += f" With {with_these}, scored only at external hospitals, it is {members.over_all.with_interval}."
     return text

@@ -12,8 +12,8 @@ from bench.extensions.calibration.schemas import SCHEMAS
 from bench.scoring.calibrators import Platt
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.influence import Estimate, Influence, Influenced
-from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, DECIDING, Key, SplitMetrics
 from bench.scoring.means import Macro, Sizes, least_sizes
+from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, DECIDING, Key, SplitMetrics
 from bench.scoring.score_rows import Writer, cohort_of, frame
 from bench.scoring.score_run import RunMetrics
 from reports.schemas.tables import SCORES

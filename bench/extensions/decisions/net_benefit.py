@@ -17,9 +17,9 @@ from bench.extensions.decisions.calls import CURVE, DecisionCounts, divide
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.influence import Estimate, Influence, correlations, error_of, mean_of, ratio
 from bench.scoring.intervals import interval_of_difference, share_bounds
+from bench.scoring.means import Sizes, least_sizes
 from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.rates import sizes_of
-from bench.scoring.means import Sizes, least_sizes
 from bench.scoring.score_run import RunMetrics
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ from bench.config.registry import Entry
 from bench.scoring.across_runs.covariances import Values
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.area_intervals import bounds_of_scales, scales_of
-from bench.scoring.gaps.gap import EXTERNAL, MACRO, MACRO_ALL
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import AUROC, Key
 from bench.scoring.score_run import RANKING_METRICS
 from reports.schemas.criterion import Criterion
@@ -33,11 +33,10 @@ def scores_to_rank_by(
     of_findings: the result of `external_of_findings`. custom: the custom metrics that the registry adds.
     """
     plain = scores[scores["operating_point"] == ""]
-    over_all = select(plain, metric=None, finding=MACRO_ALL, calibrator=None, dataset=EXTERNAL)
     macros = select(plain, metric=None, calibrator=None, internal=internal)
     keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in custom if entry.name != GAP))
     tables = [select(macros, key.metric, calibrator=key.calibrator) for key in keys]
-    tables += [over_all, gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings]
+    tables += [gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings]
     tables += [table[(table["finding"] == MACRO) | (table["dataset"] == EXTERNAL)] for table in further]
     columns = [*Criterion._fields, "run_id", "value", "low", "high"]
     return pd.concat([table[columns] for table in tables if len(table)] or [macros[columns]], ignore_index=True)

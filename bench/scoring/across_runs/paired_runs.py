@@ -12,15 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import Differences, benjamini_hochberg, holm, own_error, paired
-from bench.scoring.area_intervals import mean_interval
 from bench.scoring.column import labeled_rows
 from bench.scoring.delong import areas
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
-from bench.scoring.influence import Influence, correlations, mean_of
+from bench.scoring.gaps.hospital_means import hospital_macros
+from bench.scoring.influence import Influence
+from bench.scoring.means import UNKNOWN, Macro, macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import hospital_parts, measure_hospitals
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.errors import ConfigError
+from reports.schemas.common_findings import common_findings
 
 Array = NDArray[np.float64]
 GAP = Key("auroc_gap")
@@ -76,20 +78,11 @@ class Pair:
         return np.asarray(((first == second) | (np.isnan(first) & np.isnan(second))).all(0))
 
 
-class _Mean(NamedTuple):
-    """A mean with its influences and the bounds of its interval; NaN if the metric has no interval of its own."""
-
-    value: float
-    influence: Influence
-    bounds: tuple[float, float]
-
-
 class _MeanOfPair(NamedTuple):
     """The mean scores of two runs over the same findings or hospitals, with the numbers of images, patients and findings."""
 
-    first: _Mean
-    second: _Mean
-    sizes: tuple[int, ...]  # n, num_positive, num_negative, num_patients, num_findings
+    first: Macro
+    second: Macro
     same: bool  # whether both runs have the same logits
 
 
@@ -234,12 +227,19 @@ def _other_patients(first: ScoredSplit, second: ScoredSplit) -> ConfigError:
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
     """Build the rows of a metric: the findings and the macro of each pair of splits, then the external mean.
 
-    External macros use only findings with a value on every internal test split.
+    External macros are over the findings that every internal test split and at least two external hospitals score.
     """
+    pairs = [_both_known(pair, key) for pair in pairs]
     tests_of_internal = [pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"]
-    common = np.logical_and.reduce([np.isfinite(test.value[key]) for test in tests_of_internal], axis=0)
+    inside = np.logical_and.reduce(
+        [np.ones(len(findings), bool), *(np.isfinite(of.value[key]) for of in tests_of_internal)]
+    )
+    external = [pair for pair in pairs if not pair.internal]
+    scored = np.array([np.isfinite(pair.first.value[key]) for pair in external]).reshape(len(external), len(findings))
+    used = common_findings(scored, inside)
+    sides = [hospital_macros(key, of, used) for of in ([p.first for p in external], [p.second for p in external])]
+    macros = {id(pair): of for pair, *of in zip(external, *sides, strict=True)}
     rows: list[tuple[Any, ...]] = []
-    external: list[_MeanOfPair] = []
     for pair in pairs:
         counts, cohort = pair.first.counts, (pair.first.scored.dataset, pair.first.scored.split)
         sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
@@ -253,29 +253,24 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
             rows.append(
                 (*cohort, finding, first[k], second[k], *tests[k], *analytic, *sizes[k], 1, SAME if same[k] else "")
             )
-        used = np.isfinite(first) & np.isfinite(second) & (common | pair.internal)
-        least = sizes[used].min(0) if used.any() else np.zeros(4, np.int64)
-        mean = _MeanOfPair(
-            _mean_of_findings(key, np.where(used, first, np.nan), pair.first),
-            _mean_of_findings(key, np.where(used, second, np.nan), pair.second),
-            (*least, int(used.sum())),
-            bool(same[used].all()),
-        )
-        rows.append(_mean_row(cohort, mean))
-        if not pair.internal:
-            external.append(mean)
+        of_pair = macros.get(id(pair)) or [macro(of, key) for of in (pair.first, pair.second)]
+        known = np.isfinite(first) & (used | pair.internal)
+        rows.append(_mean_row(cohort, _MeanOfPair(of_pair[0], of_pair[1], bool(same[known].all()))))
     if external:
-        sizes = np.array([mean.sizes for mean in external if np.isfinite(mean.first.value)])
-        total = (*sizes[:, :4].sum(0), sizes[:, 4].min()) if len(sizes) else (0,) * 5
         split = "mixed" if len(external) > 1 else rows[-1][1]
-        overall = _MeanOfPair(
-            _mean_of_hospitals(key, [mean.first for mean in external]),
-            _mean_of_hospitals(key, [mean.second for mean in external]),
-            total,
-            all(mean.same for mean in external),
-        )
-        rows.append(_mean_row((EXTERNAL, split), overall))
+        means = [mean_of_macros(key, of) for of in sides]
+        same_everywhere = all(pair.same[np.isfinite(pair.first.value[key]) & used].all() for pair in external)
+        rows.append(_mean_row((EXTERNAL, split), _MeanOfPair(means[0], means[1], same_everywhere)))
     return rows
+
+
+def _both_known(pair: Pair, key: Key) -> Pair:
+    """Return the pair with only the values that both runs have."""
+    known = np.isfinite(pair.first.value[key]) & np.isfinite(pair.second.value[key])
+    first, second = (
+        replace(of, value={key: np.where(known, of.value[key], np.nan)}) for of in (pair.first, pair.second)
+    )
+    return replace(pair, first=first, second=second)
 
 
 def _tested(
@@ -292,32 +287,16 @@ def _tested(
     return paired(values[0], values[1], error, np.where(same, 0.0, own), alone)
 
 
-def _mean_of_findings(key: Key, value: Array, metrics: SplitMetrics) -> _Mean:
-    """Compute the mean of a run's values over findings."""
-    of_findings, bounds = metrics.influence[key], metrics.bounds.get(key)
-    mean, influence = mean_of(value, of_findings)
-    own = (float("nan"), float("nan"))
-    if bounds is not None:
-        own = mean_interval(key.metric, value, bounds, correlations(of_findings @ of_findings.T))
-    return _Mean(mean, Influence({metrics.sample.key: influence}), own)
-
-
-def _mean_of_hospitals(key: Key, means: Sequence[_Mean]) -> _Mean:
-    """Compute the mean of one run's values over hospitals, whose patients are independent."""
-    values = np.array([of.value for of in means])
-    bounds = mean_interval(key.metric, values, np.array([of.bounds for of in means]).T, np.eye(len(means)))
-    known = [of for of in means if np.isfinite(of.value)]
-    value = float(np.mean([of.value for of in known])) if known else float("nan")
-    return _Mean(value, Influence.mean([of.influence for of in known or means]), bounds)
-
-
 def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair) -> tuple[Any, ...]:
     """Build the macro row of a cohort (dataset, split)."""
     first, second = mean.first, mean.second
-    values, bounds = np.array([[first.value], [second.value]]), [np.array(of.bounds)[:, None] for of in mean[:2]]
+    values, bounds = (
+        np.array([[first.value], [second.value]]),
+        [np.array(of.bounds or UNKNOWN)[:, None] for of in mean[:2]],
+    )
     tests = _tested(values, [Influence.stack([of.influence]) for of in mean[:2]], bounds, np.array([mean.same]))
     analytic, note = (float("nan"), float("nan")), SAME if mean.same and np.isfinite(first.value) else ""
-    return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *mean.sizes, note)
+    return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *first.sizes, note)
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The generalization gap: a metric (usually AUROC) on the internal test split minus the metric at an external hospital.
 
 Calibration drift is the external calibration error minus the internal one. Both macros of a difference are over the same findings
-(`hospital_means.common_findings`). Internal and external patients are independent.
+(`hospital_means.findings_of_means`). Internal and external patients are independent.
 Shapes: K findings, P patients, H hospitals.
 """
 
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from bench.scoring.area_intervals import mean_interval
 from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.gaps.hospital_means import Mask, common_findings, hospital_macros
+from bench.scoring.gaps.hospital_means import findings_of_means, hospital_macros
 from bench.scoring.influence import Estimate, Influence, correlations, half_width
 from bench.scoring.intervals import distance_difference, interval_of_difference, plain_interval
 from bench.scoring.means import UNKNOWN, Macro, macro
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
+from reports.schemas.common_findings import Mask
 
 Array = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ def gaps(
 ) -> list[Gap]:
     """Compute the gaps of each hospital (macro, then each finding), then their unweighted means as dataset "external".
 
-    used [K]: the findings of the macros; by default `common_findings` of these splits.
+    used [K]: the findings of the macros; by default `findings_of_means` of these splits.
     A finding without a value at the internal or external hospital has a NaN gap. The
     counts of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
     The interval of a gap in AUROC or AUPRC combines the intervals of both scores, so two perfect separations have a gap of 0
@@ -66,7 +67,7 @@ def gaps(
     """
     if not external:
         return []
-    used = common_findings(internal, external, key) if used is None else used
+    used = findings_of_means(internal, external, key) if used is None else used
     inside, rows = macro(internal, key, used), list[Gap]()
     for hospital, at_hospital in zip(external, hospital_macros(key, external, used), strict=True):
         rows += _of_hospital(findings, internal, hospital, key, (inside, at_hospital))

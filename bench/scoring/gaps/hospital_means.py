@@ -17,35 +17,9 @@ from bench.scoring.area_intervals import mean_interval
 from bench.scoring.influence import Influence, correlations
 from bench.scoring.means import Macro, macro
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
+from reports.schemas.common_findings import Mask, common_findings
 
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-
-def findings_of_means(scored_HK: Mask, scored_inside: Mask) -> Mask:
-    """Return the mask [K] of the findings over which hospitals are compared.
-
-    These are the findings that the internal test split scores (scored_inside [K]) and at least two hospitals score (scored_HK),
-    or the only hospital. If the hospitals fall into parts without a common finding, they are those of the largest part.
-
-    >>> findings_of_means(np.array([[1, 1, 0, 0], [1, 1, 1, 0]], bool), np.ones(4, bool)).tolist()
-    [True, True, False, False]
-    """
-    used = (scored_HK.sum(0) >= min(2, len(scored_HK))) & scored_inside & scored_HK.any(0)
-    parts = list[Mask]()
-    left = used.copy()
-    while left.any():
-        part = np.zeros(len(used), bool)
-        part[np.argmax(left)] = True
-        while True:
-            hospitals = (scored_HK & part).any(1)
-            wider = used & scored_HK[hospitals].any(0)
-            if (wider == part).all():
-                break
-            part = wider
-        parts.append(part)
-        left &= ~part
-    return max(parts, key=lambda part: int(part.sum()), default=used)
 
 
 def weights(scored_HK: Mask) -> Array:
@@ -69,13 +43,13 @@ def weights(scored_HK: Mask) -> Array:
     return of_cells
 
 
-def common_findings(internal: SplitMetrics | None, external: Sequence[SplitMetrics], key: Key = AUROC) -> Mask | None:
-    """Return `findings_of_means` of the splits; None without an external hospital."""
+def findings_of_means(internal: SplitMetrics | None, external: Sequence[SplitMetrics], key: Key = AUROC) -> Mask | None:
+    """Return the findings [K] over which the splits are compared; None without an external hospital."""
     if not external:
         return None
     scored_HK = np.isfinite(np.stack([split.value[key] for split in external]))
     inside = np.isfinite(internal.value[key]) if internal else np.ones(scored_HK.shape[1], bool)
-    return findings_of_means(scored_HK, inside)
+    return common_findings(scored_HK, inside)
 
 
 def hospital_macros(key: Key, external: Sequence[SplitMetrics], used: Mask | None) -> list[Macro]:
@@ -84,8 +58,8 @@ def hospital_macros(key: Key, external: Sequence[SplitMetrics], used: Mask | Non
     if used is None:
         return plain
     value_HK = np.where(used, np.stack([split.value[key] for split in external]), np.nan)
-    scored_HK = np.isfinite(value_HK)
-    complete = (scored_HK | ~scored_HK.any(0)).all(1)
+    scored_HK: Mask = np.asarray(np.isfinite(value_HK))
+    complete: Mask = np.asarray((scored_HK | ~scored_HK.any(0)).all(1))
     if complete.all():
         return plain
     of_cells = weights(scored_HK)
