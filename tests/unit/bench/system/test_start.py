@@ -25,3 +25,18 @@ def test_help_and_lists_import_no_heavy_library(arguments: list[str]) -> None:
         timeout=120,
     )
     assert done.stdout.split() == []
+
+
+def test_scores_and_workers_do_not_import_numba() -> None:
+    """Only SHAP needs it."""
+    program = (
+        "import sys\n"
+        "import bench.executors.worker_imports\n"
+        "from bench.scoring.score_run import score_run\n"
+        "from tests.unit.bench.scoring.test_score_run import FINDINGS, parts\n"
+        'score_run("a", FINDINGS, "chexpert", parts())\n'
+        'print([name for name in ("numba", "llvmlite", "shap") if name in sys.modules])\n'
+        "sys.stdout.flush()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == ["[]"]
