@@ -27,7 +27,7 @@ def drawn(split: str, n: int = 120) -> ScoredSplit:
 @pytest.fixture(scope="module")
 def result() -> RunScores:
     """Scores by the whole registry: a metric that a new line adds is among them."""
-    settings = Settings(num_resamples=20, custom_metrics=REGISTRY.custom_metrics)
+    settings = Settings(custom_metrics=REGISTRY.custom_metrics)
     return score_run("r", ["A"], "internal", [drawn("val"), drawn("test")], settings)
 
 

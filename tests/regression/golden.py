@@ -65,7 +65,7 @@ def fixed_scores() -> RunScores:
         patients = np.array([f"p{i // 2}" for i in range(n)], object)
         images = np.array([f"{dataset}-{split}-{i}" for i in range(n)], object)
         parts.append(ScoredSplit(dataset, split, "report", images, patients, logit, state))
-    return score_run("run", FINDINGS, SEEDED_AS, parts, Settings(num_resamples=200))
+    return score_run("run", FINDINGS, SEEDED_AS, parts, Settings())
 
 
 def scoring_table() -> pd.DataFrame:

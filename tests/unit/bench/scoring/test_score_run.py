@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.scoring import metrics
-from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.area_intervals import mean_interval
 from bench.scoring.calibration_metrics import errors
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -17,7 +17,7 @@ from reports.schemas.tables import SCHEMAS, SCORES
 from tests.nonempty import nonempty
 
 FINDINGS = ("Edema", "Pneumonia", "Lung Lesion")
-QUICK = Settings(num_resamples=100)
+QUICK = Settings()
 
 
 def part(dataset: str, split: str, seed: int, shift: float = 0.0, num: int = 300) -> ScoredSplit:
