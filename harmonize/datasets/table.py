@@ -117,9 +117,10 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         stated = raw.loc[counted & ~raw[meaning.age].isin(UNSTATED), meaning.age]
         fix = f"write 0 to {MAX_AGE_YEARS} years; other cells count as unknown"
         notes += _other_values("ages", stated[~numbers(stated).between(0, MAX_AGE_YEARS)], fix)
-    for finding, rule in meaning.findings.items():
-        columns[native(finding)] = pd.Series(_states(raw[rule.column], rule), raw.index).where(usable)
-        notes += _label_remarks(finding, rule, raw.loc[usable, rule.column], counted, path)
+    for finding, states in meaning.findings.items():
+        cells = raw[states.column]
+        columns[native(finding)] = pd.Series(_states(cells, states), raw.index).where(usable)
+        notes += _label_remarks(finding, states, cells[usable], counted, path)
     result = pd.DataFrame(columns)
     result.attrs["remarks"] = notes
     return result
