@@ -143,7 +143,7 @@ def _check_depth(text: str, where: str, loader: Any) -> None:
     open_at: list[tuple[str, int]] = []  # anchor of each open list or block, and the number of values before it
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
-            number += size_of.get(event.anchor, 0)
+            number += size_of.get(event.anchor or "", 0)
         elif isinstance(event, yaml.NodeEvent):
             number += 1
         if isinstance(event, yaml.CollectionStartEvent):
