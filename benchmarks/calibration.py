@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from bench.extensions.calibration.fits import calibration
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 from benchmarks.coverage_table import write_table
 
 Array = NDArray[np.float64]

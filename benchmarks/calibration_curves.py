@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, root
 from scipy.special import expit, ndtri
 
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 from bench.scoring.smooth_calibration import CalibrationPairs
 from benchmarks.coverage_table import write_table
 

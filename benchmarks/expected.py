@@ -21,7 +21,7 @@ import pandas as pd
 from bench.extensions.estimates.estimators import MEAN_GAP
 from bench.extensions.estimates.expected_scores import expected, macros
 from bench.extensions.estimates.known_values import KnownValues
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 
 RUNS_AND_FINDINGS = ((1, 1), (4, 1), (1, 3), (1, 5), (2, 5), (4, 9))
 HOSPITALS = (3, 5, 8)

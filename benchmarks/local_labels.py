@@ -23,7 +23,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.extensions.estimates.prediction_powered import SCORES, Images, combined_scores
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 
 CELLS = ((50, 0.06, 0.85), (100, 0.06, 0.85), (100, 0.06, 0.96), (300, 0.06, 0.96), (200, 0.005, 0.90))
 CELLS += ((200, 0.2, 0.85), (200, 0.2, 0.96), (1000, 0.05, 0.90))

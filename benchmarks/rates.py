@@ -6,7 +6,7 @@ A patient has one image, 1 to 6 images, or 1 to 30 (a Pareto distribution, so fe
 rate is a share of these images. The events of a patient's images are independent, or correlated (beta distribution of the patients'
 rates with the stated correlation). For F1, an image is a true positive, false positive or false negative; the share of true positives
 is the stated rate. A macro is the mean over five rates, which differ by up to .2.
-The intervals are those of `bench.scoring.rates` and `share_interval`; the replicates resample patients.
+The intervals are those of `bench.scoring.rates` and `share_interval`, with the influences of patients.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.area_intervals import effective_patients, mean_interval
-from bench.scoring.bootstrap.intervals import share_interval, wilson
-from bench.scoring.rates import F1, intervals
+from bench.scoring.area_intervals import effective_patients, mean_interval
+from bench.scoring.influence import correlations, error_of, ratio
+from bench.scoring.intervals import share_interval, wilson
 
 Array = NDArray[np.float64]
 TABLE = Path(__file__).with_name("rates.csv")
@@ -61,22 +61,22 @@ def events_of(draw: np.random.Generator, images: Array, rate: float, correlation
     return draw.binomial(images.astype(np.int64), of_patient).astype(np.float64)
 
 
-def shares(images: Array, events: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Return shares [R], their replicates [R, B], and the sizes [2, R]; weight [B, P] draws patients."""
-    replicates = (events @ weight.T) / (images @ weight.T)
-    return events.sum(1) / images.sum(1), replicates, np.stack([images.sum(1), effective_patients(images)])
+def shares(images: Array, events: Array) -> tuple[Array, Array, Array]:
+    """Return shares [R], the influences of patients [R, P], and the intervals [2, R]."""
+    value, influence = ratio(events, images)
+    sizes = images.sum(1), effective_patients(images)
+    return value, influence, np.stack(share_interval(value, error_of(influence), *sizes))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table of the simulation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=TABLE)
     options = parser.parse_args(arguments)
     num, rows = options.repetitions, list[tuple[object, ...]]()
-    command = f"python benchmarks/rates.py --repetitions {num} --resamples {options.resamples} --seed {options.seed}"
+    command = f"python benchmarks/rates.py --repetitions {num} --seed {options.seed}"
     draw = np.random.default_rng(options.seed)
 
     def add(name: str, cell: tuple[object, ...], rate: float, bounds: Array) -> None:
@@ -88,18 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for kind in IMAGES:
         for num_patients in PATIENTS:
-            weight = draw.multinomial(num_patients, np.full(num_patients, 1 / num_patients), options.resamples)
             for correlation in (0.0,) if kind == "1" else (0.0, 0.3, 0.8):
                 cell = (kind, num_patients, correlation)
                 for rate in RATES:
                     images = images_of(draw, kind, (num, num_patients))
-                    value, replicates, sizes = shares(images, events_of(draw, images, rate, correlation), weight)
-                    add("rate", cell, rate, np.stack(share_interval(value, replicates, *sizes)))
+                    _, _, bounds = shares(images, events_of(draw, images, rate, correlation))
+                    add("rate", cell, rate, bounds)
                     if correlation < 0.8:
-                        f1, of_f1 = 2 * value / (1 + value), 2 * replicates / (1 + replicates)
-                        of_all = [np.broadcast_to(x, (5, *x.shape)) for x in (f1, of_f1)]
-                        bounds = intervals(*of_all, np.broadcast_to(sizes[:, None], (2, 5, num)))
-                        add("F1", cell, 2 * rate / (1 + rate), bounds[:, F1])
+                        add("F1", cell, 2 * rate / (1 + rate), 2 * bounds / (1 + bounds))
                     print(*rows[-1][:-1], sep=", ", flush=True)
     for kind, num_patients, correlation in (
         ("1", 10, 0.0),
@@ -107,16 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("1 to 6", 40, 0.3),
         ("1 to 30", 40, 0.3),
     ):
-        weight = draw.multinomial(num_patients, np.full(num_patients, 1 / num_patients), options.resamples)
         for rate in (0.3, 0.8, 0.97):
             true = np.clip(rate + np.linspace(-0.2, 0.2, 5) * min(1.0, 5 * (1 - rate)), 0.01, 0.999)
             of_rates = []
             for of_finding in true:
                 images = images_of(draw, kind, (num, num_patients))
-                value, replicates, sizes = shares(images, events_of(draw, images, of_finding, correlation), weight)
-                of_rates.append((value, np.stack(share_interval(value, replicates, *sizes)), replicates))
-            values, bounds, drawn = (np.stack(each) for each in zip(*of_rates, strict=True))
-            means = [mean_interval("rate", values[:, r], bounds[:, :, r].T, drawn[:, r]) for r in range(num)]
+                of_rates.append(shares(images, events_of(draw, images, of_finding, correlation)))
+            values, influence, bounds = (np.stack(each) for each in zip(*of_rates, strict=True))
+            matrix = correlations(np.einsum("krp,lrp->rkl", influence, influence))
+            means = [mean_interval("rate", values[:, r], bounds[:, :, r].T, matrix[r]) for r in range(num)]
             add("macro of five rates", (kind, num_patients, correlation), float(true.mean()), np.array(means).T)
             print(*rows[-1][:-1], sep=", ", flush=True)
     with options.output.open("w", newline="") as file:

@@ -87,7 +87,7 @@ _RENAMED = {
     "a plain SAM loop": "plain SAM loop",
 }
 _NUMERIC = ("ratio", "low", "high", "unit_s")
-_LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")
+_LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow")
 
 
 @dataclass(frozen=True, slots=True)

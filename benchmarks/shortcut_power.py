@@ -37,7 +37,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.results.read_predictions import load_scores
 from bench.results.score_runs import score_all
 from bench.runs.run_one import run_one
-from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.intervals import wilson
 from bench.store.store import Store
 from reports.summaries.change_rules import ERASED, EXTERNAL, MARGIN, MARKER, caught, changed, changes
 

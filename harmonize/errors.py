@@ -14,11 +14,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
+_MOST = 4_000  # characters of each part of a message, which may show a value of a file
+
 
 class CxrError(Exception):
     """A problem that the user can fix. Any other exception is a bug in this project."""
 
     def __init__(self, what: str, where: str, fix: str) -> None:
+        what, where, fix = (
+            text if len(text) <= _MOST else f"{text[: _MOST // 2]} … {text[-_MOST // 2 :]}"
+            for text in (what, where, fix)
+        )
         # pickle rebuilds an error of a worker process from `args`, so `args` must contain all three texts
         super().__init__(what, where, fix)
         self.what, self.where, self.fix = what, where, fix

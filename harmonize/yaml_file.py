@@ -19,6 +19,8 @@ MAX_BYTES = 2_000_000
 # maximum number of lists or blocks inside each other; shipped files have at most 6. The parser libyaml is recursive, so
 # a deeper nesting could crash the program
 MAX_DEPTH = 50
+# maximum number of values after aliases (*name) are replaced by what they stand for: a short file may stand for billions
+MAX_VALUES = 500_000
 # PyYAML raises YAMLError for invalid YAML, and the other errors for invalid values such as the date 2024-13-45
 _INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, RecursionError)
 
@@ -131,17 +133,31 @@ def _line(node: Any, key: str) -> int:
 
 
 def _check_depth(text: str, where: str, loader: Any) -> None:
-    """Raise ConfigError for more than MAX_DEPTH nested lists or blocks. loader: the one that is to read the text.
+    """Raise ConfigError for more than MAX_DEPTH nested lists or blocks, or MAX_VALUES values. loader: the one that is to read the text.
 
     The loop reads the parser's events, such as the start of a list, one by one. This needs no recursion, so deep
     nesting cannot crash this function.
     """
-    depth = 0
+    depth, number = 0, 0
+    size_of: dict[str, int] = {}  # anchor -> number of values
+    open_at: list[tuple[str, int]] = []  # anchor of each open list or block, and the number of values before it
     for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.AliasEvent):
+            number += size_of.get(event.anchor or "", 0)
+        elif isinstance(event, yaml.NodeEvent):
+            number += 1
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
+            open_at.append((event.anchor or "", number - 1))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+            anchor, before = open_at.pop()
+            size_of[anchor] = number - before
+        if number > MAX_VALUES:
+            what = f"more than {MAX_VALUES:,} values, counting each alias (*name) as what it stands for"
+            raise ConfigError(
+                what, _location(where, event.start_mark), "write the values without aliases, or fewer of them"
+            )
         if depth > MAX_DEPTH:
             what = f"more than {MAX_DEPTH} nested lists or blocks"
             raise ConfigError(what, _location(where, event.start_mark), "close the brackets, or nest less")

@@ -94,8 +94,6 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int) ->
         *given.notes,
     ]
     scored = [name for name in names if values[name, "auroc"]["value"] == values[name, "auroc"]["value"]]
-    if unbounded := [name for name in scored if values[name, "auroc"]["low"] != values[name, "auroc"]["low"]]:
-        notes.append(f"No interval: {', '.join(unbounded)}. No patient has an influence on the number.")
     if empty := [name for name in given.run.findings if name not in scored]:
         notes.append(f"No score: {', '.join(empty)}. {_too_few(given, min_count)} (--min-count).")
     return [*table_lines(first), "", *table_lines(second), "", *wrapped(notes, 0)]

@@ -411,7 +411,10 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> dict[RunC
 
     Configurations that a `skip` removes are left out.
     """
-    base = {key: raw[key] for key in ("split", "limit") if key in raw} | (raw.get("base") or {})
+    base = raw.get("base") or {}
+    if not isinstance(base, Mapping):
+        raise ConfigError("base must be a block of keys", f"{where}: base", "write `key: value` lines")
+    base = {key: raw[key] for key in ("split", "limit") if key in raw} | {**base}
     sweeps = raw.get("sweeps") or [{}]
     skips = raw.get("skip") or []
     for label, blocks in (("sweeps", sweeps), ("skip", skips)):

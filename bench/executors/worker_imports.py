@@ -18,7 +18,6 @@ from harmonize.child_processes import end_at_interrupts
 
 NEEDED = (
     "bench.runs.run_one",
-    "numba",
     "scipy.stats",
     "timm",  # the functions that need it import it, so each worker would
     "bench.analyses.run_analysis",

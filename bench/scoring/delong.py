@@ -1,4 +1,4 @@
-"""Analytic variance of AUROC (DeLong, Obuchowski), as a check of the bootstrap.
+"""Analytic variance of AUROC (DeLong, Obuchowski), as a check of other intervals.
 
 DeLong's variance assumes independent images, so its intervals are too narrow if patients have several images.
 Obuchowski's variance first sums over the images of each patient. The two variances are equal if every patient has one

@@ -32,8 +32,7 @@ class PageSoFar:
     """The page of the runs that are finished so far, and their scores. One process at a time makes them.
 
     The process scores the finished runs and, if a page is due, writes it. Scores are kept, so the final page
-    does not need them again, and the first run's scores leave compiled code for those of the others. The process is forked
-    as workers are, because a new Python would import libraries for seconds.
+    does not need them again. The process is forked as workers are, because a new Python would import libraries for seconds.
     Runs that end while the process is at work are for a next one, as long as there is other work beside it. A failure
     of the process is no failure of the grid: the final page is written in any case. As a context manager, this class waits
     for the process, because two processes must not write one page; after an error or Ctrl-C, it stops the process.

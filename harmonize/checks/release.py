@@ -20,14 +20,12 @@ from harmonize.cohorts.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load, other_
 from harmonize.cohorts.specs import GOLD, CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, LABELS, TABLE, adapter, native
-from harmonize.datasets.csvfile import MAX_AGE_YEARS, find, header, numbers, read_text, summary
-from harmonize.datasets.table import is_age, is_unlisted, stated_cells
+from harmonize.datasets.csvfile import find, header, numbers, read_text, summary
 from harmonize.errors import CxrError
 from harmonize.labels.findings import STATES
 from harmonize.yaml_file import parse_yaml
 
 LEVELS = ("fault", "warning", "note", "ok")
-_SHOWN = 5  # maximum number of values that a message lists
 _DISPLAY_NAMES = {"tokens": "labels"}
 
 
@@ -65,8 +63,6 @@ def inspect(spec: CohortSpec, tables_alone: bool = False) -> tuple[Cohort | None
     release_files = release_facts()["datasets"].get(spec.layout, ())
     if spec.layout == TABLE:
         checks.append(Check(name, "own table", "note", "", "no published facts exist for a comparison"))
-        if cohort is not None:
-            checks += check_cells(spec)
     elif not release_files:
         unknown = "counts are not compared, because no table of this release was at hand"
         checks.append(Check(name, "release", "note", "", unknown))
@@ -323,32 +319,6 @@ def check_images_are_there(cohort: Cohort) -> list[Check]:
     return [Check(cohort.name, "absent images", level, "all listed images are on disk", found, fix)]
 
 
-def check_cells(spec: CohortSpec) -> list[Check]:
-    """Return warnings about ages and labels in a user's table that the program cannot use."""
-    cells, meaning = stated_cells(spec.root, spec.table, spec.mapping)
-    checks = []
-    if meaning.age:
-        stated = cells.loc[cells[meaning.age] != "", meaning.age]
-        fix = "correct these cells; they count as unknown"
-        checks.append(_other_values(spec.name, "ages", f"0 to {MAX_AGE_YEARS} years", stated[~is_age(stated)], fix))
-    for finding, (column, present, absent) in meaning.findings.items():
-        stated = cells.loc[cells[column] != "", column]
-        fix = f"add the values to `present` or `absent` of {finding} in the mapping; without this, the label is null"
-        other = stated[is_unlisted(stated, present, absent)]
-        checks.append(_other_values(spec.name, f"labels of {finding}", "values of the mapping", other, fix))
-    return [check for check in checks if check is not None]
-
-
-def _other_values(name: str, what: str, expected: str, cells: "pd.Series[str]", fix: str) -> Check | None:
-    """Return a warning that lists the most frequent values in `cells`, or None if `cells` is empty."""
-    if cells.empty:
-        return None
-    values = cells.value_counts()
-    shown = ", ".join(f"{value!r} ({number:,})" for value, number in values.head(_SHOWN).items())
-    more = ", …" if len(values) > _SHOWN else ""
-    return Check(name, what, "warning", expected, f"{len(cells):,} cells have other values: {shown}{more}", fix)
-
-
 def check_rows(cohort: Cohort) -> list[Check]:
     """Return the checks of bad rows and repeated rows, the remarks, and labels that the dataset does not define."""
     name, flow = cohort.name, cohort.flow
@@ -364,7 +334,7 @@ def check_rows(cohort: Cohort) -> list[Check]:
         checks.append(
             Check(name, "repeated rows", "warning", "one row per image", result, "no fix needed: each row is used once")
         )
-    checks += [Check(name, remark.what, "warning", "", remark.found, remark.fix) for remark in cohort.remarks]
+    checks += [Check(name, remark.what, remark.level, "", remark.found, remark.fix) for remark in cohort.remarks]
     words = cohort.doubts.loc[cohort.doubts["reason"].str.startswith(UNKNOWN_LABEL), "reason"]
     if len(words):
         frequent = words.str.removeprefix(UNKNOWN_LABEL).value_counts().head(3)

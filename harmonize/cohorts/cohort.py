@@ -181,7 +181,7 @@ def _no_images(
     """Return the error for a cohort without images; it names the files with another ending, and the remarks."""
     counts = ", ".join(f"{number:,} {name}" for name, number in flow.items())
     fix = "check that the images are below `root:`, in the published folders, and that the filters select some"
-    causes = [f"{remark.what}: {remark.found}" for remark in remarks]
+    causes = [f"{remark.what}: {remark.found}" for remark in remarks if remark.level == "warning"]
     if renamed := other_files(spec.root, absent):
         causes.append(renamed)
         fix = "give the files the names of the table, or write the names of the files into the table"

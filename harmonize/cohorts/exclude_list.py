@@ -4,6 +4,7 @@ A list is a CSV file with the column image_id or patient_id. A run that finds co
 lists.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,15 @@ from harmonize.errors import ConfigError
 
 STEP = "listed_in_exclude"  # name of this filter in the flow, which counts the removed images by filter
 _COLUMNS = ("image_id", "patient_id")  # if a list has both columns, only the first is used
+
+
+def as_written(listed: str) -> str:
+    """Return an id without the apostrophes that this program puts before what a spreadsheet would run as a formula.
+
+    >>> as_written("'=1;'=2")
+    '=1;=2'
+    """
+    return re.sub(r"(^|;\s*)'", r"\1", listed)
 
 
 def remove_listed(
@@ -32,9 +42,7 @@ def remove_listed(
     for path in lists:
         column, ids = _read_list(path)
         present = set(table[column])
-        # In lists that this program writes, an apostrophe precedes ids that a spreadsheet would run as formulas. The
-        # apostrophe does not belong to the id.
-        ids = {listed if listed in present else listed.removeprefix("'") for listed in ids}
+        ids = {listed if listed in present else as_written(listed) for listed in ids}
         is_listed |= occurs_in(table[column], ids)
         num += len(ids)
         unknown |= ids - present

@@ -65,11 +65,12 @@ UNKNOWN = "unknown_"  # start of the columns with words that an adapter does not
 
 
 class Remark(NamedTuple):
-    """A doubt about data that are used nevertheless: what it concerns, what was found, and the fix."""
+    """A doubt about data that are used nevertheless: what it concerns, what was found, the fix, and the level (warning or note)."""
 
     what: str
     found: str
     fix: str
+    level: str = "warning"
 
 
 def adapter(layout: str) -> Any:

@@ -7,8 +7,9 @@ The layout `table` is any table of a user. The mapping file states what the tabl
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harmonize.datasets import BASE, SPLITS, VIEWS, native
 from harmonize.errors import ConfigError
@@ -17,6 +18,22 @@ from harmonize.yaml_file import read_yaml
 
 _KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split", "lung_mask", "keep")
 Values = tuple[str, ...]
+STATE_KEYS = ("present", "absent", "uncertain", "doubtful")
+
+
+class FindingRule(NamedTuple):
+    """The column of a finding, and for each of STATE_KEYS its values in the column; None stands for "*", all other stated values.
+
+    doubtful   values that do not tell whether the finding is present: the label is null
+    """
+
+    column: str
+    words: Mapping[str, Values | None]
+
+    @property
+    def listed(self) -> set[str]:
+        """Return all listed values."""
+        return {word for words in self.words.values() for word in words or ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +56,7 @@ class TableMapping:
     sex: Mapping[str, Any]
     age: str
     where: Mapping[str, Values]
-    # finding -> (column, values for present, values for absent); None stands for "*": every stated value not in the
-    # other list
-    findings: Mapping[str, tuple[str, Values | None, Values | None]]
+    findings: Mapping[str, FindingRule]
     split: Mapping[str, Any]
     lung_mask: str = ""
     keep: Values = ()
@@ -71,7 +86,7 @@ class TableMapping:
             yield "age", self.age
         yield from (("where", column) for column in self.where)
         yield from (("keep", column) for column in self.keep)
-        yield from ((f"findings.{finding}", column) for finding, (column, _, _) in self.findings.items())
+        yield from ((f"findings.{finding}", column) for finding, (column, _) in self.findings.items())
 
     @staticmethod
     def columns_of_path(pattern: str) -> list[str]:
@@ -166,8 +181,8 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
     return {"column": rule["column"], **lists}
 
 
-def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Values | None]:
-    """Return (column, values for present, values for absent) of a finding; None stands for "*", all other values."""
+def _finding(name: str, rule: Any, path: Path) -> FindingRule:
+    """Check and return the rule of a finding."""
     where = f"{path}: findings.{name}"
     findings = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
     if name not in findings:
@@ -176,19 +191,18 @@ def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Valu
         raise ConfigError(
             "the rule is not a block of keys", where, "write {column: finding, present: [...], absent: [...]}"
         )
-    ConfigError.known_keys(rule, ("column", "present", "absent"), where)
+    ConfigError.known_keys(rule, ("column", *STATE_KEYS), where)
     if not isinstance(rule.get("column"), str):
         raise ConfigError("the key column is missing", where, "add `column:`")
-    values = [
-        None if rule.get(key) == "*" else _values(rule.get(key, []), f"{where}.{key}") for key in ("present", "absent")
-    ]
-    present, absent = values
-    if present is None and absent is None:
-        raise ConfigError('present and absent are both "*"', where, "list the values of present or of absent")
-    both = set(present or ()) & set(absent or ())
-    if both:
-        raise ConfigError(f"{min(both)!r} is both present and absent", where, "remove the value from one list")
-    return rule["column"], present, absent
+    values = {key: None if rule.get(key) == "*" else _values(rule.get(key, []), f"{where}.{key}") for key in STATE_KEYS}
+    if len(stars := [key for key in STATE_KEYS if values[key] is None]) > 1:
+        raise ConfigError(
+            f'{" and ".join(stars)} are both "*"', where, f"list the values of {stars[0]} or of {stars[1]}"
+        )
+    for one, other in combinations(STATE_KEYS, 2):
+        if both := set(values[one] or ()) & set(values[other] or ()):
+            raise ConfigError(f"{min(both)!r} is both {one} and {other}", where, "remove the value from one list")
+    return FindingRule(rule["column"], values)
 
 
 def _values(values: Any, where: str) -> Values:

@@ -8,7 +8,8 @@
     where: {modality: [X-ray]}       # keep rows with these values
     findings:
       Pneumonia:  {column: finding, present: "*", absent: [No Finding]}     # "*": every other stated value
-      No Finding: {column: finding, present: [No Finding], absent: "*"}     # values in neither list are null
+      No Finding: {column: finding, present: [No Finding], absent: "*"}     # values in no list are null
+      # a finding may also have `uncertain: [...]` (state -1) and `doubtful: [...]` (null, as for a value in no list)
     split: {column: split, train: [train], test: [test]}     # default: all rows are `test`
     lung_mask: "lung_masks/{filename}"                       # masks of the lungs, 0 or 255; files may be missing
     keep: [scanner]                  # further columns that the cohort gets, such as groups of training images
@@ -27,9 +28,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
 
-from harmonize.datasets import FAULT, SPLITS, VIEWS, native
+from harmonize.datasets import FAULT, SPLITS, VIEWS, Remark, native
 from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import (
     MAX_AGE_YEARS,
@@ -42,14 +42,30 @@ from harmonize.datasets.csvfile import (
     states_array,
     unknown_words,
 )
-from harmonize.datasets.ids import refuse_rounded
-from harmonize.datasets.mapping import TableMapping, plain, read_mapping
+from harmonize.datasets.ids import look, refuse_rounded
+from harmonize.datasets.mapping import STATE_KEYS, FindingRule, TableMapping, plain, read_mapping
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.labels.findings import ABSENT, PRESENT
+from harmonize.labels.findings import ABSENT, NO_FINDING, PRESENT, UNCERTAIN, UNMAPPED_CODE
 
 # texts of a cell that mean "no value"; "*" in a mapping means any text except these
 UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
+# words that say nothing, and words that say that a finding is absent (or that No Finding is present)
+_NOTHING = (
+    *UNSTATED,
+    "#N/A",
+    "-",
+    "?",
+    "unknown",
+    "unk",
+    "missing",
+    "not available",
+    "not stated",
+    "not reported",
+    "nil",
+)
+_HEALTHY = ("no", "none", "negative", "neg", "normal", "healthy", "absent", "no finding", "0", "false")
+_PARTS = re.compile(r"[|;,/+]")  # between several labels of a cell
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 
 
@@ -67,6 +83,7 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
     image = _paths(raw, meaning.image)
     selected = _selected(raw, meaning)
     split = _recode(raw, meaning.split, "") if meaning.split else pd.Series("test", index=raw.index)
+    age = numbers(raw[meaning.age]) if meaning.age else pd.Series(np.nan, raw.index)
     drop = np.select([~selected, split == ""], ["not selected", "no split"], "")
     columns: dict[str, Any] = {
         "image_id": image,
@@ -75,7 +92,7 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "split": split,
         "view": _recode(raw, meaning.view, "UNKNOWN"),
         "sex": _recode(raw, meaning.sex, ""),
-        "age": numbers(raw[meaning.age]).where(is_age(raw[meaning.age])) if meaning.age else np.nan,
+        "age": age.where(age.between(0, MAX_AGE_YEARS)),
         "device": "",
         "path": image,
         "drop": drop,
@@ -94,42 +111,88 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
     if (fault != "").any():
         columns[FAULT] = fault
     usable = unchanged[FAULT] == ""
-    for finding, (column, present, absent) in meaning.findings.items():
-        states = pd.Series(_states(raw[column], present, absent), raw.index).where(usable)
-        columns[native(finding)] = states
-        if states.isna().all() and not raw.loc[usable, column].isin(UNSTATED).all():
-            frequent_values = ", ".join(map(repr, raw.loc[usable, column].value_counts().index[:5]))
-            fix = f"correct the mapping; the most frequent values are {frequent_values}"
-            raise ConfigError(f"the mapping of {finding} lists no value of column {column!r}", str(path), fix)
-    return pd.DataFrame(columns)
+    counted = usable & selected
+    notes = list[Remark]()
+    if meaning.age:
+        stated = raw.loc[counted & ~raw[meaning.age].isin(UNSTATED), meaning.age]
+        fix = f"write 0 to {MAX_AGE_YEARS} years; other cells count as unknown"
+        notes += _other_values("ages", stated[~numbers(stated).between(0, MAX_AGE_YEARS)], fix)
+    for finding, states in meaning.findings.items():
+        cells = raw[states.column]
+        columns[native(finding)] = pd.Series(_states(cells, states), raw.index).where(usable)
+        notes += _label_remarks(finding, states, cells[usable], counted, path)
+    result = pd.DataFrame(columns)
+    result.attrs["remarks"] = notes
+    return result
 
 
-def stated_cells(root: Path, table: str, mapping: str | Path) -> tuple[pd.DataFrame, TableMapping]:
-    """Return the cells of the usable rows that `where` selects, and the mapping.
+def _label_remarks(
+    finding: str, rule: FindingRule, cells: "pd.Series[str]", counted: "pd.Series[bool]", path: Path
+) -> list[Remark]:
+    """Return remarks about the cells that the rule of a finding does not list, in the rows of the mask `counted`.
 
-    `bench check` checks the values of the cells. A cell is text without spaces at its ends, "" for no value.
+    Raises ConfigError if no cell is listed, and as `_taken`.
     """
-    path, meaning = _files(root, table, mapping)
-    unchanged = _text(path, meaning)
-    raw = _compared(unchanged)
-    usable = raw[_selected(raw, meaning) & (unchanged[FAULT] == "")]
-    return usable.mask(usable.isin(UNSTATED), ""), meaning
+    stated = cells[~cells.isin(UNSTATED)]
+    known = stated.isin(rule.listed)
+    others = stated[~known & counted[stated.index]]
+    star = next((key for key, words in rule.words.items() if words is None), "")
+    if star:
+        return _taken(finding, rule, star, others, path)
+    if len(stated) and not known.any():
+        frequent_values = ", ".join(map(repr, stated.value_counts().index[:5]))
+        fix = f"correct the mapping; the most frequent values are {frequent_values}"
+        raise ConfigError(f"the mapping of {finding} lists no value of column {rule.column!r}", str(path), fix)
+    fix = (
+        f"add the values to one of {', '.join(STATE_KEYS)} of {finding} in the mapping; without this, the label is null"
+    )
+    return _other_values(f"labels of {finding}", others, fix)
 
 
-def is_age(text: "pd.Series[str]") -> "pd.Series[bool]":
-    """Return the mask of cells that are an age in years: a number from 0 to 120."""
-    return numbers(text).between(0, MAX_AGE_YEARS)
+def remarks(table: pd.DataFrame, _root: Path) -> list[Remark]:
+    """Return the remarks of `read` on ages and labels."""
+    of_table: list[Remark] = table.attrs.pop("remarks", [])
+    return of_table
 
 
-def is_unlisted(
-    cells: "pd.Series[str]", present: tuple[str, ...] | None, absent: tuple[str, ...] | None
-) -> NDArray[np.bool_]:
-    """Return the mask of cells that mean neither present nor absent.
+def _other_values(what: str, cells: "pd.Series[str]", fix: str) -> list[Remark]:
+    """Return a remark that lists the most frequent values of `cells`, or [] if there are none."""
+    return [Remark(what, f"{len(cells):,} cells have other values: {_shown(cells)}", fix)] if len(cells) else []
 
-    If `present` or `absent` is None ("*" in the mapping), it stands for all values that the other one does not list.
+
+def _shown(cells: "pd.Series[str]") -> str:
+    values = cells.value_counts()
+    return ", ".join(f"{value!r} ({number:,})" for value, number in values.head(5).items()) + ", …" * (len(values) > 5)
+
+
+def _taken(finding: str, rule: FindingRule, star: str, cells: "pd.Series[str]", path: Path) -> list[Remark]:
+    """Return a note with the values that "*" stands for.
+
+    Raises ConfigError if one of them is a listed value in another spelling, has a listed value as a part, or says nothing: then "*"
+    would count it as the opposite.
     """
-    mask: NDArray[np.bool_] = _states(cells, present, absent).isna()
-    return mask
+    listed = {_stem(value) for value in rule.listed}
+    nothing = {look(word) for word in _NOTHING}
+    if (star == "present") != (finding == NO_FINDING):
+        nothing |= {look(word) for word in _HEALTHY}
+    doubtful = [
+        value
+        for value in cells.unique()
+        if look(value) in nothing or listed & {_stem(part) for part in [value, *_PARTS.split(value)]}
+    ]
+    if doubtful:
+        what = f'"*" of {finding} would count as {star}: {_shown(cells[cells.isin(doubtful)])}'
+        fix = f"correct the cells, or list the values under one of {', '.join(STATE_KEYS)} of {finding} in the mapping"
+        raise ConfigError(what, str(path), fix)
+    if cells.empty or (star == "absent") != (finding == NO_FINDING):
+        return []
+    fix = "list the values that mean something else"
+    return [Remark(f"labels of {finding}", f'"*" counts as {star}: {_shown(cells)}', fix, "note")]
+
+
+def _stem(value: str) -> str:
+    """Return how a value looks, without the s of a plural."""
+    return look(value).removesuffix("s")
 
 
 def _files(root: Path, table: str, mapping: str | Path) -> tuple[Path, TableMapping]:
@@ -197,13 +260,12 @@ def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
     return result
 
 
-def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str, ...] | None) -> Any:
-    """Return 1, 0 or null for each cell; None as `present` or `absent` means "*", all other stated values."""
-    is_stated = ~cells.isin(UNSTATED)
-    is_present = cells.isin(present) if present is not None else is_stated & ~cells.isin(absent or ())
-    is_absent = cells.isin(absent) if absent is not None else is_stated & ~cells.isin(present or ())
-    null = ~(is_present | is_absent)
-    return states_array(np.where(is_present, PRESENT, ABSENT).astype(np.int8), null.to_numpy())
+def _states(cells: pd.Series, rule: FindingRule) -> Any:
+    """Return 1, 0, -1 or null for each cell."""
+    others = ~cells.isin(UNSTATED) & ~cells.isin(rule.listed)
+    masks = [others if values is None else cells.isin(values) for values in rule.words.values()]
+    state = np.select(masks, [PRESENT, ABSENT, UNCERTAIN, UNMAPPED_CODE], UNMAPPED_CODE).astype(np.int8)
+    return states_array(np.where(state == UNMAPPED_CODE, 0, state).astype(np.int8), state == UNMAPPED_CODE)
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

@@ -341,7 +341,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # score: source_bits (cross-entropy in bits of the classifier that predicts the source from a run's features; a low
     #     value means that the source is easy to predict), causal (effect of the kind causal in `transplants`)
     # against: gap (macro gap) or external (external macro AUROC)
-    # statistic: spearman, kendall, spearman_families (interval from resampled architecture families),
+    # statistic: spearman, kendall, spearman_families (interval with independent architecture families),
     #     partial (Spearman, adjusted for the logit of the internal AUROC)
     # p (may be empty): p-value of a permutation test; only for the statistic spearman
     # detectable (may be empty): the smallest absolute correlation with p < .05 for this number of architectures

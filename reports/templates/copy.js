@@ -21,7 +21,7 @@ const copying = (() => {
       return { value: plain(td.querySelector('.v').textContent).replace('\u2013', ''), ci: ci.map(plain), at: key === 'worst' ? small : '' };
     })];
   };
-  const csvCell = text => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };
+  const csvCell = raw => { const text = raw.replace(/;(\s*)(?=[=+@])/g, ";$1'"), safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };
   const csv = rows => rows.map(row => row.map(csvCell).join(',')).join('\r\n');
   const texMarks = { '\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '\u2013': '--', '\u00b7': '$\\cdot$', '<': '$<$', '>': '$>$', '|': '\\textbar{}' };
   const oneLine = text => text.replace(/\s+/g, ' ');

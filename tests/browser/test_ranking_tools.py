@@ -90,7 +90,7 @@ def test_a_column_can_be_hidden_and_another_shown_and_copies_follow(visit):
     page.click("summary:text-is('Copy')")
     page.click('[data-copy="csv"]')
     head = page.evaluate("copied")[0].splitlines()[0].split(",")
-    assert "P(best) (bootstrap)" in head
+    assert "P(best) (of draws)" in head
     assert not any("GMACs" in name for name in head)
 
 

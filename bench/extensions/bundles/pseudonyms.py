@@ -41,7 +41,7 @@ def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str], origin: str, 
 
     Without `keep_order`, the ordinals are a new random permutation, so ids and their order cannot be recovered. With
     `keep_order`, an ordinal is the index of an id among all sorted ids of the table. Then intervals stay exactly the same,
-    because resamples depend on the order of ids. `origin`: the tag of the ordinals with `keep_order`.
+    because the groups of very many patients (`Sample`) depend on the order of ids. `origin`: the tag of the ordinals with `keep_order`.
     """
     patient_of = dict(zip(table["image_id"].astype(str), table["patient_id"].astype(str), strict=True))
     if keep_order:

@@ -242,6 +242,11 @@ def _input(raw: Any, where: str) -> Input:
         mean, std = (-low / (high - low),) * 3, (1 / (high - low),) * 3
     else:
         mean, std = (_triple(block.pop(key), f"{where}.{key}") for key in ("mean", "std"))
+        if not 0 <= min(mean) <= max(mean) <= 1:
+            fix = "divide mean and std by 255 if they are for values from 0 to 255, or write `range: [low, high]`"
+            raise ConfigError(
+                f"mean must be from 0 to 1, as the images (got {max(mean, key=abs):g})", f"{where}.mean", fix
+            )
         if min(std) <= 0:
             raise ConfigError("std must be above 0", f"{where}.std", "write the std that the model was trained with")
     ops = block.pop("ops", None) or ()
@@ -275,7 +280,10 @@ def _outputs(raw: Any, names_required: bool, where: str) -> Outputs:
         fix = "add `kind: logit` (before the sigmoid) or `kind: probability` (after it)"
         raise ConfigError(f"kind must be logit or probability (got {block.get('kind')!r})", f"{where}.kind", fix)
     rename = {str(k): str(v) for k, v in _block(block.get("rename") or {}, f"{where}.rename").items()}
-    drop = tuple(map(str, block.get("drop") or ()))
+    drop = block.get("drop") or []
+    if not isinstance(drop, list):
+        raise ConfigError(f"drop must be a list (got {drop!r})", f"{where}.drop", "write `drop: [NAME]`")
+    drop = tuple(map(str, drop))
     names = block.get("names")
     if names_required and not isinstance(names, list):
         raise ConfigError(

@@ -117,6 +117,10 @@ def open_model(
     """
     assert declared.input is not None
     network = _OPENED[declared.kind](declared, trust, device).to(device)
+    tensors = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
+        what = f"{len(bad)} of {len(tensors)} tensors of weights have NaN or infinite values, first {bad[0]}"
+        raise SetupError(what, f"{declared.where}: model", "give the weights of an epoch before the training diverged")
     size = declared.input.input or declared.input.size
     shape = (declared.input.channels, size, size)
     problem: Exception | None = None

@@ -93,7 +93,7 @@ def over_seeds(run_ids: Sequence[str], value: Array, hospitals: Sequence[str], c
             of = covariances.over_seeds(first, second)
             out[:, h, k] = [of.get(run, 0.0) for run in run_ids]
     slope = expit(value) * expit(-value)
-    return np.nan_to_num(out / slope[:, :, None] / slope[:, None])
+    return np.asarray(np.nan_to_num(out / slope[:, :, None] / slope[:, None]))
 
 
 def errors(
@@ -102,7 +102,7 @@ def errors(
     """Draw the errors of values [R, H] on the logit scale [R, H, NUM_DRAWS], over patients and seeds (`over_seeds`); 0 if unknown."""
     level, vector = np.linalg.eigh(seeds)
     factor = vector * np.sqrt(level.clip(0))[:, None]
-    out = factor @ np.random.default_rng(len(hospitals)).standard_normal((*value.shape, NUM_DRAWS))
+    out: Array = factor @ np.random.default_rng(len(hospitals)).standard_normal((*value.shape, NUM_DRAWS))
     for h, hospital in enumerate(hospitals):  # their patients are independent
         name = f"{AUROC.metric}/{hospital}"
         rows = [r for r, run in enumerate(run_ids) if np.isfinite(value[r, h]) and covariances.has(run, name)]

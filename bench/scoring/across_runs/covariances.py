@@ -108,7 +108,7 @@ class Covariances:
         of_sample: dict[str, Array] = {}
         for name, weight in weights.items():
             used = np.flatnonzero(weight.any(0))
-            for sample, influence in self._influences(name, [ids[run] for run in used]).items():
+            for sample, influence in self._influences(name, [ids[run] for run in used.tolist()]).items():
                 of_sample[sample] = of_sample.get(sample, 0.0) + weight[:, used] @ influence
         covariance = _products(of_sample.values(), num)
         for first, weight in weights.items():

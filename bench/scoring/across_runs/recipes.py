@@ -186,7 +186,7 @@ class Recipes:
             return {}
 
         def per_recipe(of_runs: Any) -> Array:
-            return np.bincount(recipe, of_runs, len(self.runs_of))
+            return np.asarray(np.bincount(recipe, of_runs, len(self.runs_of)), np.float64)
 
         known = [table[name].notna().to_numpy(np.float64) for name in (first, second)]
         num_runs = [per_recipe(of) for of in known]
@@ -204,7 +204,7 @@ class Recipes:
     def _scatter_of_runs(self) -> tuple[pd.DataFrame, NDArray[np.intp], Array]:
         """Return `scatter` as a table, the number of each run's recipe, and the degrees of freedom of each run."""
         recipe_of = {run: number for number, run_ids in enumerate(self.runs_of.values()) for run in run_ids}
-        table = pd.DataFrame.from_dict(self.scatter, orient="index").reindex(list(recipe_of))
+        table = pd.DataFrame.from_dict(dict(self.scatter), orient="index").reindex(list(recipe_of))
         sizes = {run: len(fold) for recipe in self.runs_of for fold in self.folds(recipe) for run in fold}
         free = np.array([1 - 1 / sizes[run] for run in recipe_of])
         return table, np.array(list(recipe_of.values()), np.intp), free

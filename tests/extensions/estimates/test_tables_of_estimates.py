@@ -16,7 +16,7 @@ from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS
 
 FINDINGS = ("Edema", "Pneumonia")
-QUICK = Settings(num_resamples=20)
+QUICK = Settings()
 
 
 def split(dataset: str, name: str, seed: int, num: int = 200) -> ScoredSplit:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.extensions.heat_maps.summary import MEASURES, summarize
+from tests.resampled import in_groups, resampled_error
 
 Interval = tuple[float, float, float]
 
@@ -44,3 +45,21 @@ def test_intervals_of_eight_patients_contain_the_truth(metric: str, least: float
         _, low, high = interval(metric, numbers, dataset=f"a{sample}")
         inside.append(low <= (0.9 if metric == "hit" else 2 / 7) <= high)
     assert np.mean(inside) >= least
+
+
+@pytest.mark.slow
+def test_standard_errors_equal_those_of_resampled_patients() -> None:
+    """Patients have 1 to 4 maps; of many patients, half a width is 1.96 to 2 standard errors."""
+    draw = np.random.default_rng(6)
+    patient = in_groups(150, 4, draw)
+    area, energy = draw.uniform(0.1, 0.3, len(patient)), draw.beta(2, 3, 150)[patient].round(1)
+    frame = pd.DataFrame(dict.fromkeys(MEASURES, energy)).assign(
+        finding="Mass", patient_id=patient.astype(str), by="network", region="finding", area=area, near=0.3, empty=0.0
+    )
+    rows = summarize(frame, "a", "r").set_index(["finding", "metric"]).loc["Mass"]
+    expected = resampled_error(
+        lambda chosen: (energy[chosen].mean(), energy[chosen].mean() / area[chosen].mean()), patient
+    )
+    for metric, error in zip(("energy", "enrichment"), expected, strict=True):
+        half = (rows.loc[metric, "high"] - rows.loc[metric, "low"]) / 2
+        assert half / 1.98 / error == pytest.approx(1, abs=0.1)

@@ -179,13 +179,13 @@ def rows(num: int, energy_of: float, area: float, patients: int) -> pd.DataFrame
     return frame.assign(patient_id=[f"p{i % patients}" for i in range(num)])[list(MEASURES)]
 
 
-def test_a_summary_is_the_mean_over_images_with_a_bootstrap_over_patients() -> None:
+def test_a_summary_is_the_mean_over_images_with_an_interval_over_patients() -> None:
     mixed = pd.concat([rows(10, 0.2, 0.1, 10), rows(10, 0.6, 0.3, 10)], ignore_index=True)
     table = summarize(mixed, "nih", "run").set_index(["finding", "metric"])
     assert table.loc[("Edema", "enrichment"), "value"] == pytest.approx(2)  # mean energy .4 over mean area .2
     assert table.loc[("all", "energy"), "value"] == pytest.approx(0.4)
     assert table.loc[("Edema", "hit"), "chance"] == pytest.approx(0.2)
-    # each patient has both, so no replicate differs: the interval is that of a share of 17 images (Agresti and Coull)
+    # each patient has both, so none has an influence: the interval is that of a share of 17 images (Agresti and Coull)
     assert table.loc[("Edema", "energy"), ["low", "high"]].tolist() == pytest.approx([0.207, 0.630], abs=0.001)
     assert table.loc[("Edema", "energy"), ["n", "num_patients"]].tolist() == [20, 10]
 

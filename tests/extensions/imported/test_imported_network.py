@@ -293,6 +293,8 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
             "[low, high]",
         ),
         ({"preprocessing": {"size": 32, "mean": 0.5, "std": 0}}, "std must be above 0", "trained with"),
+        ({"preprocessing": {"size": 32, "mean": 123.675, "std": 58.4}}, "(got 123.675)", "by 255"),
+        ({"outputs": {"kind": "logit", "names": NAMES, "drop": 7}}, "drop must be a list", "drop: [NAME]"),
         ({"preprocessing": {"size": 32, "fit": "stretch", "range": [0, 1]}}, "stretch", ""),
         ({"preprocessing": {"size": 32, "ops": ["histmatch"], "range": [0, 1]}}, "histmatch", "minmax"),
         ({"outputs": {"kind": "logit", "names": ["Edema"]}}, "3 outputs, but `names` has 1", "every output"),
@@ -334,6 +336,9 @@ def test_weights_that_do_not_fit_and_pickles_are_refused(write: Write, tmp_path:
     state = {key: value[..., :1] for key, value in Flat().state_dict().items()}
     save_file({"module." + key: value.contiguous() for key, value in state.items()}, tmp_path / "w.safetensors")
     assert "of another shape: " in error(write(model=model), SetupError).what
+    state = {key: value * torch.nan for key, value in Flat().state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    assert "have NaN or infinite values, first " in error(write(model=model), SetupError).what
     (tmp_path / "w.pt").write_bytes(b"\x80\x04")
     assert ".safetensors" in error(write(model={**model, "weights": "w.pt"}), SetupError).what
 

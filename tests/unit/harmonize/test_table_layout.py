@@ -1,12 +1,13 @@
 """Tests of the layout `table`: any CSV or Parquet file with a mapping."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from harmonize.datasets import FAULT
-from harmonize.datasets.table import read
+from harmonize.datasets.table import read, remarks
 from harmonize.errors import ConfigError, DatasetError
 
 MAPPING = """
@@ -42,6 +43,27 @@ def write_and_read(
     else:
         rows.to_parquet(root / name)
     return read(root, name, "map.yaml")
+
+
+MISSPELLED = ("no finding", "No Findings", "No  finding", "N\u200bo Finding", "'No Finding'", "['No Finding']", "No Finding|ARDS",
+              "none", "NULL", "-", "unknown", "#N/A", "<NA>", "normal", "0")  # fmt: skip
+
+
+@pytest.mark.parametrize("word", MISSPELLED)
+def test_a_star_refuses_what_means_a_listed_value_or_nothing(word: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="would count as present") as error:
+        write_and_read(tmp_path, rows=ROWS.assign(finding=[word, *ROWS["finding"][1:]]))
+    assert repr(word) in error.value.what
+    listed = MAPPING.replace("absent: [No Finding]", f"absent: [No Finding], doubtful: [{json.dumps(word)}]")
+    listed = listed.replace("present: [No Finding]", f"present: [No Finding], uncertain: [{json.dumps(word)}]")
+    table = write_and_read(tmp_path, listed, rows=ROWS.assign(finding=[word, *ROWS["finding"][1:]]))
+    assert table["native:Pneumonia"].fillna(-9).tolist() == [-9, 0, 1, 1, -9]
+    assert table["native:No Finding"].fillna(-9).tolist() == [-1, 1, 0, 0, -9]
+
+
+def test_a_star_lists_the_words_it_stands_for(tmp_path: Path) -> None:
+    (remark, _) = remarks(write_and_read(tmp_path), tmp_path)
+    assert remark[1::2] == ("\"*\" counts as present: 'COVID-19' (1), 'ARDS' (1)", "note")
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.parquet"])

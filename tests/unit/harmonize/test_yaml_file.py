@@ -31,6 +31,14 @@ def test_deep_nesting_is_refused_before_the_parser_crashes(text: str) -> None:
     assert error.value.where.startswith("grid.yaml:")
 
 
+def test_aliases_that_stand_for_many_values_are_refused() -> None:
+    lists = [f"&a{k} [{', '.join([f'*a{k - 1}' if k else 'x'] * 9)}]" for k in range(9)]
+    with pytest.raises(ConfigError, match="counting each alias") as error:
+        parse_yaml(f"patient: [{', '.join(lists)}]", "here")
+    assert len(str(error.value)) < 500
+    assert parse_yaml("a: &a [1, 2]\nb: [*a, *a]", "here") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+
+
 def test_the_allowed_depth_is_read() -> None:
     content = parse_yaml("[" * MAX_DEPTH + "]" * MAX_DEPTH, "here")
     for _ in range(MAX_DEPTH - 1):

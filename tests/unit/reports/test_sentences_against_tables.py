@@ -128,7 +128,7 @@ def test_an_invented_study_states_one_verdict_on_two_recipes(board):
 
 
 def test_the_script_orders_the_rows_by_the_score_that_the_text_names(made):
-    ranks = made["ranks"].assign(mean_rank=-made["ranks"]["mean_rank"])  # bootstrap ranks may have another order
+    ranks = made["ranks"].assign(mean_rank=-made["ranks"]["mean_rank"])  # ranks of draws may have another order
     data = read(Tables(made.meta, made.frames | {"ranks": ranks}))
     html = BeautifulSoup(str(ranking(data).html), "html.parser")
     rows = {row["id"]: row["k"][0] for row in json.loads(html.select_one("#ranked").string)}

@@ -77,7 +77,7 @@ def test_the_text_fits_80_columns_and_states_the_clusters(tmp_path: Path, here: 
     table = lines[: next(i for i, line in enumerate(lines) if line.startswith("300 images"))]
     assert max(map(len, table)) <= 80
     assert any(line.startswith("macro of 2") for line in table)
-    assert "bootstrap samples of 100 patients, each with all images" in "\n".join(lines)
+    assert "Intervals: 95 %, over 100 patients, each with all images" in "\n".join(lines)
     alone = here(*write(tmp_path, predictions, labels.drop(columns="patient_id")), cwd=tmp_path).stdout
     assert "There is no column patient_id: each image counts as a patient" in alone
 
@@ -346,8 +346,11 @@ def test_a_missing_score_has_its_reason_in_json(tmp_path: Path, here: Command) -
     assert {row["reason"] for row in shown["rows"] if row["value"] is not None} == {None}
 
 
-def test_a_score_without_an_interval_says_why(tmp_path: Path, here: Command) -> None:
+def test_a_finding_of_one_patient_has_an_interval(tmp_path: Path, here: Command) -> None:
     predictions, labels = tables()
     labels["Edema"] = (labels["patient_id"] == "p7").astype(int)
-    text = here(*write(tmp_path, predictions, labels), "--min-count", "1", cwd=tmp_path).stdout
-    assert "No interval: Edema, macro. More than 5 % of the bootstrap samples lack a class." in text
+    words = (*write(tmp_path, predictions, labels), "--min-count", "1", "--json")
+    rows = json.loads(here(*words, cwd=tmp_path).stdout)["rows"]
+    areas = [row for row in rows if row["metric"] == "auroc"]
+    assert {row["finding"] for row in areas} >= {*FINDINGS, "macro"}
+    assert all(0 <= row["low"] < row["high"] <= 1 for row in areas)

@@ -38,7 +38,7 @@ def test_a_number_without_interval_has_a_reason(store: Store, make_run: MakeRun,
     few = tmp_path / "west" / "table.csv"
     table = pd.read_csv(few)
     table[["edema", "cardiomegaly"]] = 0
-    table.loc[:3, ["edema", "cardiomegaly"]] = 1  # two patients: many resamples have neither
+    table.loc[:3, ["edema", "cardiomegaly"]] = 1  # two patients
     table.to_csv(few, index=False)
     text = " ".join(" ".join(summary(scored(store, make_run, ["west"]))).split())
     assert text.count("(no interval: too few patients)") == 2

@@ -149,7 +149,7 @@ def test_formulas_in_csv_cells_are_escaped_and_numbers_are_not() -> None:
     assert list(read.columns) == ["'=name", "value"]
     assert read.iloc[:6, 0].tolist() == [f"'{cell}" for cell in cells[:6]]
     assert read.iloc[6:9, 0].tolist() == cells[6:9]
-    assert csv_text(pd.DataFrame({"a": ["x\r=1"]})) == "a\nx =1\n"
+    assert csv_text(pd.DataFrame({"a": ["x\r=1", ";=1", "a; @x;-b"]})) == "a\nx =1\n;'=1\na; '@x;-b\n"
     for hidden in (
         "  =1",
         "\u00a0=1",
