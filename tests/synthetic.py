@@ -114,7 +114,6 @@ def _tables(study: Invented) -> Tables:
         "phantom": study.phantom,
         "min_count": 10,
         "test_images": 1234,
-        "num_resamples": 2000,
         "split": {"train": 0.7, "val": 0.1, "test": 0.2},
         "shared_patients": 0,
         "command": "bench run --grid invented",

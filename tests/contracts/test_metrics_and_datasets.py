@@ -27,7 +27,7 @@ def drawn(split: str, n: int = 120) -> ScoredSplit:
 @pytest.fixture(scope="module")
 def result() -> RunScores:
     """Scores by the whole registry: a metric that a new line adds is among them."""
-    settings = Settings(num_resamples=20, custom_metrics=REGISTRY.custom_metrics)
+    settings = Settings(custom_metrics=REGISTRY.custom_metrics)
     return score_run("r", ["A"], "internal", [drawn("val"), drawn("test")], settings)
 
 
@@ -37,7 +37,7 @@ def test_the_scores_hold_the_metrics_of_the_registry_and_no_others(result: RunSc
     assert found - set(METRICS) <= {"calibration_slope", "calibration_intercept"}  # means of an extension
 
 
-def test_a_metric_has_a_kernel_or_says_what_its_function_is_given() -> None:
+def test_a_metric_is_built_in_or_says_what_its_function_is_given() -> None:
     assert set(METRICS) == {*BUILT_IN, *(entry.name for entry in REGISTRY.custom_metrics)}
     assert not set(BUILT_IN) & {entry.name for entry in REGISTRY.custom_metrics}
 

@@ -148,7 +148,7 @@ def two_runs() -> tuple[ScoredRun, ScoredRun]:
 
 def test_the_metric_of_the_document_is_scored_with_an_interval(registry: Registry) -> None:
     splits = two_runs()[0].scored_splits
-    plain = Settings(num_resamples=30)
+    plain = Settings()
     scores = score_run("r", ["A", "B"], "internal", splits, with_metric(registry)).scores
     row = scores.query("metric == 'separation' and split == 'test' and finding == 'A'").iloc[0]
     label, logit = splits[1].state[:, 0], splits[1].logit[:, 0]
@@ -164,7 +164,7 @@ def test_the_metric_of_the_document_is_scored_with_an_interval(registry: Registr
 
 
 def with_metric(registry: Registry) -> Settings:
-    return Settings(num_resamples=30, custom_metrics=registry.custom_metrics)
+    return Settings(custom_metrics=registry.custom_metrics)
 
 
 def test_two_runs_are_compared_by_the_metric_of_the_document(registry: Registry) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bench.scoring import metrics
 from bench.scoring.across_runs import robustness
-from bench.scoring.bootstrap.sort_scores import area, falling
+from bench.scoring.column import Column
 from tests.nonempty import nonempty
 
 seeds = st.integers(0, 2**32 - 1)
@@ -18,9 +18,9 @@ seeds = st.integers(0, 2**32 - 1)
 def test_the_area_along_falling_scores_is_that_of_ranks(seed: int, num: int) -> None:
     draw = np.random.default_rng(seed)
     label, score = draw.integers(-1, 2, num).astype(np.int8), draw.integers(0, 9, num).astype(np.float32)
-    order = falling(score)
     known = label >= 0
-    assert area(label[order], score[order]) == pytest.approx(metrics.auroc(label[known], score[known]), nan_ok=True)
+    area, _ = Column.of(np.arange(num, dtype=np.int32), label, score).auroc()
+    assert area == pytest.approx(metrics.auroc(label[known], score[known]), nan_ok=True)
 
 
 @settings(max_examples=40)

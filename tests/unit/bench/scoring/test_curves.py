@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.column import Column
 from bench.scoring.curves import FALSE_POSITIVE_RATES, POINTS, RECALLS, heights
 
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from bench.scoring.bootstrap.resamples import LANES, Resamples
+from bench.scoring.bootstrap.weighted_metrics import Factors, Ranked, Reweighted, WeightedWalk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring.bootstrap.resamples import LANES, Resamples
-from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.bootstrap.weighted_metrics import Factors, Ranked, Reweighted, WeightedWalk
 from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.calibrators import sigmoid
+from bench.scoring.column import Column
 from bench.scoring.gaps import decomposition
 from bench.scoring.gaps.case_mix import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.gaps.gap_component import GapComponent, GapComponents, mean, remainder, unknown
@@ -25,7 +25,7 @@ from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from tests.nonempty import nonempty
 
-QUICK = Settings(num_resamples=100)
+QUICK = Settings()
 
 
 def patient_groups(female: np.ndarray, age: np.ndarray) -> PatientGroups:
@@ -183,7 +183,7 @@ def test_the_components_sum_to_the_gap_in_every_row() -> None:
 
 
 def test_the_decomposed_gap_equals_that_of_the_gap_table() -> None:
-    more = Settings(num_resamples=400)  # the parts have fewer
+    more = Settings()  # the parts have fewer
     found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800), settings=more)
     gaps = found.gaps.set_index(["dataset", "finding"])
     for dataset in ("first", "second", "external"):
@@ -482,7 +482,7 @@ def test_ece_by_label_uses_uncalibrated_probabilities_of_the_finding() -> None:
         return ScoredSplit(dataset, split, "report", image, patient, logit, label)
 
     points = OperatingPoints.choose(several_findings("internal", "val", 400), num_findings)
-    settings = Settings(num_resamples=90, min_count=1)
+    settings = Settings(min_count=1)
     internal, external = (
         measure(each, points, settings)
         for each in (several_findings("internal", "test", 600), several_findings("external", "all", 900))

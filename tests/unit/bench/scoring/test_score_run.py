@@ -9,15 +9,16 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.scoring import metrics
-from bench.scoring.bootstrap.area_intervals import mean_interval
+from bench.scoring.area_intervals import mean_interval
 from bench.scoring.calibration_metrics import errors
+from bench.scoring.influence import Estimate
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS, SCORES
 from tests.nonempty import nonempty
 
 FINDINGS = ("Edema", "Pneumonia", "Lung Lesion")
-QUICK = Settings(num_resamples=100)
+QUICK = Settings()
 
 
 def part(dataset: str, split: str, seed: int, shift: float = 0.0, num: int = 300) -> ScoredSplit:
@@ -50,7 +51,7 @@ def cell(scores: pd.DataFrame, **where: str) -> pd.Series:
     return chosen.iloc[0]
 
 
-def test_a_score_that_is_equal_in_all_resamples_has_no_interval() -> None:
+def test_a_score_on_which_no_patient_has_an_influence_has_no_interval() -> None:
     val, test, *others = parts()
     constant = dataclasses.replace(test, logit=np.zeros_like(test.logit))
     scores = score_run("abc", FINDINGS, "chexpert", [val, constant, *others], QUICK).scores
@@ -154,18 +155,23 @@ def test_the_external_mean_weighs_hospitals_equally_and_has_their_counts(scored:
     assert all(row.low < row.value < row.high for row in macro)
 
 
-def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
+def on_logit_scale(estimate: Estimate) -> tuple[float, float]:
+    """Return the normal interval of an area on the logit scale."""
+    error = float(estimate.influence.error) / (estimate.value * (1 - estimate.value))
+    low, high = expit(norm(logit(estimate.value), error).ppf([0.025, 0.975])).tolist()
+    return low, high
+
+
+def test_influences_reproduce_the_intervals(scored: RunScores) -> None:
     row, *hospitals = (
         cell(scored.scores, dataset=d, finding="macro", metric="auroc") for d in ("external", "nih", "vindr")
     )
     numbers = np.array([(there.value, there.low, there.high) for there in hospitals]).T
-    replicates = np.stack([scored.replicates[f"auroc/{name}"] for name in ("nih", "vindr")])
-    assert (row.low, row.high) == pytest.approx(mean_interval("auroc", numbers[0], numbers[1:], replicates), abs=1e-9)
+    assert (row.low, row.high) == pytest.approx(mean_interval("auroc", numbers[0], numbers[1:], np.eye(2)), abs=1e-9)
     # with many patients, this is the normal interval on the logit scale
-    on_logit = norm(logit(row.value), logit(scored.replicates["auroc/external"]).std(ddof=1))
-    assert (row.low, row.high) == pytest.approx(tuple(expit(on_logit.ppf([0.025, 0.975]))), abs=0.02)
+    assert (row.low, row.high) == pytest.approx(on_logit_scale(scored.estimates["auroc/external"]), abs=0.02)
     of_extensions = ("net_benefit/", "reading_gap/")
-    assert {name for name in scored.replicates if not name.startswith(of_extensions)} == {
+    assert {name for name in scored.estimates if not name.startswith(of_extensions)} == {
         "auroc/chexpert",
         "auroc/nih",
         "auroc/vindr",
@@ -174,22 +180,23 @@ def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
         "gap/nih",
         "gap/vindr",
         "gap/external",
-        "draws",
         *(f"{metric}/{name}" for metric in ("auprc", "ece") for name in ("chexpert", "nih", "vindr", "external")),
         *(f"auroc/external/{finding}" for finding in FINDINGS),
     }
 
 
-def test_replicates_of_further_rankings_belong_to_the_scores(scored: RunScores) -> None:
+def test_estimates_of_further_rankings_belong_to_the_scores(scored: RunScores) -> None:
     row = cell(scored.scores, dataset="external", finding="macro", metric="auprc")
-    on_logit = norm(logit(row.value), logit(scored.replicates["auprc/external"]).std(ddof=1))
-    assert (row.low, row.high) == pytest.approx(tuple(expit(on_logit.ppf([0.025, 0.975]))), abs=0.05)
+    assert (row.low, row.high) == pytest.approx(on_logit_scale(scored.estimates["auprc/external"]), abs=0.05)
     gaps = scored.gaps.set_index(["dataset", "finding"])
     for finding in FINDINGS:
         value = gaps.loc[("external", finding), "external"]
-        assert np.nanmean(scored.replicates[f"auroc/external/{finding}"]) == pytest.approx(value, abs=0.02)
+        assert scored.estimates[f"auroc/external/{finding}"].value == pytest.approx(value)
     platt = cell(scored.scores, dataset="nih", finding="macro", metric="ece", calibrator="platt")
-    assert abs(scored.replicates["ece/nih"].mean() - platt.value) < platt.high - platt.low
+    assert scored.estimates["ece/nih"].value == platt.value
+    for name, estimate in nonempty(scored.estimates.items()):
+        assert np.isfinite([estimate.value, estimate.influence.error]).all(), name
+        assert abs(sum(of.sum() for of in estimate.influence.of.values())) < 1e-9, name
 
 
 def test_equal_internal_and_external_images_have_no_gap() -> None:
@@ -234,10 +241,11 @@ def test_a_finding_with_too_few_patients_is_nan_with_its_counts() -> None:
     assert edema["low"].isna().all()
     assert (edema["num_positive"] == 30).all()
     assert cell(scores, dataset="nih", finding="macro", metric="auroc").num_findings == 2
-    lenient = score_run("r", FINDINGS, "chexpert", [*parts()[:2], few], Settings(min_count=1, num_resamples=100)).scores
+    lenient = score_run("r", FINDINGS, "chexpert", [*parts()[:2], few], Settings(min_count=1)).scores
     row = cell(lenient, dataset="nih", finding="Edema", metric="auroc")
     assert np.isfinite(row.value)
-    assert np.isnan(row.low), "the only positive patient is absent from a third of the replicates"
+    assert row.low < row.value - 0.1, "one positive patient says little, whatever the variance"
+    assert row.value < row.high
 
 
 def test_not_mentioned_is_not_scored_where_it_does_not_mean_absent() -> None:
@@ -342,9 +350,10 @@ def test_confusion_counts_sum_to_the_images_and_give_the_scored_ratios(scored: R
 
 def test_the_standard_errors_of_auroc_agree_with_one_image_per_patient() -> None:
     alone = dataclasses.replace(part("nih", "all", 3), patient_id=np.array([f"q{i}" for i in range(300)], object))
-    found = score_run("r", FINDINGS, "chexpert", [alone], Settings(num_resamples=1000)).delong
-    assert found["se_image"].to_numpy() == pytest.approx(found["se_patient"].to_numpy(), rel=1e-9)
-    assert found["se_bootstrap"].to_numpy() == pytest.approx(found["se_patient"].to_numpy(), rel=0.1)
+    of_run = score_run("r", FINDINGS, "chexpert", [alone], QUICK)
+    assert of_run.delong["se_image"].to_numpy() == pytest.approx(of_run.delong["se_patient"].to_numpy(), rel=1e-9)
+    stored = [float(of_run.estimates[f"auroc/external/{finding}"].influence.error) for finding in FINDINGS]
+    assert stored == pytest.approx(of_run.delong["se_patient"].to_list(), rel=0.02), "up to n / (n - 1)"
 
 
 @pytest.mark.parametrize("spoilt", ["constant", "one class", "one patient"])
@@ -387,7 +396,7 @@ def test_the_mean_over_all_external_findings_contains_those_that_the_internal_te
     row = cell(of_run.scores, dataset="external", finding="macro_all", metric="auroc")
     assert row.value == pytest.approx(np.mean(external))
     assert row.low < row.value < row.high
-    assert of_run.replicates["auroc/external/macro_all"].mean() == pytest.approx(row.value, abs=0.02)
+    assert of_run.estimates["auroc/external/macro_all"].value == row.value
     assert not ((of_run.scores["finding"] == "macro_all") & (of_run.scores["dataset"] == "chexpert")).any()
 
 
