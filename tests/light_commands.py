@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-SLOW = ("torch", "pandas", "pyarrow", "scipy", "numba", "cv2", "timm", "sklearn")
+SLOW = ("torch", "pandas", "pyarrow", "scipy", "cv2", "timm", "sklearn")
 LIGHT = """import json, os, sys
 from bench.cli.main import main
 

@@ -20,8 +20,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.scoring import calibration_metrics, metrics
 from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm
-from bench.scoring.bootstrap.intervals import LEVEL, wilson
 from bench.scoring.calibrators import fit_platt
+from bench.scoring.intervals import LEVEL, wilson
 from bench.scoring.thresholds import f1_max, sens_90, youden
 from tests import calibration_oracle
 from tests.adjusted import adjusted

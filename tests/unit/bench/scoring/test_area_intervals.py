@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
-from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.scoring.across_runs.paired_tests import simultaneous_own
-from bench.scoring.bootstrap.area_intervals import (
+from bench.scoring.area_intervals import (
     ClassSizes,
     area_interval,
     coefficients,
@@ -21,10 +20,9 @@ from bench.scoring.bootstrap.area_intervals import (
     score_interval,
     widened,
 )
-from bench.scoring.bootstrap.bootstrap import rank_metrics
-from bench.scoring.bootstrap.intervals import wilson
-from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.metrics import auroc
+from bench.scoring.column import Column
+from bench.scoring.influence import error_of
+from bench.scoring.intervals import wilson
 
 SIZES = st.integers(1, 400)
 AREA = st.floats(0, 1)
@@ -56,7 +54,7 @@ def sizes_of(positives: float, negatives: float) -> ClassSizes:
 
 
 def interval(area: float, positives: int, negatives: int, z: float = Z) -> tuple[float, float]:
-    """Return the bounds without replicates."""
+    """Return the bounds of independent patients."""
     a, b = z**2 * coefficients("auroc", np.array([[float(positives)], [float(negatives)]]))
     (low,), (high,) = score_interval(np.array([area]), a, b)
     return float(low), float(high)
@@ -109,15 +107,14 @@ def test_widened_gives_the_interval_of_the_higher_level(metric: str, area: float
     assert (low[0], high[0]) == (area, area)
 
 
-def test_auprc_without_information_in_the_replicates_has_wilsons_interval() -> None:
-    found = area_interval("auprc", np.array([1.0]), np.ones((1, 100)), sizes_of(12, 300))
+def test_auprc_without_a_variance_has_wilsons_interval() -> None:
+    found = area_interval("auprc", np.array([1.0]), np.zeros(1), sizes_of(12, 300))
     np.testing.assert_allclose(found, wilson(np.array([1.0]), np.array([12.0])), atol=1e-9)
 
 
 def test_a_perfect_separation_has_an_interval_that_depends_on_the_number_of_patients() -> None:
-    value, replicates = np.ones(2), np.ones((2, 100))
     numbers = np.array([[10.0, 20.0], [150.0, 150.0]])
-    low, high = area_interval("auroc", value, replicates, ClassSizes(numbers, 5 * numbers))
+    low, high = area_interval("auroc", np.ones(2), np.zeros(2), ClassSizes(numbers, 5 * numbers))
     assert low[0] == pytest.approx(newcombe(1.0, 10, 150)[0], abs=1e-9)
     assert low[0] < low[1] < 1
     assert high.tolist() == [1, 1]
@@ -128,119 +125,86 @@ def test_unequal_numbers_of_images_count_as_fewer_patients() -> None:
     assert effective_patients(np.zeros((2, 3), np.int64)).tolist() == [0, 0]
 
 
-def test_more_variance_of_the_replicates_widens_the_interval_up_to_no_limit_and_less_narrows_it_to_that_of_images() -> (
-    None
-):
-    value, unit = np.full(4, 0.8), np.random.default_rng(0).normal(size=1000)
-    replicates = 0.8 + np.array([1e-6, 1e-5, 0.05, 0.1])[:, None] * unit
+def test_more_variance_widens_the_interval_up_to_no_limit_and_less_narrows_it_to_that_of_images() -> None:
+    value, error = np.full(4, 0.8), np.array([1e-6, 1e-5, 0.05, 0.1])
     patients = np.repeat([[40.0], [300.0]], 4, 1)
-    low, high = area_interval("auroc", value, replicates, ClassSizes(patients, 3 * patients))
+    low, high = area_interval("auroc", value, error, ClassSizes(patients, 3 * patients))
     assert low[0] == pytest.approx(low[1], abs=1e-6)
     assert low[1] > low[2] > low[3]
     assert high[0] < high[2] < high[3]
     assert low[0] < interval(0.8, 120, 900)[0]  # never narrower than independent images
 
 
-@pytest.mark.parametrize("case", ["no positive", "all positive", "no replicates", "few replicates", "nan"])
+@pytest.mark.parametrize("case", ["no positive", "all positive", "no error", "nan"])
 def test_an_area_that_cannot_be_estimated_has_no_bounds(case: str) -> None:
-    value, replicates = np.array([0.8]), np.full((1, 100), 0.8)
+    value, error = np.array([0.8]), np.array([0.05])
     sizes = sizes_of(0 if case == "no positive" else 10, 0 if case == "all positive" else 10)
-    if case == "no replicates":
-        replicates = replicates[:, :0]
-    elif case == "few replicates":
-        replicates[0, :6] = np.nan
+    if case == "no error":
+        error[0] = np.nan
     elif case == "nan":
         value[0] = np.nan
-    bounds = np.stack(area_interval("auroc", value, replicates, sizes))
+    bounds = np.stack(area_interval("auroc", value, error, sizes))
     assert np.isnan(bounds).all()
 
 
-def test_one_replicate_of_1_does_not_change_the_method() -> None:
-    replicates = np.random.default_rng(1).uniform(0.7, 0.98, (1, 1000))
-    with_1 = replicates.copy()
-    with_1[0, 3] = 1.0
-    plain, other = (
-        np.stack(area_interval("auroc", np.array([0.9]), drawn, sizes_of(12, 150))) for drawn in (replicates, with_1)
-    )
-    np.testing.assert_allclose(plain, other, atol=1e-3)
-
-
 def test_the_mean_of_equal_independent_areas_has_the_interval_of_all_patients_together() -> None:
-    replicates = np.random.default_rng(0).normal(0.8, 0.05, (4, 5000))
     coefficient = Z**2 * np.array([0.0, 1 / 20])
     value = np.full(4, 0.8)
     low, high = score_interval(value, *coefficient)
     (together_low,), (together_high,) = score_interval(value[:1], *(coefficient / 4))
-    assert mean_interval("auroc", value, (low, high), replicates) == pytest.approx(
-        (together_low, together_high), abs=2e-3
+    assert mean_interval("auroc", value, (low, high), np.eye(4)) == pytest.approx(
+        (together_low, together_high), abs=1e-9
     )
-    same = np.repeat(replicates[:1], 4, 0)
+    same = np.ones((4, 4))
     assert mean_interval("auroc", value, (low, high), same) == pytest.approx((low[0], high[0]), abs=1e-9)
 
 
 def test_a_mean_with_perfect_separations_and_missing_numbers() -> None:
-    replicates = np.stack([np.ones(50), np.full(50, np.nan), np.ones(50)])
     value, low, high = np.array([1.0, np.nan, 1.0]), np.array([0.8, np.nan, 0.8]), np.array([1.0, np.nan, 1.0])
-    lower, upper = mean_interval("auroc", value, (low, high), replicates)
+    lower, upper = mean_interval("auroc", value, (low, high), np.eye(3))
     assert (0.88 < lower < 0.92, upper) == (True, 1.0)
-    assert mean_interval("auroc", value, (low, high), replicates, correlation=1.0) == pytest.approx((0.8, 1))
+    assert mean_interval("auroc", value, (low, high), np.ones((3, 3))) == pytest.approx((0.8, 1))
     low[2] = np.nan
-    assert np.isnan(mean_interval("auroc", value, (low, high), replicates)).all()
-    assert np.isnan(mean_interval("auroc", value[1:2], (low[1:2], high[1:2]), replicates[1:2])).all()
+    assert np.isnan(mean_interval("auroc", value, (low, high), np.eye(3))).all()
+    assert np.isnan(mean_interval("auroc", value[1:2], (low[1:2], high[1:2]), np.eye(1))).all()
 
 
 def test_the_mean_of_numbers_that_are_no_areas_combines_the_distances_of_their_bounds() -> None:
     value, low, high = np.array([0.1, -0.1]), np.array([-0.2, -0.5]), np.array([0.2, 0.1])
-    assert mean_interval("", value, (low, high), np.zeros((2, 9))) == pytest.approx((-0.25, np.hypot(0.1, 0.2) / 2))
-
-
-def earlier(value: np.ndarray, replicates: np.ndarray) -> np.ndarray:
-    """Return the intervals of the earlier method, [2, R]."""
-    inside = ((replicates > 0) & (replicates < 1)).all(-1) & (value < 1)
-    bounds = np.quantile(replicates, (0.025, 0.975), axis=-1)
-    half = Z * logit(replicates[inside]).std(-1, ddof=1)
-    bounds[:, inside] = expit(logit(value[inside]) - half), expit(logit(value[inside]) + half)
-    return bounds
+    assert mean_interval("", value, (low, high), np.eye(2)) == pytest.approx((-0.25, np.hypot(0.1, 0.2) / 2))
 
 
 def planted(positives: int, area: float, num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return AUROCs [num] and replicates [num, 300] of samples with 150 negative patients and a known AUROC."""
+    """Return AUROCs [num] and their standard errors [num] in samples with 150 negative patients and a known AUROC."""
     generator = np.random.default_rng(seed)
     label = np.repeat(np.array([1, 0], np.int8), [positives, 150])
-    score = generator.normal(size=(len(label), num)) + np.sqrt(2) * norm.ppf(area) * label[:, None]
-    resamples = Resamples.draw(np.arange(len(label)).astype(object), 300, f"{seed}")
-    return np.array([auroc(label, s) for s in score.T]), rank_metrics(
-        resamples, np.repeat(label[:, None], num, 1), score
-    )[0]
+    score = generator.normal(size=(num, len(label))) + np.sqrt(2) * norm.ppf(area) * label
+    found = [Column.of(np.arange(len(label), dtype=np.int32), label, s).auroc() for s in score]
+    return np.array([value for value, _ in found]), np.array([error_of(of_image) for _, of_image in found])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("positives", "area"), [(5, 0.9), (10, 0.995), (20, 0.97)])
-def test_intervals_contain_the_true_auroc_with_few_positives_and_the_earlier_method_does_not(
+def test_intervals_contain_the_true_auroc_with_few_positives_and_the_normal_ones_do_not(
     positives: int, area: float
 ) -> None:
-    value, replicates = planted(positives, area, 600, 1)
-    usable = np.isfinite(replicates).all(1)
-    value, replicates = value[usable], replicates[usable]
+    value, error = planted(positives, area, 600, 1)
     numbers = np.repeat([[float(positives)], [150.0]], len(value), 1)
-    low, high = area_interval("auroc", value, replicates, ClassSizes(numbers, numbers))
+    low, high = area_interval("auroc", value, error, ClassSizes(numbers, numbers))
     assert ((low <= area) & (area <= high)).mean() > 0.93
     assert (high > low).all()
-    old_low, old_high = earlier(value, replicates)
-    assert ((old_low <= area) & (area <= old_high)).mean() < 0.88
+    assert (np.abs(value - area) <= Z * error).mean() < 0.9
 
 
 @pytest.mark.slow
 def test_simultaneous_intervals_of_hospitals_with_few_positives_hold_together() -> None:
-    value, replicates = planted(12, 0.9, 1500, 2)
+    value, error = planted(12, 0.9, 1500, 2)
     numbers = np.repeat([[12.0], [150.0]], len(value), 1)
-    low, high = area_interval("auroc", value, replicates, ClassSizes(numbers, numbers))
-    order = np.random.default_rng(0).permuted(np.tile(np.arange(300), (1500, 1)), axis=1)  # hospitals are independent
-    replicates = np.take_along_axis(replicates, order, 1)
+    low, high = area_interval("auroc", value, error, ClassSizes(numbers, numbers))
     held = []
     for start in range(0, 1500, 5):
         family = slice(start, start + 5)
-        all_low, all_high = simultaneous_own("auroc", value[family], low[family], high[family], replicates[family])
+        covariance = np.diag(error[family] ** 2)  # hospitals are independent
+        all_low, all_high = simultaneous_own("auroc", value[family], low[family], high[family], covariance)
         assert (all_low <= low[family] + 1e-9).all()
         assert (all_high >= high[family] - 1e-9).all()
         held.append(bool(((all_low <= 0.9) & (all_high >= 0.9)).all()))

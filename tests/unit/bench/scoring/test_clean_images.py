@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from bench.scoring.clean_images import clean_macro, clean_score
 from bench.scoring.scored_split import ScoredSplit, Settings
 
-SETTINGS = Settings(num_resamples=50, min_count=5)
+SETTINGS = Settings(min_count=5)
 NUM, PLANTED = 600, 100
 
 

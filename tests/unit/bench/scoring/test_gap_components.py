@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring.bootstrap.resamples import LANES, Resamples
-from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.bootstrap.weighted_metrics import Factors, Ranked, Reweighted, WeightedWalk
-from bench.scoring.calibration_metrics import bin_of
+from bench.scoring.area_intervals import ClassSizes
+from bench.scoring.calibration_metrics import BinnedProbabilities, bin_of, weighted_ece
 from bench.scoring.calibrators import sigmoid
+from bench.scoring.column import Column
 from bench.scoring.gaps import decomposition
-from bench.scoring.gaps.case_mix import case_mix_factor, effective_numbers, prevalence_factor
+from bench.scoring.gaps.case_mix import case_mix_factor, effective_numbers, mix_of, prevalence_factor
 from bench.scoring.gaps.gap_component import GapComponent, GapComponents, mean, remainder, unknown
 from bench.scoring.gaps.label_mappings import sensitivity
+from bench.scoring.influence import Influence
 from bench.scoring.metrics_of_split import OperatingPoints, measure
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from tests.nonempty import nonempty
 
-QUICK = Settings(num_resamples=100)
+QUICK = Settings()
 
 
 def patient_groups(female: np.ndarray, age: np.ndarray) -> PatientGroups:
@@ -63,29 +63,6 @@ def part(
         positive[:, None].astype(np.int8),
         patient_groups=known,
     )
-
-
-def reweighted(
-    resamples: Resamples | None,
-    label: np.ndarray,
-    score: np.ndarray,
-    group: np.ndarray,
-    of_label: np.ndarray,
-    of_group: np.ndarray,
-) -> Reweighted:
-    """Return the metrics with constant weights of labels and groups in each replicate, or in the sample; score is a probability."""
-    patient = resamples.patient if resamples else np.zeros(len(label), np.int32)
-    column = Column.of(patient, label, score)
-    prob = column.score.astype(np.float64)
-    place, excess = bin_of(prob, 15), column.positive - prob
-    ranked = Ranked.of(column, group[column.rows].astype(np.int32), place, excess, len(of_group), 15)
-    if resamples is None:
-        return ranked.of_sample(of_label, of_group)
-    drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
-    walk = WeightedWalk.empty(resamples, ranked, Factors.tiled(*drawn))
-    for tile in range(len(resamples.weight)):
-        walk.fill(tile, resamples.tile(tile))
-    return walk.results()
 
 
 def scored(
@@ -136,7 +113,7 @@ def test_a_lower_prevalence_reduces_precision_but_not_the_ranking() -> None:
 
 
 def test_components_of_perfect_separations_have_widths_and_the_prevalence_never_changes_the_auroc() -> None:
-    """No resample changes a perfect separation, so percentiles gave intervals without a width."""
+    """No patient has an influence on a perfect separation."""
     perfect = [
         replace(p, logit=np.where(p.state == 1, 9, -9).astype(np.float32))
         for p in (part("internal", "test", 1, num=120), part("there", "all", 3, women=0.7, num=120))
@@ -165,7 +142,7 @@ def test_the_remainder_of_nearly_perfect_separations_holds_the_truth_with_few_pa
             measure(part(name, "all", 2 * seed + i, num=120, shift=1.8 - distance), None, QUICK)
             for i, (name, distance) in enumerate((("internal", 4.3), ("there", 3.5)))
         )
-        components = decomposition.of_hospital(internal, [], external, QUICK, {}, {})["auroc"][0]
+        components = decomposition.of_hospital(internal, [], external, QUICK, {})["auroc"][0]
         low, high = components["remainder"].interval
         held.append(low <= truth <= high)
     assert np.mean(held) >= 0.93
@@ -183,8 +160,7 @@ def test_the_components_sum_to_the_gap_in_every_row() -> None:
 
 
 def test_the_decomposed_gap_equals_that_of_the_gap_table() -> None:
-    more = Settings(num_resamples=400)  # the parts have fewer
-    found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800), settings=more)
+    found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800))
     gaps = found.gaps.set_index(["dataset", "finding"])
     for dataset in ("first", "second", "external"):
         row = parts_of(found, dataset=dataset).loc["gap"]
@@ -207,16 +183,16 @@ def test_each_component_of_a_calibration_gap_has_the_excess_of_both_errors_that_
         measure(part(name, "all", seed, women=women, num=900), None, QUICK)
         for name, seed, women in (("internal", 1, 0.3), ("first", 3, 0.7))
     )
-    components = decomposition.of_hospital(internal, [], external, QUICK, {}, {})["ece"][0]
+    components = decomposition.of_hospital(internal, [], external, QUICK, {})["ece"][0]
     gap, prevalence, case_mix = (components[name].excess for name in ("gap", "prevalence", "case_mix"))
     key = decomposition.METRICS["ece"]
     for measured, excess in zip((internal, external), gap, strict=True):
-        assert excess == pytest.approx(measured.replicates[key][0].mean() - measured.value[key][0])
+        assert excess == measured.excess[key][0]
         assert excess > 0, "noise increases calibration errors"
     assert prevalence[1] == gap[1]
     assert case_mix[1] == prevalence[0]
     assert components["remainder"].excess == pytest.approx((gap[0], case_mix[0]))
-    unmatched = components | {"case_mix": unknown(components["gap"].replicates, "age is not recorded")}
+    unmatched = components | {"case_mix": unknown("age is not recorded")}
     mean_of_both = mean([components, unmatched | {"remainder": remainder(unmatched)}], sum)
     assert mean_of_both["remainder"].excess == pytest.approx((gap[0], prevalence[0]))
 
@@ -227,10 +203,10 @@ def test_a_mean_with_an_unmeasured_component_is_unknown_and_part_of_the_remainde
 
     def group(case_mix: float) -> GapComponents:
         def component(value: float) -> GapComponent:
-            return GapComponent(value, value + draw.normal(0, 0.01, 50), (value - 0.02, value + 0.03))
+            return GapComponent(value, Influence({"x": draw.normal(0, 0.01, 50)}), (value - 0.02, value + 0.03))
 
         names = {"gap": component(0.1), "prevalence": component(0.0), "labels": component(0.02)}
-        of_mix = component(case_mix) if np.isfinite(case_mix) else unknown(np.zeros(50), "not measured, because of age")
+        of_mix = component(case_mix) if np.isfinite(case_mix) else unknown("not measured, because of age")
         return names | {"case_mix": of_mix}
 
     known, partial = (mean([group(value) for value in values], sum) for values in ((0.04, 0.02), (0.04, np.nan)))
@@ -380,7 +356,6 @@ def test_too_few_similar_external_images_are_reported() -> None:
     )
 
 
-@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     st.lists(
@@ -393,50 +368,19 @@ def test_too_few_similar_external_images_are_reported() -> None:
 def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_bins(
     rows: list[tuple[int, bool, float, int]], factor: list[float]
 ) -> None:
-    patient = np.array([row[0] for row in rows], object)
-    label = np.array([row[1] for row in rows], np.int8)
-    score = np.array([row[2] for row in rows], np.float32)
-    group = np.array([2 * row[3] + row[1] for row in rows])
+    patient, label, score, cell = (np.array(column) for column in zip(*rows, strict=True))
     if not 0 < label.sum() < len(label):
         return
-    of_label, of_group = np.array(factor[:2]), np.array(factor)
-    drawn = Resamples.draw(patient, 5, "weighted")
-    for resamples in (None, drawn):
-        found = reweighted(resamples, label, score, group, of_label, of_group)
-        for replicate in nonempty(range(len(found.auroc))):
-            times = resamples.counts(replicate) if resamples else np.ones(len(label), np.uint8)
-            ranked = (
-                (found.auroc, of_group[group]),
-                (found.auprc, of_group[group]),
-                (found.auprc_by_label, of_label[label]),
-            )
-            peers = roc_auc_score, average_precision_score, average_precision_score
-            for (ours, weight), peer in zip(ranked, peers, strict=True):
-                if 0 < (times * label).sum() < times.sum():
-                    assert ours[replicate] == pytest.approx(peer(label, score, sample_weight=times * weight))
-                else:
-                    assert np.isnan(ours[replicate])
-            for ours, weight in ((found.ece, of_group[group]), (found.ece_by_label, of_label[label])):
-                excess = times * weight * (label - score.astype(np.float64))
-                where = bin_of(score, 15)
-                assert ours[replicate] == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)))
-
-
-@pytest.mark.slow
-def test_a_replicate_without_positives_has_no_reweighted_metrics() -> None:
-    patient, label, score = np.array(["a", "b", "c"], object), np.array([1, 0, 0], np.int8), np.array([0.9, 0.5, 0.1])
-    resamples = Resamples.draw(patient, 100, "x")
-    drawn = np.stack([resamples.counts(r) for r in range(100)])
-    without = np.flatnonzero(drawn[:, 0] == 0)
-    column = Column.of(resamples.patient, label, score)
-    ranked = Ranked.of(column, np.zeros(3, np.int32), bin_of(column.score, 15), column.positive - column.score, 1, 15)
-    factor = np.ones((2, 100))
-    factor[1, without] = np.inf  # share of positives / number of positives
-    walk = WeightedWalk.empty(resamples, ranked, Factors.tiled(factor, np.ones((1, 100))))
-    for tile in range(len(resamples.weight)):
-        walk.fill(tile, resamples.tile(tile))
-    assert 0 < len(without) < 100
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(walk.results().ece_by_label)), without)
+    weight = np.array(factor)[2 * cell + label]
+    column = Column.of(patient.astype(np.int32), label.astype(np.int8), score)
+    own = weight[column.rows]
+    assert column.auroc(own)[0] == pytest.approx(roc_auc_score(label, score, sample_weight=weight))
+    assert column.average_precision(own)[0] == pytest.approx(
+        average_precision_score(label, score, sample_weight=weight)
+    )
+    excess, where, own = weight * (label - score), bin_of(score, 15), own / own.sum()
+    ece, *_ = weighted_ece(column.positive, BinnedProbabilities.of(column.score, 15), own, 15, column.patient, 4)
+    assert ece == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)) / weight.sum())
 
 
 def test_precision_reweighted_to_the_internal_prevalence_equals_the_internal_precision() -> None:
@@ -450,13 +394,13 @@ def test_precision_reweighted_to_the_internal_prevalence_equals_the_internal_pre
     (internal, score_internal), (external, score) = sample(0.3), sample(0.05)
     totals = [np.bincount(label, minlength=2).astype(float) for label in (internal, external)]
     factor = prevalence_factor(*totals)
-    auroc, plain, _, weighted, _ = (
-        float(each[0]) for each in reweighted(None, external, score, external, factor, np.ones(2))
+    column = Column.of(np.arange(len(external), dtype=np.int32), external, score)
+    plain, weighted = (
+        column.average_precision(weight)[0] for weight in (None, factor[external[column.rows].astype(int)])
     )
     assert plain == pytest.approx(0.337, abs=0.01)
     assert weighted == pytest.approx(0.738, abs=0.01)
     assert weighted == pytest.approx(average_precision_score(internal, score_internal), abs=0.01)
-    assert auroc == pytest.approx(roc_auc_score(external, score), abs=1e-9)
 
 
 def test_case_mix_weights_match_the_internal_cells_of_each_label_and_are_at_most_ten() -> None:
@@ -482,19 +426,18 @@ def test_ece_by_label_uses_uncalibrated_probabilities_of_the_finding() -> None:
         return ScoredSplit(dataset, split, "report", image, patient, logit, label)
 
     points = OperatingPoints.choose(several_findings("internal", "val", 400), num_findings)
-    settings = Settings(num_resamples=90, min_count=1)
+    settings = Settings(min_count=1)
     internal, external = (
         measure(each, points, settings)
         for each in (several_findings("internal", "test", 600), several_findings("external", "all", 900))
     )
     for k in nonempty(range(num_findings)):
-        mix, walk = decomposition._weighted_walk(internal, external, k, settings, {})
-        for tile in range(len(external.resamples.weight)):
-            walk.fill(tile, external.resamples.tile(tile))
-        positive = external.label[:, k] == 1
-        prob = sigmoid(external.scored.logit[:, k])
-        for replicate in (0, 63, 89):
-            of_label = mix.replicates.of_label[replicate // LANES, :, replicate % LANES]
-            times = external.resamples.counts(replicate) * of_label[positive.astype(int)]
-            sums = np.bincount(bin_of(prob, 15), times * (positive - prob), minlength=15)
-            assert walk.results().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)
+        mix = mix_of(internal, external, k, settings.min_count)
+        found = decomposition._weighted(
+            "ece", internal, external, k, mix, mix.label, ClassSizes.of(external.images_of_patients[:, [k]]), 15
+        )
+        positive, prob = external.label[:, k] == 1, sigmoid(external.scored.logit[:, k])
+        share = internal.label[:, k].mean()
+        weight = np.where(positive, share / positive.sum(), (1 - share) / (~positive).sum())
+        sums = np.bincount(bin_of(prob, 15), weight * (positive - prob), minlength=15)
+        assert found.value == pytest.approx(np.abs(sums).sum(), abs=1e-12)

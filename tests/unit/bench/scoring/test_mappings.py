@@ -10,7 +10,7 @@ from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit, Settings, without
 
 FINDINGS = ("Consolidation", "Edema")
-SETTINGS = Settings(min_count=5, num_resamples=200)
+SETTINGS = Settings(min_count=5)
 
 
 def part(**mapped: np.ndarray) -> ScoredSplit:

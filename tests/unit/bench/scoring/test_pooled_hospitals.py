@@ -14,7 +14,7 @@ from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 
 FINDINGS = ("Edema", "Consolidation")
-SETTINGS = Settings(min_count=3, num_resamples=200)
+SETTINGS = Settings(min_count=3)
 HOSPITALS = {"a": (120, 0.15, 0.8), "b": (60, 0.7, 1.6)}  # images, prevalence, separation of the classes
 
 
@@ -48,8 +48,8 @@ def test_a_score_of_a_pool_is_the_mean_over_hospitals_and_not_that_of_the_pooled
         assert pool.value[AUROC][k] == pytest.approx(oracle(scored, k), abs=1e-12)
         assert roc_auc_score(scored.state[:, k], scored.logit[:, k]) > pool.value[AUROC][k] + 0.05
     assert [part.scored.split for part in parts] == ["test:a", "test:b"]
-    mean_replicates = np.mean([part.replicates[AUROC] for part in parts], axis=0)
-    np.testing.assert_allclose(pool.replicates[AUROC], mean_replicates)
+    halves = np.concatenate([part.influence[AUROC] / 2 for part in parts], axis=1)
+    np.testing.assert_allclose(pool.influence[AUROC], halves)
     assert pool.counts.n.tolist() == [180, 180]
 
 
@@ -57,11 +57,13 @@ def test_a_finding_that_one_hospital_cannot_score_has_the_value_of_the_other() -
     scored = pooled_split("test", 1)
     state = scored.state.copy()
     state[scored.image_id.astype(str) < "b", 0] = -3  # hospital a has no labels of the first finding
-    pool, _, of_b = measure_hospitals(
+    pool, of_a, of_b = measure_hospitals(
         ScoredSplit("a+b", "test", "report", scored.image_id, scored.patient_id, scored.logit, state), None, SETTINGS
     )
     assert pool.value[AUROC][0] == of_b.value[AUROC][0]
-    np.testing.assert_array_equal(pool.replicates[AUROC][0], of_b.replicates[AUROC][0])
+    num_of_a = of_a.sample.num_groups
+    np.testing.assert_array_equal(pool.influence[AUROC][0, num_of_a:], of_b.influence[AUROC][0])
+    assert (pool.influence[AUROC][0, :num_of_a] == 0).all()
 
 
 def test_sizes_are_those_of_the_hospitals_behind_a_value() -> None:
@@ -132,9 +134,11 @@ def test_runs_that_share_one_hospital_of_a_pool_are_compared_there_once() -> Non
     assert table["p_delong"].notna().sum() == 2
 
 
-def test_the_replicates_of_a_run_have_each_hospital_of_the_pool() -> None:
+def test_the_estimates_of_a_run_have_each_hospital_of_the_pool() -> None:
     val, test = pooled_split("val", 7), pooled_split("test", 8)
-    found = score_run("r", FINDINGS, "a+b", [val, test], SETTINGS).replicates
+    found = score_run("r", FINDINGS, "a+b", [val, test], SETTINGS).estimates
     of_hospitals = [found[f"auroc/a+b/test:{name}"] for name in HOSPITALS]
-    np.testing.assert_allclose(np.mean(of_hospitals, axis=0), found["auroc/a+b"])
+    assert np.mean([of.value for of in of_hospitals]) == pytest.approx(found["auroc/a+b"].value)
+    errors = [float(of.influence.error) for of in of_hospitals]
+    assert found["auroc/a+b"].influence.error == pytest.approx(np.hypot(*errors) / 2), "independent patients"
     assert {name for name in found if ":" in name} == {"auroc/a+b/test:a", "auroc/a+b/test:b"}

@@ -7,9 +7,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from bench.scoring.bootstrap.intervals import wilson
 from bench.scoring.calibration_metrics import ace, equal_mass_bin_of, errors, nll
 from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
+from bench.scoring.intervals import wilson
 from bench.scoring.metrics import auprc, auroc
 from tests.calibration_oracle import ece, mce
 

@@ -16,7 +16,7 @@ BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 def simulated(monkeypatch: pytest.MonkeyPatch, num: int, worlds: str) -> pd.Series:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     simulate = runpy.run_path(str(BENCHMARKS / "score_coverage.py"))["simulate"]
-    return simulate(num=num, num_patients=120, num_resamples=200, seed=1, worlds=worlds).set_index("claim")["found"]
+    return simulate(num=num, num_patients=120, seed=1, worlds=worlds).set_index("claim")["found"]
 
 
 @pytest.mark.slow

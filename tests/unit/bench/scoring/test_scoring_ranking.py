@@ -3,10 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.scoring.bootstrap.bootstrap import group_metrics
-from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.bootstrap.sort_scores import falling
-from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.column import Column, falling
 from bench.scoring.delong import areas, of_column
 from bench.scoring.metrics import auprc, auroc
 
@@ -28,49 +25,27 @@ def test_a_sorted_column_has_the_plain_metrics(values: list[float]) -> None:
     label, patient = draw.integers(-1, 2, len(score)).astype(np.int8), draw.integers(0, 9, len(score)).astype(np.int32)
     column, chosen = Column.of(patient, label, score), label >= 0
     known = label[chosen], score[chosen]
-    np.testing.assert_array_equal(column.areas(), (auroc(*known) if chosen.any() else np.nan, auprc(*known)))
+    found = column.auroc()[0], column.average_precision()[0]
+    np.testing.assert_allclose(found, (auroc(*known) if chosen.any() else np.nan, auprc(*known)), rtol=0, atol=1e-12)
     called = column.counted(column.reaching(np.array([0.25])))[0]
     assert called.tolist() == [int((known[0][known[1] >= 0.25] == sign).sum()) for sign in (0, 1)]
-    for areas_found, clusters in zip(
-        of_column(column.kind, column.patient, column.placements()), (None, patient[chosen]), strict=True
-    ):
+    for areas_found, clusters in zip(of_column(column), (None, patient[chosen]), strict=True):
         expected = areas(known[0], known[1][:, None], clusters)
         np.testing.assert_allclose(areas_found.value, expected.value, rtol=0, atol=1e-12)
         np.testing.assert_allclose(areas_found.covariance, expected.covariance, rtol=0, atol=1e-12)
 
 
-@pytest.mark.slow
 @given(SCORES.filter(bool))
-def test_numbers_of_groups_of_two_attributes_equal_those_of_their_images_alone(values: list[float]) -> None:
+def test_a_column_within_a_group_is_that_of_its_images_alone(values: list[float]) -> None:
     score = np.array(values, np.float32)
     draw = np.random.default_rng(len(values))
     label, patient = draw.integers(-1, 2, len(score)).astype(np.int8), draw.integers(0, 9, len(score)).astype(np.int32)
-    code = np.stack([draw.integers(-1, 2, len(score)), draw.integers(2, 5, len(score))]).astype(np.int32)
-    all_patients = np.append(patient, np.arange(9))  # nine more images, so that all nine patients occur
-    resamples = Resamples.draw(all_patients.astype(str), 70)
+    mask = draw.random(len(score)) < 0.5
     column = Column.of(patient, label, score)
-    grouped = column.by_group(code, column.starts(code, 5), int(column.reaching(np.array([0.25]))[0]))
-    counts, (replicates, counted) = grouped.tallied(), group_metrics(resamples, grouped)
-    num_patients, fewest = grouped.patients(9)
-    for group in range(5):
-        chosen = (label >= 0) & (code == group).any(0)
-        own_label, own_score = label[chosen], score[chosen]
-        patients = [set(patient[chosen & (label == sign)]) for sign in (0, 1)]
-        assert counts.num[group] == len(own_label)
-        assert counts.num_positive[group] == (own_label == 1).sum()
-        assert num_patients[group] == len(patients[0] | patients[1])
-        assert fewest[group] == min(map(len, patients))
-        assert counts.reached[:, group].tolist() == [
-            int((own_label[own_score >= 0.25] == sign).sum()) for sign in (0, 1)
-        ]
-        np.testing.assert_array_equal(counts.auroc[group], auroc(own_label, own_score) if len(own_label) else np.nan)
-        for replicate in (0, 69):
-            times = resamples.counts(replicate)[: len(score)][chosen]
-            again = np.repeat(own_label, times), np.repeat(own_score, times)
-            expected = auroc(*again) if len(again[0]) else np.nan
-            np.testing.assert_allclose(replicates[group, replicate], expected, rtol=0, atol=1e-12)
-            called = [int((again[0][again[1] >= 0.25] == sign).sum()) for sign in (0, 1)]
-            assert counted[group, :, :, replicate].tolist() == [called, [int((again[0] == s).sum()) for s in (0, 1)]]
+    within, alone = column.within(mask[column.rows]), Column.of(patient[mask], label[mask], score[mask])
+    for name in ("patient", "score", "positive", "last"):
+        np.testing.assert_array_equal(getattr(within, name), getattr(alone, name))
+    np.testing.assert_array_equal(within.rows, np.flatnonzero(mask)[alone.rows])
 
 
 @given(

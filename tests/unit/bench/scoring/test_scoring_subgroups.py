@@ -8,7 +8,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from bench.scoring import metrics
-from bench.scoring.bootstrap.max_intervals import largest, spreads
+from bench.scoring.max_intervals import largest, spread
 from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
@@ -42,7 +42,7 @@ PARTS = [part("internal", "val", 1), part("internal", "test", 2), part("there", 
 
 @pytest.fixture(scope="module")
 def scored() -> RunScores:
-    return score_run("r", FINDINGS, "internal", PARTS, Settings(num_resamples=200))
+    return score_run("r", FINDINGS, "internal", PARTS, Settings())
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_rates_have_no_macro_even_if_only_no_finding_is_labeled() -> None:
     state = PARTS[2].state.copy()
     state[:, 1] = UNMAPPED_CODE
     parts = [*PARTS[:2], replace(PARTS[2], state=state)]
-    found = score_run("r", FINDINGS, "internal", parts, Settings(num_resamples=100)).detail["subgroups"]
+    found = score_run("r", FINDINGS, "internal", parts, Settings()).detail["subgroups"]
     of = found[found["metric"].isin(["underdiagnosis", "overdiagnosis"])]
     assert set(of["finding"]) == {"No Finding"}
     assert set(of["dataset"]) == {"internal", "there"}
@@ -132,7 +132,7 @@ def test_sex_and_age_are_crossed_and_the_macro_says_how_many_findings_it_has(the
 
 def test_without_attributes_there_are_no_subgroups() -> None:
     bare = [ScoredSplit(p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit, p.state) for p in PARTS[:3]]
-    assert score_run("r", FINDINGS, "internal", bare, Settings(num_resamples=20)).detail["subgroups"].empty
+    assert score_run("r", FINDINGS, "internal", bare, Settings()).detail["subgroups"].empty
 
 
 def test_the_worst_hospital_has_the_largest_gap_and_its_name(scored: RunScores) -> None:
@@ -151,11 +151,10 @@ def test_the_interval_of_a_maximum_covers_the_truth_even_if_all_values_are_equal
     held = {"largest": 0, "spread": 0}
     for _ in range(300):
         value = np.array(truth) + draw.normal(size=5)
-        replicates = value[:, None] + draw.normal(size=(5, 200))
-        most = largest(value, np.stack([value - 1.96, value + 1.96]), replicates)
-        _, low, high = spreads(value[:, None], replicates[:, None])
+        most = largest(value, np.stack([value - 1.96, value + 1.96]), np.eye(5))
+        _, low, high = spread(value, np.eye(5))
         held["largest"] += most.low <= max(truth) <= most.high
-        held["spread"] += low[0] <= max(truth) - min(truth) <= high[0]
+        held["spread"] += low <= max(truth) - min(truth) <= high
     assert min(held.values()) >= 0.93 * 300
 
 
@@ -176,7 +175,7 @@ def test_a_rate_of_zero_has_an_interval_with_a_width_and_its_spread_has_none() -
     assert quiet[2].patient_groups is not None
     women = quiet[2].patient_groups.sex == "F"
     quiet[2].logit[women, 0] = -9
-    table = score_run("r", FINDINGS, "internal", quiet, Settings(num_resamples=100)).detail["subgroups"]
+    table = score_run("r", FINDINGS, "internal", quiet, Settings()).detail["subgroups"]
     rows = table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])
     none = rows.loc[("sex=F", "underdiagnosis", "No Finding")]
     assert none["value"] == none["low"] == 0
@@ -188,7 +187,7 @@ def test_a_rate_of_zero_has_an_interval_with_a_width_and_its_spread_has_none() -
 def test_each_value_lies_in_its_interval_which_ends_at_the_bounds_of_its_metric() -> None:
     """A spread between AUROCs near 1 and near 0 of 20 patients each has the upper bound 1."""
     few = [replace_rows(of, slice(0, 40)) for of in PARTS]
-    found = score_run("r", FINDINGS, "internal", few, Settings(num_resamples=200, min_count=3))
+    found = score_run("r", FINDINGS, "internal", few, Settings(min_count=3))
     rows = pd.concat([found.scores, found.detail["subgroups"]]).dropna(subset=["low", "high"])
     ends = np.array([bounds_of(str(metric)) for metric in nonempty(rows["metric"])])
     below = rows.loc[ends[:, 0] > rows["low"], "metric"]
@@ -217,18 +216,17 @@ def replace_rows(of: ScoredSplit, rows: slice) -> ScoredSplit:
 
 def test_extremes_of_no_values_are_nan() -> None:
     nothing = np.full(2, np.nan)
-    assert np.isnan(largest(nothing, np.stack([nothing] * 2), np.full((2, 9), np.nan)).value)
-    assert np.isnan(spreads(np.array([[0.5], [np.nan]]), np.full((2, 1, 9), 0.5))[0]).all()
+    assert np.isnan(largest(nothing, np.stack([nothing] * 2), np.full((2, 2), np.nan)).value)
+    assert np.isnan(spread(np.array([0.5, np.nan]), np.eye(2))).all()
 
 
 def test_the_largest_of_gaps_has_no_interval_if_its_own_is_unknown() -> None:
-    replicates = np.random.default_rng(0).normal([[0.5], [0.1]], 0.02, (2, 90))
-    most = largest(np.array([0.5, 0.1]), np.array([[np.nan, 0.05], [np.nan, 0.15]]), replicates)
+    most = largest(np.array([0.5, 0.1]), np.array([[np.nan, 0.05], [np.nan, 0.15]]), np.eye(2) / 2500)
     assert most[:2] == (0, 0.5)
     assert np.isnan(most[2:]).all(), "an interval of the smaller gap does not contain the larger"
 
 
-def test_the_largest_of_gaps_that_no_resample_moves_keeps_the_widths_of_their_intervals() -> None:
-    most = largest(np.zeros(2), np.array([[-0.1, -0.2], [0.1, 0.2]]), np.zeros((2, 90)))
+def test_the_largest_of_gaps_without_a_variance_keeps_the_widths_of_their_intervals() -> None:
+    most = largest(np.zeros(2), np.array([[-0.1, -0.2], [0.1, 0.2]]), np.zeros((2, 2)))
     assert most.low <= -0.1
     assert most.high == 0.2

@@ -11,7 +11,7 @@ from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings, without
 
 FINDINGS = ("Edema", "No Finding")
-QUICK = Settings(num_resamples=70)
+QUICK = Settings()
 
 
 def cohort(dataset: str, split: str, num: int = 240) -> ScoredSplit:
@@ -49,7 +49,9 @@ def same(first: RunScores, second: RunScores) -> bool:
     for one, two in tables:
         pd.testing.assert_frame_equal(one, two, check_exact=True)
     return all(
-        np.array_equal(drawn, second.replicates[name], equal_nan=True) for name, drawn in first.replicates.items()
+        one.value == second.estimates[name].value
+        and all(np.array_equal(of, second.estimates[name].influence.of[key]) for key, of in one.influence.of.items())
+        for name, one in first.estimates.items()
     )
 
 

@@ -1,0 +1,132 @@
+"""Samples in which few patients decide: each score has an interval with a width, or none at all."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from bench.scoring.column import Column
+from bench.scoring.influence import error_of, half_width
+from bench.scoring.metrics_of_split import AUROC, Key, measure
+from bench.scoring.sample import MOST_GROUPS, Sample
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import ScoredSplit, Settings
+from tests.resampled import in_groups
+
+EVERY = Settings(min_count=1)
+BOUNDED = ("auroc", "auprc", "f1", "precision", "sensitivity", "specificity", "npv")
+
+
+def split(name: str, label: np.ndarray, logit: np.ndarray, patient: np.ndarray | None = None) -> ScoredSplit:
+    ids = np.array([f"i{i}" for i in range(len(label))], object)
+    patients = ids if patient is None else np.array([f"p{i:05}" for i in patient], object)
+    dataset, of = name.split("/")
+    scores, labels = logit[:, None].astype(np.float32), label[:, None].astype(np.int8)
+    return ScoredSplit(dataset, of, "report", ids, patients, scores, labels)
+
+
+def scored(label: np.ndarray, logit: np.ndarray, patient: np.ndarray | None = None) -> RunScores:
+    """Return the scores of a sample as internal and as external split, computed without any warning."""
+    draw = np.random.default_rng(9)
+    usual = (draw.random(200) < 0.3).astype(np.int8)
+    val = split("internal/val", usual, draw.normal(usual))
+    splits = [val, *(split(name, label, logit, patient) for name in ("internal/test", "there/all"))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return score_run("r", ["A"], "internal", splits, EVERY)
+
+
+def check(found: RunScores) -> None:
+    """Each known value lies inside an interval with a width, or has none; areas and rates have one."""
+    rows = found.scores.dropna(subset="value")
+    known = rows["low"].notna()
+    assert (known == rows["high"].notna()).all()
+    inside = rows[known]
+    assert ((inside["low"] <= inside["value"]) & (inside["value"] <= inside["high"])).all()
+    assert (inside["low"] < inside["high"]).all(), "no width"
+    assert known[rows["metric"].isin(BOUNDED)].all()
+
+
+def usual(num: int, share: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(0)
+    label = (draw.random(num) < share).astype(np.int8)
+    return label, draw.normal(size=num) + label
+
+
+def test_one_positive_patient() -> None:
+    label, logit = usual(80, 0.0)
+    label[3] = 1
+    found = scored(label, logit)
+    check(found)
+    [row] = found.scores.query("metric == 'auroc' and split == 'all' and finding == 'A'").itertuples()
+    assert row.high - row.low > 0.5, "one positive image says little"
+
+
+def test_one_patient_with_all_images() -> None:
+    label, logit = usual(60)
+    found = scored(label, logit, np.zeros(60, int))
+    check(found)
+    of_patient = found.scores.query("split == 'all' and finding == 'A'").set_index("metric")
+    assert of_patient.loc[["brier", "nll", "ece", "mce"], "low"].isna().all(axis=None), "nobody to compare with"
+
+
+@pytest.mark.parametrize("kind", ["equal", "separated", "reversed", "infinite"])
+def test_equal_separated_and_infinite_scores(kind: str) -> None:
+    label, logit = usual(70)
+    logits = {
+        "equal": np.zeros(70),
+        "separated": np.where(label == 1, 2.0, -2.0),
+        "reversed": np.where(label == 1, -2.0, 2.0),
+        "infinite": np.where(logit > 0, 800.0, -800.0),  # probabilities of exactly 0 and 1, and wrong ones among them
+    }
+    found = scored(label, logits[kind])
+    check(found)
+    nll = found.scores.query("metric == 'nll' and calibrator == 'none'")["value"]
+    assert (nll <= -np.log(1e-7) + 1e-9).all()
+
+
+def test_a_largest_error_of_a_bin_with_one_patient_has_no_interval() -> None:
+    label, logit = usual(60)
+    label[7], logit = 0, np.minimum(logit, 2.0)
+    logit[7] = 5.0  # alone in the bin of the highest probabilities
+    measured = measure(split("there/all", label, logit), None, EVERY)
+    assert measured.value[Key("mce")][0] > 0.99
+    assert (measured.influence[Key("mce")] == 0).all()
+    assert scored(label, logit).scores.query("metric == 'mce' and calibrator == 'none'")["low"].isna().all()
+
+
+def test_images_without_a_label_have_no_influence() -> None:
+    label, logit = usual(90)
+    state = label.copy()
+    state[:30] = -1
+    measured = measure(split("there/all", state, logit), None, EVERY)
+    codes = measured.sample.patient
+    for key, of_patients in measured.influence.items():
+        assert (of_patients[0, codes[:30]] == 0).all(), key
+    alone = measure(split("there/all", label[30:], logit[30:]), None, EVERY)
+    for key, of_patients in measured.influence.items():
+        assert error_of(of_patients) == pytest.approx(error_of(alone.influence[key])), key
+
+
+def test_more_patients_than_groups_have_nearly_the_error_of_single_patients() -> None:
+    draw = np.random.default_rng(1)
+    patient = in_groups(3 * MOST_GROUPS, 3, draw)
+    label = (draw.random(len(patient)) < 0.1).astype(np.int8)
+    logit = draw.normal(size=len(patient)) + label + draw.normal(size=3 * MOST_GROUPS)[patient]
+    measured = measure(split("there/all", label, logit, patient), None, EVERY, only=AUROC)
+    assert measured.influence[AUROC].shape == (1, MOST_GROUPS)
+    _, of_image = Column.of(measured.sample.patient, label, logit.astype(np.float32)).auroc()
+    column = measured.columns[0]
+    exact = error_of(np.bincount(column.patient, of_image))
+    assert error_of(measured.influence[AUROC])[0] == pytest.approx(exact, rel=0.06)
+    again = Sample.of(np.array([f"p{i:05}" for i in patient[::-1]], object), "there/all")
+    assert again.key == measured.sample.key
+    np.testing.assert_array_equal(again.group[::-1], measured.sample.group), "groups depend on the patients only"
+
+
+def test_few_deciding_patients_widen_an_interval_by_few_degrees_of_freedom() -> None:
+    many, few = np.resize([0.1, -0.1], 100), np.zeros(100)
+    few[:2] = error_of(many) / np.sqrt(2) * np.array([1, -1])
+    assert error_of(few) == pytest.approx(error_of(many))
+    assert half_width(few) > 1.5 * half_width(many)
+    assert half_width(many) == pytest.approx(1.98 * error_of(many), rel=0.01)
