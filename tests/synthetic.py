@@ -76,7 +76,7 @@ def _tables(study: Invented) -> Tables:
             macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
     score = "external" if others else "internal"
     order = sorted((r for r in macro if np.isfinite(macro[r][score])), key=lambda r: -macro[r][score])
-    scores = [row for row in rows["scores"] if row["finding"] != "macro_all"]
+    scores = rows["scores"]
     rows |= invented_decisions.decisions(scores, study.noise)
     rows["ranks"] = _rankings(study, rows, order)
     for key in (*others, "external") if others else ():
@@ -147,8 +147,7 @@ def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids
         ("auroc", "external" if study.hospitals[1:] else study.hospitals[0], "macro"): {}
     }
     for row in scored:
-        is_mean = row["finding"] == "macro" or (row["finding"], row["dataset"]) == ("macro_all", "external")
-        if is_mean and row["run_id"] in ranked_ids and np.isfinite(row["value"]):
+        if row["finding"] == "macro" and row["run_id"] in ranked_ids and np.isfinite(row["value"]):
             by.setdefault((row["metric"], row["dataset"], row["finding"]), {})[row["run_id"]] = row
     out = []
     for criterion, of_run in by.items():
@@ -289,13 +288,13 @@ def _score(
     internal, others = study.hospitals[0], study.hospitals[1:]
     skill, reliance = rng.normal(0, 0.016), rng.uniform(0.5, 1.5)
     auroc = _auroc(study, rng, i, skill, reliance, counts)
-    macro = {key: _hospital(study, rows, run_id, key, auroc, reliance, counts) for key in study.hospitals}
-    common = {
-        k: [f for f in FINDINGS if all(_enough(counts.get((c, f), (0, 0))) for c in (internal, k))] for k in others
+    scored = {k: {f for f in FINDINGS if _enough(counts.get((k, f), (0, 0)))} for k in study.hospitals}
+    means = _macros(auroc, scored, internal)
+    macro = {
+        key: _hospital(study, rows, run_id, key, auroc, reliance, counts, means.get(key)) for key in study.hospitals
     }
-    with_scores = [k for k in others if common[k]]
-    means = [float(np.mean([auroc[k, f] for f in common[k]])) for k in with_scores]
-    macro["external"] = float(np.mean(means)) if with_scores else float("nan")
+    with_scores = [k for k in others if np.isfinite(means[k][0])]
+    macro["external"] = float(np.mean([means[k][0] for k in with_scores])) if with_scores else float("nan")
     macro["internal"] = macro[internal]
     if with_scores:
         auroc_half = 0.008 * study.noise
@@ -304,12 +303,7 @@ def _score(
             _number(run_id, "external", internal, study, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
             *_calibration(run_id, "external", internal, study, reliance),
         ]
-    of_all = [row for row in rows["scores"] if (row["run_id"], row["finding"]) == (run_id, "macro_all")]
-    over_all = [row["value"] for row in of_all if np.isfinite(row["value"])]
-    if over_all:
-        mean = float(np.mean(over_all))
-        rows["scores"].append(_number(run_id, "external", internal, study, "macro_all", "auroc", mean, 0.008, 0, 0, 9))
-    _gaps(study, rows, run_id, auroc, common)
+    _gaps(study, rows, run_id, auroc, scored, means)
     size = 1 + i % 9
     rows["costs"].append(
         {
@@ -383,8 +377,9 @@ def _hospital(
     auroc: dict[tuple[str, str], float],
     reliance: float,
     counts: Counts,
+    mean: tuple[float, int] | None,
 ) -> float:
-    """Make the scores and the reliability of one run at one hospital; return the macro AUROC."""
+    """Make the scores and the reliability of one run at one hospital; return the macro AUROC. mean: that of an external one."""
     internal = study.hospitals[0]
     gap = 0.0 if key == internal else HOSPITALS[key][2]
     findings_of_hospital = [f for f in FINDINGS if (key, f) in auroc]
@@ -394,14 +389,7 @@ def _hospital(
         value = auroc[key, f] if _enough((present, n)) else np.nan
         rows["scores"].append(_number(run_id, key, internal, study, f, "auroc", value, half_width, n, present))
     values = [auroc[key, f] for f in findings_of_hospital if _enough(counts[key, f])]
-    if key != internal:
-        over_all = float(np.mean(values)) if values else float("nan")
-        half_width, num = 0.012 * study.noise, len(values)
-        row = _number(run_id, key, internal, study, "macro_all", "auroc", over_all, half_width, 0, 0, num)
-        rows["scores"].append(row)
-        shared = [f for f in findings_of_hospital if _enough(counts.get((internal, f), (0, 0)))]
-        values = [auroc[key, f] for f in shared if _enough(counts[key, f])]
-    macro = float(np.mean(values)) if values else float("nan")
+    macro, num = (float(np.mean(values)) if values else float("nan"), len(values)) if mean is None else mean
     n = min((counts[key, f][1] for f in findings_of_hospital), default=0)
     for metric, calibrator, value, half_width in (
         ("auroc", "none", macro, 0.012 * study.noise),
@@ -411,13 +399,13 @@ def _hospital(
         ("brier", "platt", 0.1, 0.005),
     ):
         rows["scores"].append(
-            _number(run_id, key, internal, study, "macro", metric, value, half_width, n, 0, len(values), calibrator)
+            _number(run_id, key, internal, study, "macro", metric, value, half_width, n, 0, num, calibrator)
         )
     rows["scores"] += _calibration(run_id, key, internal, study, reliance if key != internal else 0.2)
-    if key != internal and values:
+    if key != internal and num:
         drift = gap * reliance
         rows["scores"].append(
-            _number(run_id, key, internal, study, "macro", "ece_drift", drift, 0.006, n, 0, len(values), "platt")
+            _number(run_id, key, internal, study, "macro", "ece_drift", drift, 0.006, n, 0, num, "platt")
         )
     for calibrator, strength in (("none", 4.8), ("platt", 3.0)):
         for bin_number in range(10):
@@ -439,20 +427,45 @@ def _hospital(
     return macro
 
 
+def _macros(
+    auroc: dict[tuple[str, str], float], scored: dict[str, set[str]], internal: str
+) -> dict[str, tuple[float, int]]:
+    """Return the macro AUROC of each external hospital over the findings of the means, and how many of these it scores."""
+    others = [key for key in scored if key != internal]
+    table = np.array([[f in scored[key] for f in FINDINGS] for key in others], bool).reshape(len(others), len(FINDINGS))
+    used = common_findings(table, np.array([f in scored[internal] for f in FINDINGS]))
+    table &= used
+    value = np.array([[auroc.get((key, f), 0.0) for f in FINDINGS] for key in others]).reshape(table.shape)
+    of_cells = weights(table) if len(others) else np.empty((0, 0, len(FINDINGS)))
+    return {
+        key: (float((of_cells[h] * value).sum()) if table[h].any() else float("nan"), int(table[h].sum()))
+        for h, key in enumerate(others)
+    }
+
+
 def _gaps(
-    study: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], common: dict[str, list[str]]
+    study: Invented,
+    rows: Rows,
+    run_id: str,
+    auroc: dict[tuple[str, str], float],
+    scored: dict[str, set[str]],
+    means: dict[str, tuple[float, int]],
 ) -> None:
-    """Make the gaps of each finding and hospital, over the findings that both hospitals have."""
+    """Make the gaps of each finding and hospital, and of the macros."""
     internal = study.hospitals[0]
+    used = [f for f in FINDINGS if f in scored[internal] and (len(means) == 1 or sum(f in scored[k] for k in means) > 1)]
+    inside = float(np.mean([auroc[internal, f] for f in used])) if used else float("nan")
     for f in (*FINDINGS, "macro"):
         pairs, sizes = [], []
-        for key, findings in common.items():
-            shared = [g for g in findings if f in (g, "macro")]
-            pair = tuple(float(np.mean([auroc[k, g] for g in shared])) if shared else np.nan for k in (internal, key))
-            pairs += [pair] * bool(shared)
-            sizes += [len(shared)] * bool(shared)
-            rows["gaps"].append(_gap(run_id, key, f, *pair, 0.03 * study.noise, len(shared)))
-        if common:
+        for key, (mean, num) in means.items():
+            pair, size = (inside, mean), num
+            if f != "macro":
+                size = int(f in scored[internal] and f in scored[key])
+                pair = (auroc[internal, f], auroc[key, f]) if size else (float("nan"), float("nan"))
+            pairs += [pair] * bool(size)
+            sizes += [size] * bool(size)
+            rows["gaps"].append(_gap(run_id, key, f, *(pair if size else (np.nan, np.nan)), 0.03 * study.noise, size))
+        if means:
             at_internal, at_external = (float(np.mean([p[s] for p in pairs])) if pairs else np.nan for s in (0, 1))
             rows["gaps"].append(
                 _gap(run_id, "external", f, at_internal, at_external, 0.018 * study.noise, min(sizes, default=0))

@@ -155,7 +155,10 @@ def score_run(
         for split, macros in split_and_macros
         if split is test or split.scored.dataset != internal
     }
-    estimates = _for_rankings(findings, of_dataset | ({EXTERNAL: means} if external else {}), external, used, settings)
+    inside = np.isfinite(test.value[AUROC]) if test else None
+    estimates = _for_rankings(
+        findings, of_dataset | ({EXTERNAL: means} if external else {}), external, inside, settings
+    )
     estimates |= estimates_by_dataset([*auroc_gaps, *gaps_apart])
     experts = [
         split for split in measured if split.scored.dataset == internal and split.scored.split.startswith("expert_")
@@ -228,13 +231,13 @@ def _for_rankings(
     findings: Sequence[str],
     of_dataset: Mapping[str, Mapping[Key, Macro]],
     external: Sequence[SplitMetrics],
-    used: NDArray[np.bool_] | None,
+    inside: NDArray[np.bool_] | None,
     settings: Settings,
 ) -> dict[str, Estimate]:
     """Return the scores, by name, by which runs can be ranked, without gaps.
 
     of_dataset: dataset -> its macros, for the internal cohort, each hospital, and "external" (the mean over
-    hospitals). used [K]: mask of the findings in external macros (None: all).
+    hospitals). inside [K]: mask of the findings that the internal test split scores (None: all).
     """
     keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in settings.custom_metrics))
     estimates = {
@@ -245,7 +248,7 @@ def _for_rankings(
     }
     for k, finding in enumerate(findings):
         known = [split for split in external if np.isfinite(split.value[AUROC][k])]
-        if (used is None or used[k]) and known:
+        if (inside is None or inside[k]) and known:
             value = float(np.mean([split.value[AUROC][k] for split in known]))
             influences = [Influence({split.sample.key: split.influence[AUROC][k]}) for split in known]
             estimates[f"auroc/{EXTERNAL}/{finding}"] = Estimate(value, Influence.mean(influences))

@@ -149,7 +149,7 @@ def test_the_gap_uses_the_findings_of_both_hospitals(scored: RunScores) -> None:
 def test_the_external_mean_weighs_hospitals_equally_and_has_their_counts(scored: RunScores) -> None:
     macro = [cell(scored.scores, dataset=d, finding="macro", metric="auroc") for d in ("nih", "vindr", "external")]
     assert macro[2].value == pytest.approx((macro[0].value + macro[1].value) / 2)
-    assert [row.num_findings for row in macro] == [2, 3, 2]
+    assert [row.num_findings for row in macro] == [2, 2, 2], "only vindr scores the third"
     assert macro[2].n == macro[0].n + macro[1].n
     assert macro[2].split == "mixed"
     assert all(row.low < row.value < row.high for row in macro)
@@ -176,7 +176,6 @@ def test_influences_reproduce_the_intervals(scored: RunScores) -> None:
         "auroc/nih",
         "auroc/vindr",
         "auroc/external",
-        "auroc/external/macro_all",
         "gap/nih",
         "gap/vindr",
         "gap/external",
@@ -310,17 +309,6 @@ def test_reliability_covers_internal_test_and_every_hospital_with_and_without_ca
     assert found.query("dataset == 'vindr' and calibrator == 'none'")["count"].sum() == at["n"].sum()
 
 
-def test_the_core_mean_is_over_the_findings_of_every_cohort(scored: RunScores) -> None:
-    for dataset, split in (("chexpert", "test"), ("nih", "all"), ("vindr", "test")):
-        rows = [cell(scored.scores, dataset=dataset, split=split, finding=f, metric="auroc") for f in FINDINGS[:2]]
-        core = cell(scored.scores, dataset=dataset, split=split, finding="core", metric="auroc")
-        assert core.value == pytest.approx(np.mean([row.value for row in rows]))
-        assert core.num_findings == 2, "nih does not label the third"
-    external = cell(scored.scores, dataset="external", finding="core", metric="auroc")
-    hospitals = [cell(scored.scores, dataset=d, finding="core", metric="auroc").value for d in ("nih", "vindr")]
-    assert external.value == pytest.approx(np.mean(hospitals))
-
-
 def test_drift_is_the_external_minus_the_internal_error(scored: RunScores) -> None:
     where = {"finding": "Edema", "calibrator": "temperature"}
     there = cell(scored.scores, dataset="vindr", metric="ece", **where)
@@ -368,7 +356,7 @@ def test_unusable_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = score_run("r", FINDINGS, "chexpert", [*parts()[:2], bad], QUICK).scores
-    there = found[(found["dataset"] == "nih") & (found["metric"] == "auroc") & (found["finding"] != "core")]
+    there = found[(found["dataset"] == "nih") & (found["metric"] == "auroc")]
     single = there[~there["finding"].str.startswith("macro")]
     assert (single["n"] > 200).all()
     if spoilt == "constant":
@@ -377,27 +365,6 @@ def test_unusable_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: 
     else:
         assert there["value"].isna().all()
         assert there["low"].isna().all()
-
-
-def test_the_mean_over_all_external_findings_contains_those_that_the_internal_test_split_cannot_score() -> None:
-    internal = part("chexpert", "test", 2)
-    internal.state[:, 2] = np.where(np.arange(300) < 2, 1, 0)  # two images with the finding: fewer than min_count
-    unmapped = part("nih", "all", 3, 0.5)
-    unmapped.state[:, 0] = -3
-    of_run = score_run("r", FINDINGS, "chexpert", [internal, unmapped, part("vindr", "all", 4, 1.0)], QUICK)
-    external, members = [], {"nih": FINDINGS[1:], "vindr": FINDINGS}
-    for dataset, findings in members.items():
-        expected = np.mean([cell(of_run.scores, dataset=dataset, finding=f, metric="auroc").value for f in findings])
-        of_all = cell(of_run.scores, dataset=dataset, finding="macro_all", metric="auroc")
-        assert of_all.value == pytest.approx(expected)
-        assert of_all.num_findings == len(findings)
-        external.append(expected)
-    assert cell(of_run.scores, dataset="nih", finding="macro", metric="auroc").num_findings == 1
-    row = cell(of_run.scores, dataset="external", finding="macro_all", metric="auroc")
-    assert row.value == pytest.approx(np.mean(external))
-    assert row.low < row.value < row.high
-    assert of_run.estimates["auroc/external/macro_all"].value == row.value
-    assert not ((of_run.scores["finding"] == "macro_all") & (of_run.scores["dataset"] == "chexpert")).any()
 
 
 def test_perfect_separations_of_few_patients_have_intervals_in_all_tables() -> None:
@@ -417,7 +384,7 @@ def test_perfect_separations_of_few_patients_have_intervals_in_all_tables() -> N
     ]
     found = score_run("r", ["Edema"], "chexpert", splits, QUICK)
     areas = found.scores[found.scores["metric"].isin(["auroc", "auprc"])]
-    assert len(areas) > 20
+    assert len(areas) > 12
     assert (areas["value"] == 1).all()
     assert (areas["high"] == 1).all()
     assert ((areas["low"] > 0.6) & (areas["low"] < 0.97)).all()
