@@ -51,7 +51,8 @@ POINTS = {
 NONE = "no interval"
 NO_INTERVAL = (
     "No interval: no patient, or only one, has an influence on the number, or it is unknown for at least one finding. "
-    "Precision needs at least one positive prediction; NPV needs at least one negative prediction."
+    "Precision needs at least one positive prediction; NPV needs at least one negative prediction; MCE needs images of both "
+    "classes, and of two patients, in its bin."
 )
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 
