@@ -11,16 +11,12 @@ python benchmarks/calibration.py -o benchmarks/calibration.csv
 from itertools import product
 
 import numpy as np
-from bench.scoring.bootstrap.intervals import wilson
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from bench.extensions.calibration.fits import calibration
-<<<<<<< HEAD
 from bench.scoring.intervals import wilson
-=======
->>>>>>> 76581dce (No interval of an MCE whose bin has one label or one patient; golden intervals of influences)
 from benchmarks.coverage_table import write_table
 
 Array = NDArray[np.float64]

@@ -12,15 +12,11 @@ python benchmarks/calibration_curves.py -o benchmarks/calibration_curves.csv
 from itertools import product
 
 import numpy as np
-from bench.scoring.bootstrap.intervals import wilson
 from numpy.typing import NDArray
 from scipy.optimize import brentq, root
 from scipy.special import expit, ndtri
 
-<<<<<<< HEAD
 from bench.scoring.intervals import wilson
-=======
->>>>>>> 76581dce (No interval of an MCE whose bin has one label or one patient; golden intervals of influences)
 from bench.scoring.smooth_calibration import CalibrationPairs
 from benchmarks.coverage_table import write_table
 

@@ -17,15 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bench.scoring.bootstrap.intervals import wilson
 
 from bench.extensions.estimates.estimators import MEAN_GAP
 from bench.extensions.estimates.expected_scores import expected, macros
 from bench.extensions.estimates.known_values import KnownValues
-<<<<<<< HEAD
 from bench.scoring.intervals import wilson
-=======
->>>>>>> 76581dce (No interval of an MCE whose bin has one label or one patient; golden intervals of influences)
 
 RUNS_AND_FINDINGS = ((1, 1), (4, 1), (1, 3), (1, 5), (2, 5), (4, 9))
 HOSPITALS = (3, 5, 8)

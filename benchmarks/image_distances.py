@@ -17,14 +17,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval
-from bench.scoring.bootstrap.resamples import Resamples
 from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
 from bench.planning.manifest import planned
 from bench.runs.stored_run import StoredRun, load, logits_and_features
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval
+from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.image_distances import FAR, METHODS, ImageDistances
 from bench.scoring.metrics import auroc
 from bench.store.store import Store

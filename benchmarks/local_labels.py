@@ -17,17 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bench.scoring.bootstrap.intervals import wilson
 from numpy.typing import NDArray
 from planted import NOISE_SD, PATIENT_SD, SD
 from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.extensions.estimates.prediction_powered import SCORES, Images, combined_scores
-<<<<<<< HEAD
 from bench.scoring.intervals import wilson
-=======
->>>>>>> 76581dce (No interval of an MCE whose bin has one label or one patient; golden intervals of influences)
 
 CELLS = ((50, 0.06, 0.85), (100, 0.06, 0.85), (100, 0.06, 0.96), (300, 0.06, 0.96), (200, 0.005, 0.90))
 CELLS += ((200, 0.2, 0.85), (200, 0.2, 0.96), (1000, 0.05, 0.90))

@@ -16,19 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-<<<<<<< HEAD
 from numpy.typing import NDArray
 
 from bench.scoring.area_intervals import effective_patients, mean_interval
 from bench.scoring.influence import correlations, error_of, ratio
 from bench.scoring.intervals import share_interval, wilson
-=======
-from bench.scoring.bootstrap.area_intervals import effective_patients, mean_interval
-from bench.scoring.bootstrap.intervals import share_interval, wilson
-from numpy.typing import NDArray
-
-from bench.scoring.rates import F1, intervals
->>>>>>> 76581dce (No interval of an MCE whose bin has one label or one patient; golden intervals of influences)
 
 Array = NDArray[np.float64]
 TABLE = Path(__file__).with_name("rates.csv")

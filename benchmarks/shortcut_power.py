@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from bench.scoring.bootstrap.intervals import wilson
 
 from bench.analyses.run_analysis import run_one_analysis
 from bench.config.grid import Grid
@@ -38,10 +37,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.results.read_predictions import load_scores
 from bench.results.score_runs import score_all
 from bench.runs.run_one import run_one
-<<<<<<< HEAD
 from bench.scoring.intervals import wilson
-=======
->>>>>>> 76581dce (No interval of an MCE whose bin has one label or one patient; golden intervals of influences)
 from bench.store.store import Store
 from reports.summaries.change_rules import ERASED, EXTERNAL, MARGIN, MARKER, caught, changed, changes
 
