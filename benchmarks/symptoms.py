@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bench.scoring import diagnostics
-from bench.scoring.intervals import wilson
 from bench.scoring.diagnostics import CONSTANT, ORDER, UNTRAINED, Area
+from bench.scoring.intervals import wilson
 from bench.scoring.metrics_of_split import AUROC, measure
 from bench.scoring.score_rows import Writer, frame, macro
 from bench.scoring.scored_split import ScoredSplit, Settings
