@@ -90,7 +90,7 @@ def influence(label: Label, score: Score) -> tuple[float, Array]:
     >>> area, change.tolist()
     (0.75, [0.125, 0.125, -0.125, -0.125])
     """
-    column = Column.of(np.zeros(len(label), np.int32), label, score)
+    column = Column.of(np.zeros(len(label), np.int32), (label == 1).astype(np.int8), score)
     area, sorted_influence = column.auroc()
     of_image = np.empty(len(label))
     of_image[column.rows] = sorted_influence
