@@ -33,6 +33,7 @@ from bench.store.store import Store
 from bench.study import request, starting_weights
 from harmonize.cohorts.label_mapping import MAPPINGS
 from harmonize.errors import ConfigError, SetupError
+from harmonize.phantom.folder import PARTIAL
 from tests.light_commands import without_slow_imports
 from tests.nonempty import nonempty
 
@@ -238,6 +239,15 @@ def test_phantoms_are_not_written_over_other_files(tmp_path: Path, here: Command
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     assert "other files" in here("data", "phantom", "mine", cwd=tmp_path, code=2).stderr
+
+
+@pytest.mark.slow
+def test_phantoms_are_written_again_after_a_kill(tmp_path: Path, here: Command) -> None:
+    (tmp_path / "p" / PARTIAL / "chexpert").mkdir(parents=True)
+    (tmp_path / "p" / "nih").mkdir()
+    here("data", "phantom", "p", "--source", "8", "--external", "4", "--size", "64", "--quiet", cwd=tmp_path)
+    assert (tmp_path / "p" / "phantom.json").is_file()
+    assert not (tmp_path / "p" / PARTIAL).exists()
 
 
 @pytest.mark.slow
