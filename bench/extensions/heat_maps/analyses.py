@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 from bench.config.analyses import Kind
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, one_of
+from bench.config.run_config import RunConfig
 from harmonize.errors import ConfigError
-
-METHODS = ("gradcam", "gradcam++", "hirescam")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +15,10 @@ class Attention:
     images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
     sanity: int = 12  # number of internal images for the sanity checks of the maps; 0: no check
-    method: str = "gradcam"
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.gallery < 0 or self.sanity < 0:
             raise ValueError("images must be at least 1, gallery and sanity at least 0")
-        one_of("method", self.method, METHODS)
 
 
 KINDS = {

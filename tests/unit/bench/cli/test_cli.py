@@ -354,8 +354,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ),
     ("run --grid tiny --only resnet*", "no run matches 'resnet*'", "--only", "seresnet_tiny"),
     ("errors 3fa9 --kind tp", "unknown value of --kind: 'tp'", "--kind", "fp, fn"),
-    ("explain 3fa9 p.csv --box 1,2", "'1,2' is not a box", "--box", "X,Y,WIDTH,HEIGHT"),
-    ("explain 3fa9 p.csv --method gradcm", "unknown value of --method: 'gradcm'", "--method", "gradcam"),
     ("run --grid tiny --executor lcal", "unknown value of --executor: 'lcal'", "--executor", "local, ray, slurm"),
     ("run --grid tiny --executor local:gpus=1", "takes no resources", "local:gpus=1", "use --device"),
     (
@@ -420,7 +418,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ("predict lab/model p.csv --store runs", "--store", "for a run of the store"),
             ("explain lab/model p.csv --store runs", "--store", "for a run of the store"),
             ("explain 3fa9 p.csv --trust", "--trust", "for a folder or a hub repository"),
-            ("explain 3fa9 p.csv --box 1,1,2,2 --mask p.csv", "--mask", "without --box"),
             ("score --predictions p.csv --labels p.csv --store runs", "--store", "for a grid of the store"),
             ("score --labels-read standard --outputs auto", "--outputs", "with --predictions"),
             ("data stats --no-images --sample 3", "--sample", "without --no-images"),
