@@ -156,19 +156,13 @@ class Registry:
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
-        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy), those of extensions, and the plug-ins.
+        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy), and the plug-ins.
 
         If a plug-in is invalid, none of its entries are read, and `refused` names the plug-in. Only grids that use entries
         of this plug-in fail. Raises ConfigError or RegistryError with file and key for an invalid file.
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
-        for file in extensions.files("registry.yaml"):
-            added = _sections(read_yaml(file), str(file))
-            if clashes := [(s, n) for s, entries in added.items() for n in entries if n in sections[s]]:
-                raise _clash(clashes, str(path))
-            for section, entries in added.items():
-                sections[section] |= entries
         refused: dict[str, RegistryError] = {}
         contested: dict[tuple[str, str], str] = {}
         for plugin in installed_plugins():
