@@ -65,6 +65,7 @@ def attempt(name: str, make: Callable[[], Made], otherwise: Callable[[FailedPart
         return otherwise(part)
 
 
-def of_extension(what: str, module: ModuleType) -> str:
+def of_extension(what: str, module: object) -> str:
     """Return the name of a part of an extension, such as "tables of the extension estimates"; `module`: one of its modules."""
+    assert isinstance(module, ModuleType)
     return f"{what} of the extension {str(module.__package__).rpartition('.')[2]}"

@@ -59,7 +59,7 @@ def _unstacked(arrays: Mapping[str, NDArray[np.bool_]]) -> list[ImageMasks]:
 
 def with_anatomy(truth: Truth, places: Sequence[Place], image_ids: Sequence[str]) -> Truth:
     """Return the locations with the masks of lungs and heart that extensions know of these images."""
-    for module in extensions.modules("anatomy"):
+    for module in extensions.named("anatomy"):
         truth = module.with_masks(truth, places, image_ids)
     return truth
 

@@ -108,7 +108,7 @@ class Analysis:
 
 def kinds() -> dict[str, Kind]:
     """Return the kinds of analyses by name: those of the extensions, then KINDS."""
-    return {name: kind for module in extensions.modules("analyses") for name, kind in module.KINDS.items()} | KINDS
+    return {name: kind for module in extensions.named("analyses") for name, kind in module.KINDS.items()} | KINDS
 
 
 def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:

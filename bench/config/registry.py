@@ -123,7 +123,7 @@ class Entry:
     @property
     def given_features(self) -> ModuleType | None:
         """Return the module `features` of the extension that has the features of this architecture; None for a network."""
-        return next((module for module in extensions.modules("features") if self.use == module.USE), None)
+        return next((module for module in extensions.named("features") if self.use == module.USE), None)
 
     def check(self) -> None:
         """Raise RegistryError if `use` cannot be imported, or does not accept the options under `with`."""
@@ -336,7 +336,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     use, options = str(block.get("use", "")), dict(given_options)
     if "timm" in block:
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
-    for module in extensions.modules("features") if section == "architectures" else ():
+    for module in extensions.named("features") if section == "architectures" else ():
         if module.KEY in block:
             module.check_entry(block, where)
             use = module.USE
@@ -358,8 +358,8 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
 
 def _keys_of_extensions() -> set[str]:
     """Return the keys of an architecture that extensions read: tables of features, and files of output layers."""
-    heads = {module.NAME for module in extensions.modules("head")}
-    return heads | {module.KEY for module in extensions.modules("features")}
+    heads = {module.NAME for module in extensions.named("head")}
+    return heads | {module.KEY for module in extensions.named("features")}
 
 
 def _check_given(section: str, facts: Mapping[str, Any], use: str, where: str) -> None:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 def added_heads() -> Mapping[str, ModuleType]:
     """Return the modules `head` of extensions by their value of the key `head`: output layers that are made without training."""
-    return {module.NAME: module for module in extensions.modules("head")}
+    return {module.NAME: module for module in extensions.named("head")}
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:

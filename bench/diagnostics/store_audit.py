@@ -127,7 +127,7 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
 
 def _of_extensions(store: Store) -> Iterator[Check]:
     """Yield a fault for each problem in the files of extensions."""
-    for module in extensions.modules("store"):
+    for module in extensions.named("store"):
         for what, problem, fix in module.problems(store):
             yield _check("fault", what, problem, fix)
 

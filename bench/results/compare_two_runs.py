@@ -139,7 +139,7 @@ def contrast(
     notes = _notes(planned, () if key == GAP else without_images)
     if manifest is planned[1].manifest:
         notes += _verdict_note(verdicts_on_page(manifest, (ids[0], ids[1]), key, table), hospitals)
-    for module in extensions.modules("compare_notes"):
+    for module in extensions.named("compare_notes"):
         notes += module.notes(planned, key, table)
     first_name, second_name = _names(planned)
     synthetic = manifest.phantom

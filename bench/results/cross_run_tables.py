@@ -1,7 +1,6 @@
 """Build the report tables that compare recipes, such as ranks, paired differences and ablations."""
 
 from collections.abc import Collection, Mapping, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -22,7 +21,7 @@ from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_varianc
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.store.checked_folders import CheckedFolder
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
@@ -81,7 +80,7 @@ def across(
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding"), metric="auroc"),
         "costs": _mean_costs(frames["costs"], recipes),
     }
-    criteria = [module.METRIC for module in extensions.modules("criterion")]
+    criteria = [module.METRIC for module in extensions.named("criterion")]
     for name in criteria:  # recipes are compared by macros, and by the external mean of each finding
         of_runs = frames[name][(frames[name]["finding"] == MACRO) | (frames[name]["dataset"] == EXTERNAL)]
         of_recipes[name] = recipes.averaged(of_runs, ("dataset", "finding", "metric"))
@@ -141,7 +140,7 @@ def _resampled(
     drawn = recipes.replicates(replicates)
     internal = manifest.source
     scored = ScoredRuns(manifest, frames, run_ids, findings, replicates, recipes, drawn)
-    tables = [_of_extension(module, scored) for module in extensions.modules("report_tables")]
+    tables = [_of_extension(module, scored) for module in extensions.modules(hooks.ReportTables)]
     return ResampledRecipes(
         recipe_rows(recipes.joined, frames["runs"]),
         {name: table for of in tables for name, table in of.items() if name != "ranks"},
@@ -153,7 +152,7 @@ def _resampled(
     )
 
 
-def _of_extension(module: ModuleType, scored: ScoredRuns) -> Mapping[str, pd.DataFrame]:
+def _of_extension(module: hooks.ReportTables, scored: ScoredRuns) -> Mapping[str, pd.DataFrame]:
     """Return the tables of an extension that compare runs; none if it fails."""
 
     def make() -> dict[str, pd.DataFrame]:

@@ -202,7 +202,7 @@ def _at_new_hospital(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) 
     """Return a sentence on the mean AUROC to expect at a new hospital; "" without an extension that predicts."""
     macros = select(scores)
     rows = macros[macros["dataset"].isin([cohort.name for cohort in manifest.external_to(run)])]
-    return " ".join(module.sentence(manifest, rows) for module in extensions.modules("new_hospital"))
+    return " ".join(module.sentence(manifest, rows) for module in extensions.named("new_hospital"))
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> list[tuple[str, ...]]:

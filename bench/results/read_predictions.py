@@ -33,7 +33,7 @@ from harmonize.datasets import native
 from harmonize.errors import StoreError
 from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
-from reports import extensions
+from reports import extensions, hooks
 
 SCORING_VERSION = 8  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
@@ -48,9 +48,12 @@ FRAMES = (
     "diagnostics",
     "mappings",
     *("decomposition", "references", "subgroups", "curves"),
-    *(name for module in extensions.modules("schemas") for name in (*module.SHOWN, *module.DETAILS)),
+    *(name for module in extensions.modules(hooks.Schemas) for name in (*module.SHOWN, *module.DETAILS)),
 )
-STORED = (*FRAMES, *(name for module in extensions.modules("schemas") for name in module.SCORE_TABLES))  # of each run
+STORED = (
+    *FRAMES,
+    *(name for module in extensions.modules(hooks.Schemas) for name in module.SCORE_TABLES),
+)  # of each run
 REPLICATES = "replicates.safetensors"
 
 
@@ -134,7 +137,7 @@ class CohortLabels:
                     mapped,
                     {
                         name: values
-                        for module in extensions.modules("patient_attributes")
+                        for module in extensions.named("patient_attributes")
                         for name, values in module.of(manifest, cohort, table).items()
                     },
                 )

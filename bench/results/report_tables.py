@@ -36,7 +36,7 @@ _COMPARED = (
     "gaps",
     "mappings",
     "costs",
-    *(module.METRIC for module in extensions.modules("criterion")),
+    *(module.METRIC for module in extensions.named("criterion")),
 )  # tables from which the comparisons of runs are computed
 AVERAGED = "decomposition"  # the table of DETAILS whose rows are averaged over the runs of a recipe
 
@@ -140,7 +140,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "compared": _compared(manifest),
         **{
             key: fact
-            for module in extensions.modules("report")
+            for module in extensions.named("report")
             for key, fact in _facts(module, manifest, records).items()
         },
         **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
@@ -171,7 +171,7 @@ def _of_analyses(
 ) -> dict[str, object]:
     """Add to `frames` the tables that extensions compute from finished analyses; return their facts. Extensions that fail are left out."""
     facts: dict[str, object] = {}
-    for module in extensions.modules("analysis_tables"):
+    for module in extensions.named("analysis_tables"):
         name = failed_parts.of_extension("tables of analyses", module)
         make = partial(_checked, module, manifest, frames, states, recipes, with_images)
         further, own = failed_parts.attempt(name, make, lambda _: ({}, {}))

@@ -99,7 +99,7 @@ class OperatingPoints:
                 threshold[:, k] = [rule(label[labeled], logit[labeled]) for rule in RULES.values()]
             for name, fit in FITS.items():
                 fits[name].append(fit(label[labeled], logit[labeled]))
-        further = [module.cuts(scored, enough) for module in extensions.modules("calls")]
+        further = [module.cuts(scored, enough) for module in extensions.named("calls")]
         return cls(threshold, fits, num_patients, further)
 
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:

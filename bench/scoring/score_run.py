@@ -24,7 +24,7 @@ from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
 from bench.scoring.scored_split import ScoredSplit, Settings, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas.tables import SCHEMAS, SCORES
 
 # metrics by which runs can be ranked, in addition to AUROC, its gap, and custom metrics
@@ -233,7 +233,7 @@ def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, 
     """Return the tables of scores that extensions compute, by name, and their replicates; "scores": further rows of this table."""
     tables: dict[str, pd.DataFrame] = {}
     replicates: dict[str, NDArray[Any]] = {}
-    for module in extensions.modules("scores"):
+    for module in extensions.modules(hooks.Scores):
         of_extension, further = module.tables(run)
         tables |= of_extension
         replicates |= further

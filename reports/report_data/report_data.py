@@ -168,7 +168,7 @@ class ReportData:
     @cached_property
     def further_criteria(self) -> list[ModuleType]:
         """The modules `criterion` of extensions of whose metric a ranked recipe has a score at external hospitals."""
-        modules = extensions.modules("criterion")
+        modules = extensions.named("criterion")
         return [m for m in modules if any(self.further_score(m.METRIC, run).has_value for run in self.ranked)]
 
     @cached_property
@@ -489,7 +489,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        further={m.METRIC: _further(m, tables, by_criterion) for m in extensions.modules("criterion")},
+        further={m.METRIC: _further(m, tables, by_criterion) for m in extensions.named("criterion")},
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for (_, dataset, finding), auroc in cells.items() if auroc.has_value},
         external_keys=frozenset(external_keys),

@@ -60,7 +60,7 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     if not data.ranked:
         return {}
     custom = {str(metric["name"]): metric for metric in data.meta.get("custom_metrics") or ()}
-    further = {m.METRIC: m.TITLE for m in extensions.modules("criterion")}
+    further = {m.METRIC: m.TITLE for m in extensions.named("criterion")}
     names = METRICS | {name: f"{title[0].lower()}{title[1:]}" for name, title in further.items()}
     names |= {name: str(metric["title"]) for name, metric in custom.items() if name not in names}
     heads = names | {"gap": "Gap", **further}
@@ -100,10 +100,10 @@ def _of_extensions_and_findings(
 
     names: metric -> its name.
     """
-    for module in extensions.modules("rankings"):
+    for module in extensions.named("rankings"):
         for criterion, (place, words) in module.CHOICES.items():
             yield sentence_case(names[criterion.metric]), criterion, place, words, True
-    for metric in ("auroc", *(module.METRIC for module in extensions.modules("criterion"))):
+    for metric in ("auroc", *(module.METRIC for module in extensions.named("criterion"))):
         for finding in data.findings:
             words = f"mean {names[metric]} of {finding} at external hospitals"
             title = f"{sentence_case(names[metric])} of one finding, external mean"

@@ -35,7 +35,7 @@ def test_two_runs_without_any_interval_have_a_page(command, drawn, tmp_path):
 def test_extensions_whose_tables_fail_are_named_and_the_rest_is_written(here, monkeypatch, store_copy):
     names = []
     for hook, function in HOOKS.items():
-        for module in extensions.modules(hook):
+        for module in extensions.named(hook):
             monkeypatch.setattr(module, function, lambda *_: {}["gone"])
             names.append(module.__name__.split(".")[2])
     command = ("run", "--grid", "tiny", "--quiet")

@@ -61,6 +61,6 @@ def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(
     assert "trained only for Pleural Effusion: external" in page
     ranks = pd.read_parquet(report / "tables" / "ranks.parquet")
     assert (ranks.groupby(["metric", "dataset", "finding"])["run_id"].nunique() == 3).all()
-    further = {module.METRIC for module in extensions.modules("criterion")}
+    further = {module.METRIC for module in extensions.named("criterion")}
     assert {"auroc", "auprc", "ece", "gap"} | further == set(ranks["metric"])
     assert {"external", "macro"} < {*ranks["dataset"], *ranks["finding"]}

@@ -238,7 +238,7 @@ def write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, 
     for name in SCORED:
         stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
         if name == "subgroups":  # a bundle has no attributes that extensions add
-            added = {name for module in extensions.modules("patient_attributes") for name in module.NAMES}
+            added = {name for module in extensions.named("patient_attributes") for name in module.NAMES}
             stored = stored[~stored["subgroup"].str.partition("=")[0].isin(added)].reset_index(drop=True)
         steady_columns = [column for column in ("value",) if name in STEADY]
         compared = list(stored.columns) if exact else steady_columns

@@ -3,7 +3,6 @@
 Energies, overlaps and other shares are numbers from 0 to 1.
 """
 
-SCORE_TABLES = SHOWN = DETAILS = ()
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # how much of the heat maps lies in regions of the image, measured on a sample of images with the finding
     # value (may be empty): mean of the metric over maps; NaN for fewer than 5 patients

@@ -8,7 +8,7 @@ import pytest
 from markupsafe import Markup
 
 from harmonize.errors import StoreError
-from reports import extensions, failed_parts, page
+from reports import extensions, failed_parts, hooks, page
 from reports.__main__ import main
 from reports.html.section import Section
 from reports.page import placed_sections, render
@@ -94,7 +94,7 @@ def test_an_error_that_the_user_can_mend_is_raised():
 @pytest.mark.parametrize("hook", ["opening", "gap_notes", "criterion"])
 def test_an_extension_that_fails_on_the_page_is_named_once(monkeypatch, hook):
     names = {"opening": "sentence", "gap_notes": "note", "criterion": "scores"}
-    modules = nonempty(extensions.modules(hook))
+    modules = nonempty(extensions.named(hook))
     for module in modules:
         monkeypatch.setattr(module, names[hook], lambda *_: 1 / 0)
     with failed_parts.collected() as failed:
@@ -112,7 +112,7 @@ def test_tables_that_could_not_be_made_are_named_on_the_page_of_stored_tables():
 
 
 def test_the_details_of_a_run_that_fail_cost_neither_its_page_nor_the_site(monkeypatch, tmp_path):
-    for module in nonempty(extensions.modules("run_details")):
+    for module in nonempty(extensions.modules(hooks.RunDetails)):
         monkeypatch.setattr(module, "details", lambda *_: 1 / 0)
     with failed_parts.collected() as failed:
         index = write_site(MADE, tmp_path / "site")

@@ -1,0 +1,99 @@
+"""The hooks: what the program asks of extensions. docs/dev/extensions.md explains how to write an extension.
+
+Each hook is the type of a module: `ReportTables` is that of the module `report_tables` of an extension. A function that is
+abstract here, and a constant without a value here, are required. The other ones may be missing, and then are as here.
+`reports.extensions` checks a module when it is loaded. This module imports the other packages for their types only.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+    import typer
+    from markupsafe import Markup
+    from numpy.typing import NDArray
+
+    from bench.results.cross_run_tables import ScoredRuns
+    from bench.scoring.score_run import RunMetrics
+    from reports.html.section import PlacedSection
+    from reports.report_data.hospitals_and_runs import Run
+    from reports.report_data.report_data import ReportData
+
+
+class Commands(Protocol):
+    """Commands of the command line, each under a heading of the help (`rich_help_panel`, see `bench/cli/group.py`)."""
+
+    @abstractmethod
+    def add(self, app: typer.Typer) -> None:
+        """Add the commands to the application."""
+
+
+class Library(Protocol):
+    """Functions of the Python library. `bench.api` offers those that `__all__` names, and names them for editors and mypy."""
+
+    __all__: Sequence[str]
+
+
+class Schemas(Protocol):
+    """Columns of the extension's tables, by name of the table.
+
+    The tables that are computed for each run: those of SHOWN and DETAILS are in the report, those of DETAILS only for the first runs
+    of a large study; the extension itself reads SCORE_TABLES. FLOATS: columns of numbers in rows of `bench/scoring/score_rows.py`.
+    """
+
+    SCHEMAS: Mapping[str, tuple[str, ...]]
+    SHOWN: tuple[str, ...] = ()
+    DETAILS: tuple[str, ...] = ()
+    SCORE_TABLES: tuple[str, ...] = ()
+    FLOATS: tuple[str, ...] = ()
+
+
+class Scores(Protocol):
+    """Scores of one run: its tables (`scores`: further rows of this table), and bootstrap replicates by name.
+
+    `run` has the metrics of all splits with all replicates, so nothing is resampled a second time.
+    """
+
+    @abstractmethod
+    def tables(self, run: RunMetrics) -> tuple[Mapping[str, pd.DataFrame], Mapping[str, NDArray[np.float32]]]:
+        """Return the tables and the replicates."""
+
+
+class ReportTables(Protocol):
+    """Tables of a report that compare runs, from the tables and replicates of all compared runs, and their recipes."""
+
+    @abstractmethod
+    def tables(self, runs: ScoredRuns) -> Mapping[str, pd.DataFrame]:
+        """Return the tables by name. Rows of the table `ranks` are added to the rankings of the page."""
+
+
+class Sections(Protocol):
+    """Sections of the page; each names its group, its scripts, and which section follows. Their templates are in the folder `templates`."""
+
+    SECTIONS: tuple[PlacedSection, ...]
+
+
+class RunDetails(Protocol):
+    """What the details of a run show in addition. SCRIPTS: scripts in the folder `templates`."""
+
+    SCRIPTS: tuple[str, ...] = ()
+
+    @abstractmethod
+    def details(self, data: ReportData, run_ids: Collection[str]) -> Details:
+        """Return what writes the details of these runs."""
+
+
+class Details(Protocol):
+    """The details of some runs. drawn: whether the details are a page of their own, without scripts."""
+
+    def html(self, data: ReportData, run: Run, drawn: bool, /) -> Markup:
+        """Return tables and pictures of a run."""
+
+    def figures(self, data: ReportData, run: Run, /) -> Markup:
+        """Return the figures of a run."""
