@@ -11,7 +11,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import numpy as np
     import pandas as pd
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import NDArray
 
+    from bench.planning.manifest import Manifest
+    from bench.planning.plan import Plan
+    from bench.planning.planned_grid import PlannedCohort
     from bench.results.cross_run_tables import ScoredRuns
+    from bench.scoring.patient_groups import Text
     from bench.scoring.score_run import RunMetrics
+    from bench.store.store import Store
+    from harmonize.cohorts.pooled import Place
+    from harmonize.ground_truth.ground_truth import Truth
     from reports.html.section import PlacedSection
     from reports.report_data.hospitals_and_runs import Run
     from reports.report_data.report_data import ReportData
@@ -71,6 +78,44 @@ class ReportTables(Protocol):
     @abstractmethod
     def tables(self, runs: ScoredRuns) -> Mapping[str, pd.DataFrame]:
         """Return the tables by name. Rows of the table `ranks` are added to the rankings of the page."""
+
+
+class Cohorts(Protocol):
+    """What an extension knows of images and patients of cohorts, beyond their tables.
+
+    FOLDERS: folders of the store that the report reads. ATTRIBUTES: names of further attributes of patients.
+    """
+
+    FOLDERS: tuple[str, ...] = ()
+    ATTRIBUTES: tuple[str, ...] = ()
+
+    def remarks(self, plan: Plan) -> Sequence[str]:
+        """Return lines that `bench run` prints about a plan."""
+        return ()
+
+    def facts(self, plan: Plan) -> Mapping[str, object]:
+        """Return what is added to the manifest of the grid (`Manifest.extras`)."""
+        return {}
+
+    def attributes(self, manifest: Manifest, cohort: PlannedCohort, table: pd.DataFrame) -> Mapping[str, Text]:
+        """Return attributes of each image of a cohort's table, by which patient groups are scored."""
+        return {}
+
+    def key(self, manifest: Manifest) -> object:
+        """Return what the attributes depend on, None without any."""
+        return None
+
+    def with_masks(self, truth: Truth, places: Sequence[Place], image_ids: Sequence[str]) -> Truth:
+        """Return the locations with masks of lungs and heart, for heat maps and region transplant tests."""
+        return truth
+
+    def meta(self, manifest: Manifest) -> Mapping[str, object]:
+        """Return what is added to `Tables.meta`."""
+        return {}
+
+    def problems(self, store: Store) -> Iterable[tuple[str, str, str]]:
+        """Return name, problem and fix of each damaged file in FOLDERS."""
+        return ()
 
 
 class Sections(Protocol):

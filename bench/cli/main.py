@@ -115,7 +115,7 @@ def run(
         check_devices(chosen, together, "--together")
         if not as_json:
             typer.echo(plan.heading(chosen))
-        for extension in extensions.named("plan"):
+        for extension in extensions.modules(hooks.Cohorts):
             _say(extension.remarks(plan))
         if dry_run:
             from bench.cli.dry_run import say_plan

@@ -137,8 +137,8 @@ class CohortLabels:
                     mapped,
                     {
                         name: values
-                        for module in extensions.named("patient_attributes")
-                        for name, values in module.of(manifest, cohort, table).items()
+                        for module in extensions.modules(hooks.Cohorts)
+                        for name, values in module.attributes(manifest, cohort, table).items()
                     },
                 )
                 no_logits = np.zeros(state_NK.shape, np.float32)

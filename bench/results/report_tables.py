@@ -24,7 +24,7 @@ from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metric_bounds import DIFFERENCE
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.pool_names import hospitals_of
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.report_data.page_rows import DETAILS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
@@ -138,11 +138,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "leave_one_out": manifest.leaves_one_out,
         "test_images": data.test_images,
         "compared": _compared(manifest),
-        **{
-            key: fact
-            for module in extensions.named("report")
-            for key, fact in _facts(module, manifest, records).items()
-        },
+        **{key: fact for module in extensions.modules(hooks.Cohorts) for key, fact in _facts(module, manifest).items()},
         **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
         "datasets": {
             c.name: {
@@ -186,10 +182,10 @@ def _checked(module: ModuleType, *arguments: object) -> tuple[dict[str, pd.DataF
     return {name: table[list(SCHEMAS[name])] for name, table in tables.items()}, facts
 
 
-def _facts(module: ModuleType, manifest: Manifest, records: RunRecords) -> dict[str, Any]:
+def _facts(module: hooks.Cohorts, manifest: Manifest) -> dict[str, Any]:
     """Return the facts that an extension adds to the metadata of the report; none if it fails."""
     name = failed_parts.of_extension("facts", module)
-    return failed_parts.attempt(name, lambda: dict(module.meta(manifest, records)), lambda _: {})
+    return failed_parts.attempt(name, lambda: dict(module.meta(manifest)), lambda _: {})
 
 
 def _load(

@@ -28,7 +28,7 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
-from reports import extensions
+from reports import extensions, hooks
 
 # tables of scores whose column `value` does not depend on bootstrap resamples or on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
@@ -238,7 +238,7 @@ def write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, 
     for name in SCORED:
         stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
         if name == "subgroups":  # a bundle has no attributes that extensions add
-            added = {name for module in extensions.named("patient_attributes") for name in module.NAMES}
+            added = {name for module in extensions.modules(hooks.Cohorts) for name in module.ATTRIBUTES}
             stored = stored[~stored["subgroup"].str.partition("=")[0].isin(added)].reset_index(drop=True)
         steady_columns = [column for column in ("value",) if name in STEADY]
         compared = list(stored.columns) if exact else steady_columns

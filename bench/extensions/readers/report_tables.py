@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.extensions.readers.cohorts import stored
 from bench.extensions.readers.reader_files import IMAGE, READER, STUDY
 from bench.extensions.readers.reader_statistics import (
     GRID,
@@ -24,7 +25,6 @@ from bench.extensions.readers.reader_statistics import (
     weights,
 )
 from bench.extensions.readers.schemas import SCHEMAS
-from bench.extensions.readers.store import stored
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort
 from bench.planning.protocol import CohortRole
