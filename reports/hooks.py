@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from harmonize.ground_truth.ground_truth import Truth
     from reports.html.section import PlacedSection
     from reports.report_data.hospitals_and_runs import Run
-    from reports.report_data.report_data import ReportData
+    from reports.report_data.rankings import Rows
+    from reports.report_data.report_data import FurtherScore, ReportData
+    from reports.schemas.criterion import Criterion
+    from reports.sections.ranking_columns import RankingColumn
+    from reports.tables import Tables
 
 
 class Commands(Protocol):
@@ -122,6 +126,41 @@ class Sections(Protocol):
     """Sections of the page; each names its group, its scripts, and which section follows. Their templates are in the folder `templates`."""
 
     SECTIONS: tuple[PlacedSection, ...]
+
+    def opening(self, data: ReportData) -> str:
+        """Return a sentence on the first screen, "" for none."""
+        return ""
+
+    def gap_note(self, data: ReportData) -> tuple[str, str]:
+        """Return the key of a section and a sentence that follows the sentence on the mean gap, "" for none."""
+        return "", ""
+
+
+class Rankings(Protocol):
+    """Further scores by which recipes can be ranked.
+
+    SCORE: a score of runs. CHOICES: for each criterion of rows that `ReportTables` adds to the table `ranks`, its name in the menu
+    "Rank by" and in a sentence.
+    """
+
+    SCORE: RankedScore | None = None
+    CHOICES: Mapping[Criterion, tuple[str, str]] = {}
+
+
+class RankedScore(Protocol):
+    """A score of runs in the table of the name METRIC, whose replicates `Scores` returns."""
+
+    METRIC: str
+    TITLE: str
+    NOTE: str
+
+    @abstractmethod
+    def scores(self, tables: Tables, rankings: Mapping[Criterion, Rows]) -> Mapping[tuple[str, str, str], FurtherScore]:
+        """Return the macro score of each run and recipe at each hospital."""
+
+    @abstractmethod
+    def column(self, data: ReportData) -> RankingColumn:
+        """Return its column of the ranking."""
 
 
 class RunDetails(Protocol):

@@ -22,6 +22,7 @@ from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.store.checked_folders import CheckedFolder
 from reports import extensions, failed_parts, hooks
+from reports.schemas.criterion import further_scores
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
@@ -80,7 +81,7 @@ def across(
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding"), metric="auroc"),
         "costs": _mean_costs(frames["costs"], recipes),
     }
-    criteria = [module.METRIC for module in extensions.named("criterion")]
+    criteria = [score.METRIC for score in further_scores()]
     for name in criteria:  # recipes are compared by macros, and by the external mean of each finding
         of_runs = frames[name][(frames[name]["finding"] == MACRO) | (frames[name]["dataset"] == EXTERNAL)]
         of_recipes[name] = recipes.averaged(of_runs, ("dataset", "finding", "metric"))

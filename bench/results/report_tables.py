@@ -26,6 +26,7 @@ from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.pool_names import hospitals_of
 from reports import extensions, failed_parts, hooks
 from reports.report_data.page_rows import DETAILS
+from reports.schemas.criterion import further_scores
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -36,7 +37,7 @@ _COMPARED = (
     "gaps",
     "mappings",
     "costs",
-    *(module.METRIC for module in extensions.named("criterion")),
+    *(score.METRIC for score in further_scores()),
 )  # tables from which the comparisons of runs are computed
 AVERAGED = "decomposition"  # the table of DETAILS whose rows are averaged over the runs of a recipe
 

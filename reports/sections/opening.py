@@ -1,11 +1,10 @@
 """The first screen of the page: a headline, sentences with intervals, and a figure of the gaps."""
 
-from types import ModuleType
 from typing import Any
 
 from markupsafe import Markup
 
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
@@ -26,7 +25,7 @@ NAMED = 60  # up to this number of recipes, each dot shows a name, and a table b
 
 def opening(data: ReportData) -> Section:
     """Write the first screen."""
-    runs, external = data.ranked, data.hospitals
+    runs, external, sections = data.ranked, data.hospitals, extensions.modules(hooks.Sections)
     return Section(
         "top",
         "",
@@ -36,9 +35,9 @@ def opening(data: ReportData) -> Section:
             kick=_kick(data),
             headline=title(data),
             stand=_stand(data),
-            notes=[note for module in extensions.named("gap_notes") if (note := _gap_note(module, data))[1]],
+            notes=[note for module in sections if (note := _gap_note(module, data))[1]],
             best=_best(data),
-            further=[text for module in extensions.named("opening") if (text := _sentence(module, data))],
+            further=[text for module in sections if (text := _sentence(module, data))],
             not_internal=without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
             warning=_warning(data),
@@ -54,17 +53,17 @@ def opening(data: ReportData) -> Section:
     )
 
 
-def _gap_note(module: ModuleType, data: ReportData) -> tuple[str, str]:
+def _gap_note(module: hooks.Sections, data: ReportData) -> tuple[str, str]:
     """Return the note of an extension on the mean gap: key of a section and text; an empty text if it fails."""
     name = failed_parts.of_extension("note on the mean gap", module)
-    key, text = failed_parts.attempt(name, lambda: module.note(data), lambda _: ("", ""))
+    key, text = failed_parts.attempt(name, lambda: module.gap_note(data), lambda _: ("", ""))
     return key, text
 
 
-def _sentence(module: ModuleType, data: ReportData) -> str:
+def _sentence(module: hooks.Sections, data: ReportData) -> str:
     """Return the sentence of an extension on the first screen; "" if it fails."""
     name = failed_parts.of_extension("sentence on the first screen", module)
-    return str(failed_parts.attempt(name, lambda: module.sentence(data), lambda _: ""))
+    return failed_parts.attempt(name, lambda: module.opening(data), lambda _: "")
 
 
 def title(data: ReportData) -> str:
