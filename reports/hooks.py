@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import NDArray
 
+    from bench.config.analyses import Kind
     from bench.planning.manifest import Manifest
     from bench.planning.plan import Plan
     from bench.planning.planned_grid import PlannedCohort
+    from bench.results.compare_two_runs import GridRun
     from bench.results.cross_run_tables import ScoredRuns
+    from bench.scoring.metrics_of_split import CutsOf, Key
     from bench.scoring.patient_groups import Text
     from bench.scoring.score_run import RunMetrics
+    from bench.scoring.scored_split import ScoredSplit
     from bench.store.store import Store
     from harmonize.cohorts.pooled import Place
     from harmonize.ground_truth.ground_truth import Truth
@@ -75,6 +79,13 @@ class Scores(Protocol):
     def tables(self, run: RunMetrics) -> tuple[Mapping[str, pd.DataFrame], Mapping[str, NDArray[np.float32]]]:
         """Return the tables and the replicates."""
 
+    def cuts(self, val: ScoredSplit | None, enough: NDArray[np.bool_]) -> CutsOf | None:
+        """Choose on the internal validation split where positive calls are counted in the same pass over the resamples.
+
+        The counts are in `SplitMetrics.calls`. enough [K]: whether a finding has enough patients.
+        """
+        return None
+
 
 class ReportTables(Protocol):
     """Tables of a report that compare runs, from the tables and replicates of all compared runs, and their recipes."""
@@ -82,6 +93,21 @@ class ReportTables(Protocol):
     @abstractmethod
     def tables(self, runs: ScoredRuns) -> Mapping[str, pd.DataFrame]:
         """Return the tables by name. Rows of the table `ranks` are added to the rankings of the page."""
+
+
+class Analyses(Protocol):
+    """Analyses of finished runs, by the name that a grid gives."""
+
+    KINDS: Mapping[str, Kind]
+
+    def tables(
+        self, manifest: Manifest, frames: Mapping[str, pd.DataFrame], with_images: bool
+    ) -> tuple[Mapping[str, pd.DataFrame], Mapping[str, object]]:
+        """Return tables from the stored ones (`frames`), and facts for `Tables.meta`.
+
+        with_images: whether real radiographs may be shown.
+        """
+        return {}, {}
 
 
 class Cohorts(Protocol):
@@ -120,6 +146,18 @@ class Cohorts(Protocol):
     def problems(self, store: Store) -> Iterable[tuple[str, str, str]]:
         """Return name, problem and fix of each damaged file in FOLDERS."""
         return ()
+
+
+class Notes(Protocol):
+    """Sentences about single runs."""
+
+    def of_comparison(self, planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
+        """Return sentences of `bench compare` about two runs. table: the result of `differences`."""
+        return ()
+
+    def of_run(self, manifest: Manifest, rows: pd.DataFrame) -> str:
+        """Return a sentence of a model card. rows: the mean AUROC of the run at each external hospital, with its interval."""
+        return ""
 
 
 class Sections(Protocol):

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import metadata
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,8 +91,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames |= {name: _load(long_tables, manifest, all_ids, name, runs_of[name]) for name in DETAILS}
     for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
-    all_recipes = across_runs.recipes if scored else None
-    facts_of_analyses = _of_analyses(manifest, frames, analyses, all_recipes, with_images)
+    facts_of_analyses = _of_analyses(manifest, frames, with_images)
     if scored:
         recipes = across_runs.recipes
         frames["associations"] = associations(_families(manifest, scored), frames)
@@ -159,27 +157,23 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     )
 
 
-def _of_analyses(
-    manifest: Manifest,
-    frames: dict[str, pd.DataFrame],
-    states: Sequence[Mapping[str, Any]],
-    recipes: Recipes | None,
-    with_images: bool,
-) -> dict[str, object]:
+def _of_analyses(manifest: Manifest, frames: dict[str, pd.DataFrame], with_images: bool) -> dict[str, object]:
     """Add to `frames` the tables that extensions compute from finished analyses; return their facts. Extensions that fail are left out."""
     facts: dict[str, object] = {}
-    for module in extensions.named("analysis_tables"):
+    for module in extensions.modules(hooks.Analyses):
         name = failed_parts.of_extension("tables of analyses", module)
-        make = partial(_checked, module, manifest, frames, states, recipes, with_images)
+        make = partial(_checked, module, manifest, frames, with_images)
         further, own = failed_parts.attempt(name, make, lambda _: ({}, {}))
         frames |= further
         facts |= own
     return facts
 
 
-def _checked(module: ModuleType, *arguments: object) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
+def _checked(
+    module: hooks.Analyses, manifest: Manifest, frames: Mapping[str, pd.DataFrame], with_images: bool
+) -> tuple[dict[str, pd.DataFrame], Mapping[str, object]]:
     """Return the tables and facts of an extension; a table without one of its columns raises KeyError."""
-    tables, facts = module.tables(*arguments)
+    tables, facts = module.tables(manifest, frames, with_images)
     return {name: table[list(SCHEMAS[name])] for name, table in tables.items()}, facts
 
 

@@ -26,7 +26,7 @@ from bench.scoring.calibration_metrics import BinnedProbabilities
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature, sigmoid
 from bench.scoring.scored_split import DROPPED, Counts, ScoredSplit, Settings, count
 from bench.scoring.thresholds import RULES
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ class OperatingPoints:
     threshold [R, K]: a threshold for the logit by rule (in the order of RULES) and finding. fits: name of the
     calibrator -> fitted calibrator of each finding. num_patients [2, K]: row 0 has the number of validation patients
     with a positive image, row 1 the number of validation patients with a negative image. further: what extensions choose
-    (their module `calls`).
+    (their hook `Scores`).
     """
 
     threshold: Array
@@ -99,7 +99,7 @@ class OperatingPoints:
                 threshold[:, k] = [rule(label[labeled], logit[labeled]) for rule in RULES.values()]
             for name, fit in FITS.items():
                 fits[name].append(fit(label[labeled], logit[labeled]))
-        further = [module.cuts(scored, enough) for module in extensions.named("calls")]
+        further = [cuts for module in extensions.modules(hooks.Scores) if (cuts := module.cuts(scored, enough))]
         return cls(threshold, fits, num_patients, further)
 
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:

@@ -6,11 +6,11 @@ from bench.planning.manifest import read_manifest
 from bench.results.write_report import write_report
 from bench.store.store import Store
 from harmonize.progress import Progress
-from reports import extensions
+from reports import extensions, hooks
 from tests.nonempty import nonempty
 from tests.tiny_grids import tiny_with
 
-HOOKS = {"report_tables": "tables", "analysis_tables": "tables", "report": "meta"}
+HOOKS = {hooks.ReportTables: "tables", hooks.Analyses: "tables", hooks.Cohorts: "meta"}
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -35,7 +35,7 @@ def test_two_runs_without_any_interval_have_a_page(command, drawn, tmp_path):
 def test_extensions_whose_tables_fail_are_named_and_the_rest_is_written(here, monkeypatch, store_copy):
     names = []
     for hook, function in HOOKS.items():
-        for module in extensions.named(hook):
+        for module in extensions.modules(hook):
             monkeypatch.setattr(module, function, lambda *_: {}["gone"])
             names.append(module.__name__.split(".")[2])
     command = ("run", "--grid", "tiny", "--quiet")

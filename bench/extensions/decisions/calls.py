@@ -147,6 +147,3 @@ class DecisionCuts:
         called = np.where(self.behind[:, None, None], total - reached, reached)
         called[~self.known] = np.nan
         return DecisionCounts(called, total)
-
-
-cuts = DecisionThresholds.choose  # the hook of `bench.scoring.metrics_of_split`

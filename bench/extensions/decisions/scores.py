@@ -1,4 +1,4 @@
-"""The tables of decisions of one run, computed while the run is scored."""
+"""The hook `scores`: the tables of decisions of one run, computed while the run is scored."""
 
 import pandas as pd
 from numpy import float32
@@ -9,6 +9,8 @@ from bench.extensions.decisions.calls import DecisionThresholds
 from bench.extensions.decisions.schemas import SCHEMAS
 from bench.scoring.score_rows import frame
 from bench.scoring.score_run import RunMetrics
+
+cuts = DecisionThresholds.choose
 
 
 def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, NDArray[float32]]]:
