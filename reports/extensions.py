@@ -133,9 +133,3 @@ def _misfit(hook: type, given: object) -> str:
 def _attributes(hook: type) -> list[str]:
     """Return the names of a hook's constants and functions."""
     return [*hook.__annotations__, *(name for name, own in vars(hook).items() if isfunction(own) and name[0] != "_")]
-
-
-@cache
-def named(name: str) -> tuple[ModuleType, ...]:
-    """Import the module `name` of every extension that has one."""
-    return tuple(_imported(f"{package}.{name}") for package in packages() if _has(package, name))

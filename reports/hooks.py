@@ -12,17 +12,24 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import pandas as pd
     import typer
     from markupsafe import Markup
     from numpy.typing import NDArray
+    from torch import nn
 
     from bench.config.analyses import Kind
+    from bench.config.registry import Entry
+    from bench.config.run_config import RunConfig
+    from bench.inputs.examples import Examples
+    from bench.models.network import Network
     from bench.planning.manifest import Manifest
     from bench.planning.plan import Plan
     from bench.planning.planned_grid import PlannedCohort
+    from bench.planning.run import RunSpec
     from bench.results.compare_two_runs import GridRun
     from bench.results.cross_run_tables import ScoredRuns
     from bench.scoring.metrics_of_split import CutsOf, Key
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from bench.scoring.score_run import RunMetrics
     from bench.scoring.scored_split import ScoredSplit
     from bench.store.store import Store
+    from bench.training.fit import TrainingResult
     from harmonize.cohorts.pooled import Place
     from harmonize.ground_truth.ground_truth import Truth
     from reports.html.section import PlacedSection
@@ -108,6 +116,79 @@ class Analyses(Protocol):
         with_images: whether real radiographs may be shown.
         """
         return {}, {}
+
+
+class Architectures(Protocol):
+    """Features or an output layer that are not trained, for architectures whose entry has the key KEY."""
+
+    KEY: str
+    FEATURES: Features | None = None
+    HEAD: Head | None = None
+
+
+class Features(Protocol):
+    """Features that no network computes. USE: the code of their entries (bench/extensions/embeddings/features.py)."""
+
+    USE: str
+
+    @abstractmethod
+    def check_entry(self, block: Mapping[str, object], where: str) -> None:
+        """Raise RegistryError for an invalid entry."""
+
+    @abstractmethod
+    def check(self, config: RunConfig, where: str) -> None:
+        """Raise ConfigError for a run that needs a network."""
+
+    @abstractmethod
+    def check_tables(self, runs: Sequence[RunSpec], internal: str, images: Mapping[str, Sequence[str]]) -> None:
+        """Raise DatasetError for planned runs whose features are incomplete. images: cohort -> ids of its images."""
+
+    @abstractmethod
+    def with_width(
+        self, architecture: Entry, config: RunConfig, weights_dir: Path | None, registry_path: Path
+    ) -> Entry:
+        """Return the entry with the number of features as the option `width`."""
+
+    @abstractmethod
+    def identity(self, architecture: Entry) -> str:
+        """Return what identifies the features in the run id."""
+
+    @abstractmethod
+    def of_images(self, architecture: Entry, cohort: str, image_id: Sequence[str]) -> NDArray[np.float32]:
+        """Return the features [N, D] of images of a cohort."""
+
+
+class Head(Protocol):
+    """An output layer that is made without training, for the value KEY of a grid's `head` (bench/extensions/prompts/head.py)."""
+
+    @abstractmethod
+    def check(self, config: RunConfig, architecture: Entry, where: str) -> None:
+        """Raise ConfigError for a run that cannot have the layer."""
+
+    @abstractmethod
+    def check_features(self, architecture: Entry, features: int, where: str) -> None:
+        """Raise ConfigError if the layer does not fit the number of features."""
+
+    @abstractmethod
+    def stated(
+        self, config: RunConfig, architecture: Entry, weights_dir: Path | None, registry_path: Path
+    ) -> tuple[Mapping[str, object], Entry]:
+        """Return what the run document states about the layer, and the entry with the path of its file."""
+
+    @abstractmethod
+    def replace_output_layer(self, backbone: nn.Module, num_findings: int, document: bytes) -> None:
+        """Replace the output layer of a backbone by an empty layer, as the run document states it."""
+
+    @abstractmethod
+    def fit(
+        self,
+        run: RunSpec,
+        network: Network,
+        train: Examples,
+        feature_ND: NDArray[np.float32],
+        watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
+    ) -> TrainingResult:
+        """Make the layer of a run; the arguments are those of `fit_probe`."""
 
 
 class Cohorts(Protocol):
