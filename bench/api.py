@@ -46,7 +46,8 @@ else:
 
     def __getattr__(name: str) -> Any:
         """Return the function `name` of an extension's module `library`."""
-        for library in extensions.modules(hooks.Library):
+        # the import system asks for `__path__`, also while it imports a library
+        for library in () if name.startswith("_") else extensions.modules(hooks.Library):
             if name in library.__all__:
                 return getattr(library, name)
         raise AttributeError(f"bench.api has no function {name!r}")
