@@ -4,16 +4,18 @@ A part is a section, a sentence, or the tables of one extension. Outside of `col
 """
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import TypeVar
 
 from harmonize.errors import CxrError
 
 Made = TypeVar("Made")
+Module = TypeVar("Module")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,16 @@ def attempt(name: str, make: Callable[[], Made], otherwise: Callable[[FailedPart
         if name not in [other.name for other in failed]:
             failed.append(part)
         return otherwise(part)
+
+
+def of_extensions(what: str, modules: Iterable[Module], make: Callable[[Module], Made]) -> list[Made]:
+    """Return what the extensions make that do not fail. `modules`: their modules for a hook."""
+
+    def alone(module: Module) -> list[Made]:
+        return [make(module)]
+
+    parts = (attempt(of_extension(what, module), partial(alone, module), lambda _: []) for module in modules)
+    return [made for part in parts for made in part]
 
 
 def of_extension(what: str, module: object) -> str:

@@ -141,7 +141,11 @@ def _resampled(
     drawn = recipes.replicates(replicates)
     internal = manifest.source
     scored = ScoredRuns(manifest, frames, run_ids, findings, replicates, recipes, drawn)
-    tables = [_of_extension(module, scored) for module in extensions.modules(hooks.ReportTables)]
+
+    def make(module: hooks.ReportTables) -> dict[str, pd.DataFrame]:
+        return {name: table[list(SCHEMAS[name])] for name, table in module.tables(scored).items()}
+
+    tables = failed_parts.of_extensions("tables", extensions.modules(hooks.ReportTables), make)
     return ResampledRecipes(
         recipe_rows(recipes.joined, frames["runs"]),
         {name: table for of in tables for name, table in of.items() if name != "ranks"},
@@ -151,15 +155,6 @@ def _resampled(
         recipes,
         drawn,
     )
-
-
-def _of_extension(module: hooks.ReportTables, scored: ScoredRuns) -> Mapping[str, pd.DataFrame]:
-    """Return the tables of an extension that compare runs; none if it fails."""
-
-    def make() -> dict[str, pd.DataFrame]:
-        return {name: table[list(SCHEMAS[name])] for name, table in module.tables(scored).items()}
-
-    return failed_parts.attempt(failed_parts.of_extension("tables", module), make, lambda _: {})
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

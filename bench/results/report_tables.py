@@ -1,10 +1,9 @@
 """Collect the tables of a report from the store."""
 
+from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import metadata
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,6 +99,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         if detailed is not None:
             frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
     frames["exposure"] = ExposureTable.of(manifest, frames)
+    of_cohorts = extensions.modules(hooks.Cohorts)
     meta = {
         "title": manifest.title,
         "grid": manifest.name,
@@ -137,7 +137,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "leave_one_out": manifest.leaves_one_out,
         "test_images": data.test_images,
         "compared": _compared(manifest),
-        **{key: fact for module in extensions.modules(hooks.Cohorts) for key, fact in _facts(module, manifest).items()},
+        **ChainMap(*failed_parts.of_extensions("facts", of_cohorts, lambda each: {**each.meta(manifest)})),
         **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
         "datasets": {
             c.name: {
@@ -160,27 +160,15 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
 def _of_analyses(manifest: Manifest, frames: dict[str, pd.DataFrame], with_images: bool) -> dict[str, object]:
     """Add to `frames` the tables that extensions compute from finished analyses; return their facts. Extensions that fail are left out."""
     facts: dict[str, object] = {}
-    for module in extensions.modules(hooks.Analyses):
-        name = failed_parts.of_extension("tables of analyses", module)
-        make = partial(_checked, module, manifest, frames, with_images)
-        further, own = failed_parts.attempt(name, make, lambda _: ({}, {}))
+
+    def make(module: hooks.Analyses) -> tuple[dict[str, pd.DataFrame], Mapping[str, object]]:
+        tables, own = module.tables(manifest, frames, with_images)
+        return {name: table[list(SCHEMAS[name])] for name, table in tables.items()}, own
+
+    for further, own in failed_parts.of_extensions("tables of analyses", extensions.modules(hooks.Analyses), make):
         frames |= further
         facts |= own
     return facts
-
-
-def _checked(
-    module: hooks.Analyses, manifest: Manifest, frames: Mapping[str, pd.DataFrame], with_images: bool
-) -> tuple[dict[str, pd.DataFrame], Mapping[str, object]]:
-    """Return the tables and facts of an extension; a table without one of its columns raises KeyError."""
-    tables, facts = module.tables(manifest, frames, with_images)
-    return {name: table[list(SCHEMAS[name])] for name, table in tables.items()}, facts
-
-
-def _facts(module: hooks.Cohorts, manifest: Manifest) -> dict[str, Any]:
-    """Return the facts that an extension adds to the metadata of the report; none if it fails."""
-    name = failed_parts.of_extension("facts", module)
-    return failed_parts.attempt(name, lambda: dict(module.meta(manifest)), lambda _: {})
 
 
 def _load(

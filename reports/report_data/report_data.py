@@ -472,6 +472,10 @@ def read(tables: Tables) -> ReportData:
     numbers = sorted({r.group for r in ranked})
     labeled = _labeled(tables["prevalence"])
     external_keys = set(keys) | _listed_external(tables)
+    scores = further_scores()
+    further = failed_parts.of_extensions(
+        "scores", scores, lambda score: (score.METRIC, score.scores(tables, by_criterion))
+    )
     return ReportData(
         tables=tables,
         headline=headline,
@@ -487,7 +491,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        further={m.METRIC: _further(m, tables, by_criterion) for m in further_scores()},
+        further={**{score.METRIC: {} for score in scores}, **dict(further)},
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for (_, dataset, finding), auroc in cells.items() if auroc.has_value},
         external_keys=frozenset(external_keys),
@@ -496,14 +500,6 @@ def read(tables: Tables) -> ReportData:
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
     )
-
-
-def _further(
-    score: hooks.RankedScore, tables: Tables, by_criterion: Mapping[Criterion, Rows]
-) -> Mapping[tuple[str, str, str], FurtherScore]:
-    """Return the scores of an extension by which recipes can be ranked; none if it fails."""
-    name = failed_parts.of_extension("scores", score)
-    return failed_parts.attempt(name, lambda: score.scores(tables, by_criterion), lambda _: {})
 
 
 def _answers(tables: Tables, run_ids_of: Mapping[str, Sequence[str]]) -> dict[str, tuple[tuple[str, str], ...]]:
