@@ -4,16 +4,18 @@ A part is a section, a sentence, or the tables of one extension. Outside of `col
 """
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import TypeVar
 
 from harmonize.errors import CxrError
 
 Made = TypeVar("Made")
+Module = TypeVar("Module")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,17 @@ def attempt(name: str, make: Callable[[], Made], otherwise: Callable[[FailedPart
         return otherwise(part)
 
 
-def of_extension(what: str, module: ModuleType) -> str:
+def of_extensions(what: str, modules: Iterable[Module], make: Callable[[Module], Made]) -> list[Made]:
+    """Return what the extensions make that do not fail. `modules`: their modules for a hook."""
+
+    def alone(module: Module) -> list[Made]:
+        return [make(module)]
+
+    parts = (attempt(of_extension(what, module), partial(alone, module), lambda _: []) for module in modules)
+    return [made for part in parts for made in part]
+
+
+def of_extension(what: str, module: object) -> str:
     """Return the name of a part of an extension, such as "tables of the extension estimates"; `module`: one of its modules."""
+    assert isinstance(module, ModuleType)
     return f"{what} of the extension {str(module.__package__).rpartition('.')[2]}"

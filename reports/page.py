@@ -15,7 +15,7 @@ from importlib.resources import files
 from markupsafe import Markup
 
 from harmonize.errors import RegistryError
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.formatting import listing
 from reports.html.compression import packed
 from reports.html.section import (
@@ -94,7 +94,7 @@ def placed_sections() -> list[PlacedSection]:
     Raises RegistryError if the page has no such group.
     """
     placed = [*ORDER]
-    for module in extensions.modules("sections"):
+    for module in extensions.modules(hooks.Sections):
         for section in module.SECTIONS:
             if section.group not in GROUPS:
                 fix = f"name one of {', '.join(GROUPS)}"
@@ -116,8 +116,8 @@ SCRIPTS = (
     "drawer.js",
     "view.js",
     "calibration.js",
-    *(name for module in extensions.modules("run_details") for name in module.SCRIPTS),
-    *(name for module in extensions.modules("sections") for placed in module.SECTIONS for name in placed.scripts),
+    *(name for module in extensions.modules(hooks.RunDetails) for name in module.SCRIPTS),
+    *(name for module in extensions.modules(hooks.Sections) for placed in module.SECTIONS for name in placed.scripts),
 )
 
 
@@ -177,6 +177,7 @@ def _render(tables: Tables) -> str:
         failed={
             **{part["name"]: part["reason"] for part in tables.meta.get("failed", ())},
             **{part.name: part.reason for part in failed_parts.so_far()},
+            **{f"the extension {name}": error.what for name, error in extensions.refused.items()},
         },
         unit=data.unit,
         details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)

@@ -1,7 +1,6 @@
 """Build the report tables that compare recipes, such as ranks, paired differences and ablations."""
 
 from collections.abc import Collection, Mapping, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -22,7 +21,8 @@ from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_varianc
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.store.checked_folders import CheckedFolder
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
+from reports.schemas.criterion import further_scores
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
@@ -74,7 +74,7 @@ def across(
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding"), metric="auroc"),
         "costs": _mean_costs(frames["costs"], recipes),
     }
-    criteria = [module.METRIC for module in extensions.modules("criterion")]
+    criteria = [score.METRIC for score in further_scores()]
     for name in criteria:  # recipes are compared by macros, and by the external mean of each finding
         of_runs = frames[name][(frames[name]["finding"] == MACRO) | (frames[name]["dataset"] == EXTERNAL)]
         of_recipes[name] = recipes.averaged(of_runs, ("dataset", "finding", "metric"))
@@ -124,18 +124,13 @@ def across(
 
 def _of_extensions(scored: ScoredRuns) -> tuple[dict[str, pd.DataFrame], list[pd.DataFrame]]:
     """Return the tables of extensions that compare runs, and the rows of the table `ranks` that they add."""
-    tables = [_of_extension(module, scored) for module in extensions.modules("report_tables")]
-    by_name = {name: table for of in tables for name, table in of.items() if name != "ranks"}
-    return by_name, [of["ranks"] for of in tables if len(of.get("ranks", ()))]
 
-
-def _of_extension(module: ModuleType, scored: ScoredRuns) -> Mapping[str, pd.DataFrame]:
-    """Return the tables of an extension that compare runs; none if it fails."""
-
-    def make() -> dict[str, pd.DataFrame]:
+    def make(module: hooks.ReportTables) -> dict[str, pd.DataFrame]:
         return {name: table[list(SCHEMAS[name])] for name, table in module.tables(scored).items()}
 
-    return failed_parts.attempt(failed_parts.of_extension("tables", module), make, lambda _: {})
+    tables = failed_parts.of_extensions("tables", extensions.modules(hooks.ReportTables), make)
+    by_name = {name: table for of in tables for name, table in of.items() if name != "ranks"}
+    return by_name, [of["ranks"] for of in tables if len(of.get("ranks", ()))]
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

@@ -173,7 +173,7 @@ def checked(
 def _broken(rows: pd.DataFrame, layout: str, source: str) -> Iterator[Broken]:
     """Yield the text of each rule about rows, the rows that break it, and the share that may break it."""
     for rule in TWICE.get(layout, ()):
-        stated = rows[rule.column].astype(str)
+        stated = rows[rule.column].astype(str).str.removeprefix("id_")
         again = extract_groups(rows[rule.source], rule.pattern)["text"].str.lower()
         if rule.column == "view":
             stated = stated.map({"UNKNOWN": "", "LATERAL": "lateral"}).fillna("frontal")

@@ -9,7 +9,7 @@ of the same patient: "NO REPORT (same pt as MCUCXR_0162_1)". The rest of a readi
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +98,9 @@ class FileSet:
     prefix: bool = False
     reading: str = ""
     regions: str = ""
+    lists: Mapping[str, str] = field(
+        default_factory=dict
+    )  # optional file with one image per line -> split of these images
     folder_levels: int = 2  # levels of folders below the root; a kept cohort table notices files that are added in them
 
     @property
@@ -119,7 +122,16 @@ class FileSet:
             fix = f"{self.layout}: put the published folders there; paths are like {self.images[0]}"
             raise DatasetError("no image has a path as published", str(root), fix)
         image = [key for key, _, _ in rows]
-        split = [self.splits.get((group.get("split") or "").lower(), "") for _, _, group in rows]
+        listed = {
+            Path(line).stem: split
+            for name, split in self.lists.items()
+            if (root / name).is_file()
+            for line in (root / name).read_text(encoding="utf-8").split()
+        }
+        split = [
+            listed.get(key.rpartition("/")[2]) or self.splits.get((group.get("split") or "").lower(), "")
+            for key, _, group in rows
+        ]
         patient = [
             f"{name}/{group['patient']}" if self.prefix else group["patient"]
             for name, (_, _, group) in zip(split, rows, strict=True)
@@ -303,5 +315,6 @@ tbx11k = FileSet(
     labels={"health": "normal", "sick": "sick without tuberculosis", "tb": "tuberculosis"},
     view="FRONTAL",
     splits={},
+    lists={"lists/TBX11K_train.txt": "train", "lists/TBX11K_val.txt": "val"},
     images=("imgs/health/h9001.png", "imgs/sick/s9001.png", "imgs/tb/tb9001.png"),
 )

@@ -12,7 +12,7 @@ If no comment says otherwise, columns with these names have the same meaning in 
     n: number of images; num_*: a number, such as num_patients: number of patients
 """
 
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas.shortcut_tables import SOURCES
 
 INVERTED = "inverted or mislabeled"  # in the table `diagnostics`, the kind of an AUROC below .5
@@ -464,5 +464,5 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # number of images in each label state; unmapped: the dataset cannot express the finding
     "prevalence": ("dataset", "split", "finding", "present", "absent", "uncertain", "not_mentioned", "unmapped"),
 }
-for _module in extensions.modules("schemas"):
+for _module in extensions.modules(hooks.Schemas):
     SCHEMAS |= _module.SCHEMAS

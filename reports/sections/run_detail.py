@@ -6,13 +6,12 @@ The drawer (a panel at the side of the page) and the run's own page in a site sh
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.drawing.run_figures import Curves, figures
 from reports.formatting import DASH, listing
 from reports.html.section import write
@@ -106,7 +105,7 @@ class RunDetails:
             _thresholds(confusion),
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
             Curves.of(data, full_runs),
-            [_OfExtension.of(module, data, ids) for module in extensions.modules("run_details")],
+            [_OfExtension.of(module, data, ids) for module in extensions.modules(hooks.RunDetails)],
             inverted_cells(data),
         )
 
@@ -153,23 +152,24 @@ class _OfExtension:
     """What an extension adds to the details of runs; nothing where it fails. details: None if the extension has failed."""
 
     name: str
-    details: Any
+    details: hooks.Details | None
 
     @classmethod
-    def of(cls, module: ModuleType, data: ReportData, run_ids: set[str]) -> "_OfExtension":
+    def of(cls, module: hooks.RunDetails, data: ReportData, run_ids: set[str]) -> "_OfExtension":
         name = failed_parts.of_extension("details of runs", module)
         return cls(name, failed_parts.attempt(name, lambda: module.details(data, run_ids), lambda _: None))
 
     def html(self, data: ReportData, run: Run, drawn: bool) -> Markup:
-        return self._attempt(lambda: self.details.html(data, run, drawn))
+        return self._attempt(lambda details: details.html(data, run, drawn))
 
     def figures(self, data: ReportData, run: Run) -> Markup:
-        return self._attempt(lambda: self.details.figures(data, run))
+        return self._attempt(lambda details: details.figures(data, run))
 
-    def _attempt(self, make: Callable[[], Markup]) -> Markup:
-        if self.details is None:
+    def _attempt(self, make: Callable[[hooks.Details], Markup]) -> Markup:
+        details = self.details
+        if details is None:
             return Markup("")
-        return failed_parts.attempt(self.name, make, lambda _: Markup(""))
+        return failed_parts.attempt(self.name, lambda: make(details), lambda _: Markup(""))
 
 
 def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]:

@@ -6,11 +6,11 @@ from bench.planning.manifest import read_manifest
 from bench.results.write_report import write_report
 from bench.store.store import Store
 from harmonize.progress import Progress
-from reports import extensions
+from reports import extensions, hooks
 from tests.nonempty import nonempty
 from tests.tiny_grids import tiny_with
 
-HOOKS = {"report_tables": "tables", "analysis_tables": "tables", "report": "meta"}
+HOOKS = {hooks.ReportTables: "tables", hooks.Analyses: "tables", hooks.Cohorts: "meta"}
 
 
 def silent(what: str, done: int, total: int) -> None:

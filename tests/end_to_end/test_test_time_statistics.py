@@ -111,11 +111,11 @@ def test_a_bundle_states_what_the_run_sees_and_cannot_hide_it(finished: Path, tm
     for run in manifest.runs:
         stored = read_run(manifest.store, run.id)
         assert stored.sees_external_images == run.test_time
-        require_stated(run, stored, manifest.cohorts, "")
+        require_stated(run, stored, manifest.cohorts)
         if stored.sees_external_images:
             for hidden in ({"exposure": {}}, {"test_time": False}):
                 with pytest.raises(StoreError, match="does not state"):
-                    require_stated(replace(run, **hidden), stored, manifest.cohorts, "")
+                    require_stated(replace(run, **hidden), stored, manifest.cohorts)
 
 
 @pytest.mark.grid

@@ -75,19 +75,20 @@ def evaluate(
     alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
     command = f"bench evaluate --model {request.model_name} --grid {grid.name}" + (" --data DATA" if data else "")
     no_network = declared.kind == "predictions"
-    plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
-    plan, before = _stored(store, plan)
     on = torch.device(device)
     if on.type == "cpu":
         torch.set_num_threads(max(1, workers))
+    # the network is opened before the data are read, which can take minutes
+    network = None if no_network else open_model(declared, alone.configs[0].findings, on, trust)
+    golden = GoldenOutputs.read(declared).check(network) if network is not None and declared.golden else None
+    plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
+    plan, before = _stored(store, plan)
     config = config_of(declared.name, plan.runs[0].config)
     seen = declared.exposure.seen
     exposure = Exposure.of(seen, plan.cohorts) if seen else None
     files = read_predictions(declared, plan.refs, config, store) if no_network else None
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
-    network = None if files else open_model(declared, config.findings, on, trust)
-    golden = GoldenOutputs.read(declared).check(network) if network is not None and declared.golden else None
     source = _Source(declared, network, files, missing)
     weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
