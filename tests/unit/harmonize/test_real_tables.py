@@ -187,7 +187,8 @@ def test_openi_has_the_published_numbers_of_images_and_the_headings_that_torchxr
         image: {" ".join(heading.split("/")[0].split()) for heading in text.split("|")}
         for image, text in zip(theirs["imageid"], theirs["labels_major"], strict=True)
     }
-    ours = zip(table["image_id"], table["native:labels"], strict=True)
+    first = table["native:labels"].str.replace(r"(cardiomegaly|mass|nodule), \w+", r"\1", regex=True)
+    ours = zip(table["image_id"], first, strict=True)
     assert {image: set(text.split("|")) if text else {"no indexing"} for image, text in ours} == heads
     assert (table["drop"] == "no labels").tolist() == (table["native:labels"] == "").tolist()
 
