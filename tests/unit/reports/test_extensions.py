@@ -96,6 +96,14 @@ def test_an_extension_with_broken_code_is_refused_and_named(folder: Path, where:
     assert re.search(r"(?s)cannot be imported: ModuleNotFoundError.*no_such_module.*invented.first", str(error))
 
 
+def test_a_section_without_a_place_on_the_page_is_refused(folder: Path) -> None:
+    text = "from reports.html.section import PlacedSection\nSECTIONS = (PlacedSection(print, 'Other'),)"
+    extension(folder, "first", sections=text)
+    assert names(hooks.Sections) == []
+    (error,) = extensions.refused.values()
+    assert "the page has no group 'Other'; name one of Ranking" in error.what
+
+
 @pytest.mark.parametrize(
     ("hook", "text", "misfit"),
     [
