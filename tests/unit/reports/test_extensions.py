@@ -10,6 +10,7 @@ import pytest
 
 from harmonize.errors import RegistryError
 from reports import extensions, hooks
+from tests.nonempty import nonempty
 
 ADD = "def add(app): ..."
 
@@ -127,6 +128,12 @@ def test_an_extension_that_does_not_fit_is_refused_as_a_whole_and_the_others_go_
     assert f"does not fit the hook {misfit}" in error.what
     assert error.where == f"invented.first.{module}"
     assert names(hooks.Library) == ["invented.third.library"]
+
+
+def test_all_shipped_extensions_fit() -> None:
+    for hook in nonempty([hook for hook in vars(hooks).values() if getattr(hook, "__module__", "") == hooks.__name__]):
+        extensions.modules(hook)
+    assert not extensions.refused
 
 
 def test_what_a_module_leaves_out_is_as_in_its_hook(folder: Path) -> None:
