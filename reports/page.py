@@ -14,7 +14,6 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from harmonize.errors import RegistryError
 from reports import extensions, failed_parts, hooks
 from reports.formatting import listing
 from reports.html.compression import packed
@@ -89,16 +88,10 @@ ORDER = (
 
 
 def placed_sections() -> list[PlacedSection]:
-    """Return the sections in the order of the page; those of extensions are the last of their groups, unless they name another.
-
-    Raises RegistryError if the page has no such group.
-    """
+    """Return the sections in the order of the page; those of extensions are the last of their groups, unless they name another."""
     placed = [*ORDER]
     for module in extensions.modules(hooks.Sections):
         for section in module.SECTIONS:
-            if section.group not in GROUPS:
-                fix = f"name one of {', '.join(GROUPS)}"
-                raise RegistryError(f"the page has no group {section.group!r}", module.__name__, fix)
             names = [each.write.__name__ for each in placed]
             placed.insert(names.index(section.before) if section.before in names else len(placed), section)
     return sorted(placed, key=lambda section: ("", *GROUPS).index(section.group))

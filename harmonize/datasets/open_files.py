@@ -38,6 +38,8 @@ REGIONS = (
     "Single_Nodule_(non-calcified)",
     "Clustered_Nodule_(2mm-5mm_apart)",
 )
+# smaller infiltrates, which may be consolidation, too
+_DOUBTFUL_REGIONS = ("Moderate_Infiltrate_(non-linear)", "Small_Infiltrate_(non-linear)")
 _PERSON = re.compile(
     r"\s*(?:Patient's Sex:\s*)?(?P<sex>male|fem[a-z]*|[MFO]\b)\W*(?:Patient's Age:\s*)?(?:(?P<age>\d+)\s*(?P<unit>[ymd])?)?",
     re.IGNORECASE,
@@ -246,11 +248,12 @@ def _with_regions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raw[FAULT] = first_fault(raw[FAULT], faults(bad, raw[label], label, "a number of regions", path))
         raw[label] = pd.Series(states_array((number > 0).to_numpy().astype(np.int8)), raw.index)
         has_region |= number > 0
-    raw[list(REGIONS)] = raw[list(REGIONS)].where(has_region)
+    labels = [*REGIONS, *(label for label in _DOUBTFUL_REGIONS if label in raw)]
+    raw[labels] = raw[labels].where(has_region)
     raw["imagename"] = raw["imagename"].str.removesuffix(".png")
     image = table["image_id"].str.rpartition("/")[2]
     require_match(raw["imagename"], image, "regions", path, may_be_few=True)
-    states, fault, strays = joined_states(path, raw, "imagename", REGIONS, image, "regions")
+    states, fault, strays = joined_states(path, raw, "imagename", labels, image, "regions")
     columns = pd.DataFrame(states, table.index)
     normal = table[LABELS] == "normal"
     columns[normal] = ABSENT

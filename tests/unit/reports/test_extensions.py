@@ -10,6 +10,7 @@ import pytest
 
 from harmonize.errors import RegistryError
 from reports import extensions, hooks
+from tests.nonempty import nonempty
 
 ADD = "def add(app): ..."
 
@@ -96,6 +97,14 @@ def test_an_extension_with_broken_code_is_refused_and_named(folder: Path, where:
     assert re.search(r"(?s)cannot be imported: ModuleNotFoundError.*no_such_module.*invented.first", str(error))
 
 
+def test_a_section_without_a_place_on_the_page_is_refused(folder: Path) -> None:
+    text = "from reports.html.section import PlacedSection\nSECTIONS = (PlacedSection(print, 'Other'),)"
+    extension(folder, "first", sections=text)
+    assert names(hooks.Sections) == []
+    (error,) = extensions.refused.values()
+    assert "the page has no group 'Other'; name one of Ranking" in error.what
+
+
 @pytest.mark.parametrize(
     ("hook", "text", "misfit"),
     [
@@ -119,6 +128,12 @@ def test_an_extension_that_does_not_fit_is_refused_as_a_whole_and_the_others_go_
     assert f"does not fit the hook {misfit}" in error.what
     assert error.where == f"invented.first.{module}"
     assert names(hooks.Library) == ["invented.third.library"]
+
+
+def test_all_shipped_extensions_fit() -> None:
+    for hook in nonempty([hook for hook in vars(hooks).values() if getattr(hook, "__module__", "") == hooks.__name__]):
+        extensions.modules(hook)
+    assert not extensions.refused
 
 
 def test_what_a_module_leaves_out_is_as_in_its_hook(folder: Path) -> None:
