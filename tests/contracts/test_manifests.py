@@ -117,9 +117,8 @@ def document_of(folder: Path, name: str) -> dict[str, Any]:
         )
         config = rows.config_of("A model", plan.runs[0].config)
         run = rows.external_run(declared, config, plan.refs[0].id, "0" * 64)
-        golden = {"images": 2, "outputs": 18, "difference": 0.25}
         manifest = planned_manifest(plan, {}, 3)
-        manifest = manifest.with_imported_model(rows.planned_model(run, declared, manifest.cohorts, exposure, golden))
+        manifest = manifest.with_imported_model(rows.planned_model(run, declared, manifest.cohorts, exposure))
     elif name == "rescored":
         plan = plan_of(folder, "panel")
         planned_manifest(plan, {}, 0).write()
