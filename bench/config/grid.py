@@ -13,7 +13,6 @@ from bench.config.compatibility import (
     OWN,
     check_algorithm,
     check_heads,
-    check_left_out,
     check_probe,
     check_trainable,
     with_own_preprocessing,
@@ -257,8 +256,6 @@ class Grid:
         """
         ConfigError.known_keys(raw, _KEYS, str(path))
         search, configs = _with_trials(raw, registry, str(path))
-        for config in configs:
-            check_left_out(config, registry, str(path))
         _check_shared(configs, str(path))
         label_sources = _label_sources(raw.get("label_sources", {}), f"{path}: label_sources")
         training_sources = _training_sources(configs, label_sources, str(path))

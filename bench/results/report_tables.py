@@ -11,7 +11,7 @@ import pandas as pd
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
-from bench.results.cross_run_tables import across, stored_analyses, with_test_time
+from bench.results.cross_run_tables import across, stored_analyses
 from bench.results.grid_recipes import trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
@@ -79,7 +79,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         across_runs = across(manifest, compared | others, scored, findings)
         del compared  # free its memory before further tables are read
         frames |= across_runs.tables
-        frames["algorithms"] = with_test_time(manifest, frames["algorithms"], frames["scores"], scored, all_scored)
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
     # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.

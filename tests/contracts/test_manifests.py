@@ -70,7 +70,6 @@ GRIDS: dict[str, dict[str, Any]] = {
         "base": {"heads": "dual", "head_weights": {"abnormal": 0.25}, "schedule": {"lr": 0.01, "ema": 0.9}},
         "analyses": {"acquisition": {"per_source": 20}},
     },
-    "adapted": {"base": {"algorithm": "test_time_statistics"}, "analyses": False},
 }
 
 
