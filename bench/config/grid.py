@@ -614,7 +614,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
         raise ConfigError(what, f"{where}.blank", f"set `blank: {needed}`")
     states = int(policy.facts.get("states", 1))
     if algorithm is not None:
-        check_algorithm(config, algorithm, optimizer, states, where)
+        check_algorithm(config, algorithm, optimizer, where)
     if states != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
         fix = "use `loss: bce` without options: this policy turns bce into a cross-entropy over three states"
         raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{where}.loss", fix)

@@ -64,7 +64,7 @@ GRIDS: dict[str, dict[str, Any]] = {
     "panel": {"sweeps": [{"task": ["binary"], "finding": ["Edema", "Pneumonia"]}]},
     "searched": {
         "search": {"trials": 2, "over": {"schedule.lr": ["choice", 0.003, 0.0006]}},
-        "sweeps": [{"algorithm": ["erm", "label_smoothing"]}],
+        "sweeps": [{"augmentation": ["none", "light"]}],
     },
     "heads": {
         "base": {"heads": "dual", "head_weights": {"abnormal": 0.25}, "schedule": {"lr": 0.01, "ema": 0.9}},
