@@ -8,7 +8,6 @@ from importlib.metadata import metadata
 import numpy as np
 import pandas as pd
 
-from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
 from bench.results.cross_run_tables import across, stored_analyses
@@ -92,7 +91,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     facts_of_analyses = _of_analyses(manifest, frames, with_images)
     if scored:
         recipes = across_runs.recipes
-        frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         frames |= _with_recipes(frames, of_recipes, long_tables)
         if detailed is not None:
@@ -237,15 +235,6 @@ def _of_runs(frame: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
     """Return the rows of the given runs; if no other run has rows, return the table itself without a copy."""
     own = frame["run_id"].isin(list(run_ids))
     return frame if own.all() else frame[own]
-
-
-def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
-    """Return id, architecture and family of architectures for each trained run."""
-    return [
-        {"id": run.id, "architecture": run.config.architecture, "family": run.family}
-        for run in manifest.runs
-        if run.id in run_ids
-    ]
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:
