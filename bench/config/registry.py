@@ -48,7 +48,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
         "source",
     },
     "optimizers": {"schedule", "closure"},
-    "algorithms": {"groups", "features", "pretraining", "test_time"},
+    "algorithms": {"groups", "features", "pretraining"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
@@ -67,7 +67,6 @@ _HASHED_FACTS = {
     "std",
     "groups",
     "features",
-    "test_time",
 }
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
@@ -76,7 +75,6 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "groups": (True, False),
     "features": (True, False),
     "pretraining": (True, False),
-    "test_time": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }

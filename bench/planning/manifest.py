@@ -401,7 +401,6 @@ def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"],
             licence=run.weights_entry.licence,
             corpus=run.weights_entry.facts.get("corpus", ""),
             exposure=plan.exposures[run.id].document if run.id in plan.exposures else {},
-            test_time=run.sees_external_images,
         )
         for run in plan.runs
     ]

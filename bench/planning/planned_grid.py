@@ -125,7 +125,6 @@ class PlannedRun:
     licence: str = ""  # license of the pretrained weights
     corpus: str = ""  # images on which the weights were pretrained
     exposure: Mapping[str, Json] = field(default_factory=dict)  # see `Exposure.document`; {} if it had seen nothing
-    test_time: bool = False  # whether the run uses the images of external cohorts to predict them
     recipe: RunConfig | None = None  # of a chosen run of a search: the configuration of trial 0; not stored
     # of derived runs and imported models
     name: str = ""
@@ -246,7 +245,7 @@ class PlannedGrid:
         content |= {
             "schema": SCHEMA,
             "planned_cohorts": [_cohort_document(cohort) for cohort in self.planned_cohorts],
-            "runs": [_record(run, _OF_RUN, ("exposure", "test_time")) for run in self.runs],
+            "runs": [_record(run, _OF_RUN, ("exposure",)) for run in self.runs],
             "derived": [_derived_document(run) for run in self.derived],
             "phantom_settings": content["phantom_settings"] or {},
         }

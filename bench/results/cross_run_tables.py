@@ -1,12 +1,12 @@
 """Build the report tables that compare recipes, such as ranks, paired differences and ablations."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.results.grid_recipes import configuration, recipes_of, trained_by
+from bench.results.grid_recipes import recipes_of, trained_by
 from bench.results.read_predictions import load_estimates
 from bench.results.run_table import recipe_rows
 from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
@@ -23,7 +23,6 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.store.checked_folders import CheckedFolder
 from reports import extensions, failed_parts, hooks
 from reports.schemas.criterion import further_scores
-from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 
@@ -179,33 +178,3 @@ def stored_analyses(
             if path.stem in SCHEMAS:  # other tables in the folder are read only by the analysis itself
                 frames.setdefault(path.stem, []).append(CheckedFolder(path.parent).table(path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}
-
-
-def with_test_time(
-    manifest: Manifest,
-    ranked_rows: pd.DataFrame,
-    scores: pd.DataFrame,
-    ranked: Collection[str],
-    scored: Collection[str],
-) -> pd.DataFrame:
-    """Return the table `algorithms` with rows for test-time statistics below those of ranked runs, which stay as they are.
-
-    Such a recipe is compared with the ranked ERM recipe that has the same other settings. `scores`: rows of all scored runs.
-    `ranked`, `scored`: ids of the scored runs that are ranked, and of all scored runs. Holm's correction of the added rows is over the
-    added algorithms.
-    """
-    test_time = [run for run in manifest.runs if run.id in scored and run.test_time]
-    if not test_time:
-        return ranked_rows
-    erm = [run for run in manifest.runs if run.id in ranked and run.config.algorithm == "erm"]
-    runs = [*erm, *test_time]
-    ids = [run.id for run in runs]
-    estimates = load_estimates(manifest, ids)
-    recipes = Recipes.of_configs({run.id: configuration(run) for run in runs}, estimates.values)
-    trained = trained_by(manifest, recipes)
-    of_runs = select(scores[scores["run_id"].isin(ids)])
-    plain = macro_auroc(recipes.replaced(of_runs, recipes.of_scores(of_runs)))
-    internal = manifest.source
-    table = algorithms(trained, plain, recipes.covariances(estimates), internal)
-    # internal scores are those of ERM, and intervals over seeds would hide it
-    return pd.concat([ranked_rows, table[table["dataset"] != internal]], ignore_index=True)

@@ -8,10 +8,9 @@ from importlib.metadata import metadata
 import numpy as np
 import pandas as pd
 
-from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
-from bench.results.cross_run_tables import across, stored_analyses, with_test_time
+from bench.results.cross_run_tables import across, stored_analyses
 from bench.results.grid_recipes import trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
@@ -79,7 +78,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         across_runs = across(manifest, compared | others, scored, findings)
         del compared  # free its memory before further tables are read
         frames |= across_runs.tables
-        frames["algorithms"] = with_test_time(manifest, frames["algorithms"], frames["scores"], scored, all_scored)
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
     # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
@@ -93,7 +91,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     facts_of_analyses = _of_analyses(manifest, frames, with_images)
     if scored:
         recipes = across_runs.recipes
-        frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         frames |= _with_recipes(frames, of_recipes, long_tables)
         if detailed is not None:
@@ -237,15 +234,6 @@ def _of_runs(frame: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
     """Return the rows of the given runs; if no other run has rows, return the table itself without a copy."""
     own = frame["run_id"].isin(list(run_ids))
     return frame if own.all() else frame[own]
-
-
-def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
-    """Return id, architecture and family of architectures for each trained run."""
-    return [
-        {"id": run.id, "architecture": run.config.architecture, "family": run.family}
-        for run in manifest.runs
-        if run.id in run_ids
-    ]
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:

@@ -336,20 +336,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("run_id", "kind", "donor", "host", "finding", "subset", "measure"),
         *("value", "control", "effect", "low", "high", "n"),
     ),
-    # value: rank correlation (-1 to 1) of a shortcut score with the gap or the external AUROC, over architectures; the
-    #     runs of one architecture are averaged
-    # score: source_bits (cross-entropy in bits of the classifier that predicts the source from a run's features; a low
-    #     value means that the source is easy to predict), causal (effect of the kind causal in `transplants`)
-    # against: gap (macro gap) or external (external macro AUROC)
-    # statistic: spearman, kendall, spearman_families (interval with independent architecture families),
-    #     partial (Spearman, adjusted for the logit of the internal AUROC)
-    # p (may be empty): p-value of a permutation test; only for the statistic spearman
-    # detectable (may be empty): the smallest absolute correlation with p < .05 for this number of architectures
-    # power: the probability of p < .05 if the true rank correlation is .5
-    "associations": (
-        *("score", "against", "statistic", "value", "low", "high", "p", "num_architectures", "num_families"),
-        *("detectable", "power"),
-    ),
     # symptoms: patterns in a run's predictions that technical faults cause; finding "all": a symptom of the entire run
     # kind: the symptom in words, from `bench.scoring.diagnostics`; advice: likely cause, or what to check
     # p (empty for a constant output): corrected for all tests of the run, on the page also for all runs of the grid

@@ -1,7 +1,7 @@
 """Check the files of a bundle and write them as a store, so that the usual scoring code can read them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from bench.extensions.bundles.tables import facts_in, read_columns
 from bench.extensions.bundles.titles import with_titles
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import SCHEMA, PlannedCohort, PlannedRun
-from bench.planning.run import RunSpec, parse_run
+from bench.planning.run import parse_run
 from bench.scoring.patient_groups import SEXES
 from bench.scoring.scored_split import READINGS
 from bench.scoring.studies import IMAGE
@@ -31,7 +31,6 @@ from harmonize.cohorts import label_mapping
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
-from reports.schemas.exposure import NO
 
 BUNDLE_SCHEMA = 1  # increase this number when the format of bundles changes
 HEAD = ("image", "patient", "split", "view", "sex", "device", "age")  # first columns of a cohort's table
@@ -212,18 +211,6 @@ def _check_trained(manifest: Manifest, run: PlannedRun, document: Mapping[str, A
     stored, internal = parse_run(document, run.id, ""), manifest.planned_cohorts[0].origin
     _require(stored.config == run.config, f"the configuration of {run.id} differs from its run.json")
     _require(document["internal"] == internal, f"run {run.id} was trained on another cohort than {manifest.source}")
-    require_stated(run, stored, manifest.planned_cohorts)
-
-
-def require_stated(run: PlannedRun, stored: RunSpec, cohorts: Sequence[PlannedCohort]) -> None:
-    """Raise StoreError if the manifest hides that a run sees the images of external hospitals, as its run.json says."""
-    external = [cohort.name for cohort in cohorts if cohort.role != "internal"]
-    answers = {name: run.exposure.get(name, {}).get("answer", NO) for name in external}
-    stated = run.test_time is stored.sees_external_images
-    _require(
-        stated and not (stored.sees_external_images and NO in answers.values()),
-        f"the manifest does not state that {run.id} sees the images of external hospitals",
-    )
 
 
 def _check_derived(manifest: Manifest, run: PlannedRun, document: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from bench.planning.imported_run import FORMATS
 from reports.schemas.exposure import ANSWERS
 
 Number = float | None
-Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class About(TypedDict):
@@ -83,14 +82,6 @@ class Answer(TypedDict):
     list: NotRequired[Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]]
 
 
-class Golden(TypedDict):
-    """The comparison of an imported model with its golden outputs."""
-
-    images: Positive
-    outputs: Positive
-    difference: Annotated[float, msgspec.Meta(ge=0)]
-
-
 class Passport(TypedDict):
     """What an imported model declares of its data exposure."""
 
@@ -102,7 +93,6 @@ class Passport(TypedDict):
     source: str
     format: Annotated[str, msgspec.Meta(pattern=rf"\A({'|'.join(FORMATS)})\Z")]
     answers: NotRequired[dict[str, Answer]]
-    golden: NotRequired[Golden]
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -171,7 +171,6 @@ def _refuse_different_frames(stored: StoredRun) -> None:
 
 def explainer_of(stored: StoredRun) -> Explainer:
     """Return the explainer of a loaded run, and set torch's number of threads to that of the run."""
-    stored.refuse_test_time()
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
 

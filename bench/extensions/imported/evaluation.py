@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 
 from bench.extensions.imported.declaration import ModelDeclaration
-from bench.extensions.imported.golden_outputs import TABLE, GoldenOutputs
 from bench.extensions.imported.networks import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.extensions.imported.predictions import Predictions, read_predictions
 from bench.extensions.imported.request import EvaluationRequest
@@ -80,7 +79,6 @@ def evaluate(
         torch.set_num_threads(max(1, workers))
     # the network is opened before the data are read, which can take minutes
     network = None if no_network else open_model(declared, alone.configs[0].findings, on, trust)
-    golden = GoldenOutputs.read(declared).check(network) if network is not None and declared.golden else None
     plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
     plan, before = _stored(store, plan)
     config = config_of(declared.name, plan.runs[0].config)
@@ -104,7 +102,7 @@ def evaluate(
         images.write_lists()
     caches, duplicates = (images.caches, images.count_duplicates()) if images else ({}, 0)
     manifest = before or replace(planned_manifest(plan, caches, duplicates), runs=())
-    model = planned_model(run, declared, manifest.planned_cohorts, exposure, golden)
+    model = planned_model(run, declared, manifest.planned_cohorts, exposure)
     remarks = (
         [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
     )
@@ -115,17 +113,6 @@ def evaluate(
     manifest = read_manifest(store, grid.name)
     report = score_and_report(manifest, None, display.progress, say=display.say)
     return ModelEvaluation(model, tuple(remarks), manifest, report)
-
-
-def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: bool) -> Path:
-    """Write golden outputs of a declared model into a folder; return the path of their table.
-
-    Errors are those of `check_golden` of the request and of `open_model`.
-    """
-    request.check_golden()
-    network = open_model(request.declared, request.grid.configs[0].findings, torch.device(device), trust)
-    GoldenOutputs.of(network).write(folder)
-    return folder / TABLE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

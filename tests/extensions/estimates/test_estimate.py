@@ -473,7 +473,7 @@ def test_images_that_look_wrong_are_counted_in_a_note(monkeypatch: pytest.Monkey
     result = Inference("r", table, pd.DataFrame({"image": ["f"], "reason": ["empty file"]}))
     monkeypatch.setattr(hospital_logits_module, "infer", lambda *_: result)
     monkeypatch.setattr(hospital_logits_module, "load", lambda *_: None)
-    run = SimpleNamespace(id="r", is_imported=False, test_time=False, config=SimpleNamespace(findings=("Edema",)))
+    run = SimpleNamespace(id="r", is_imported=False, config=SimpleNamespace(findings=("Edema",)))
     _, notes = hospital_logits(SimpleNamespace(store=None), [run], [Path("a")], "cpu", lambda *_: None)  # type: ignore[arg-type]
     assert notes == [
         "1 files are left out, e.g. f: empty file",

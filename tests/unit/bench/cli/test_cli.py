@@ -337,12 +337,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
         "--data",
         "main-study-smoke",
     ),
-    (
-        "evaluate --model model.yaml --grid tiny --write-golden g",
-        "only a network has golden outputs",
-        "--write-golden",
-        "remove --write-golden",
-    ),
     ("compare 3fa9 3fa9 --metric accuracy", "unknown value of --metric: 'accuracy'", "--metric", "auroc, auprc, f1"),
     ("compare 3fa9 3fa9 --cohort nowhere", "unknown value of --cohort: 'nowhere'", "--cohort", ""),
     ("score --as a/b", "invalid name 'a/b'", "--as", ""),
@@ -430,17 +424,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ),
             ("estimate --logits data --device cpu", "--device", "with IMAGE or --cohort"),
             ("estimate --device cpu", "--device", "with IMAGE or --cohort"),
-            ("evaluate --model model.yaml --grid tiny --write-golden g --store s", "--store", "without --write-golden"),
-            (
-                "evaluate --model model.yaml --grid tiny --write-golden g --workers 2",
-                "--workers",
-                "without --write-golden",
-            ),
-            (
-                "evaluate --model model.yaml --grid tiny --write-golden g --data data",
-                "--data",
-                "without --write-golden",
-            ),
             (
                 "evaluate --model model.yaml --grid tiny --trust",
                 "--trust",
