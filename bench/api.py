@@ -23,10 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config.arguments import mapping_of, path_of, path_or_none, plain, require, several, text_of
-from reports import extensions
+from reports import extensions, hooks
 
 if TYPE_CHECKING:
     from bench.config.run_config import RunConfig
+    from bench.extensions.decisions.library import net_benefit as net_benefit
+    from bench.extensions.decisions.library import triage as triage
+    from bench.extensions.estimates.library import estimate as estimate
+    from bench.extensions.heat_maps.library import explain as explain
+    from bench.extensions.heat_maps.library import overlay as overlay
+    from bench.extensions.label_needs.library import labels_needed as labels_needed
+    from bench.extensions.next_hospital.library import next_hospital as next_hospital
     from bench.planning.manifest import Manifest
     from bench.runs.new_images import Inference
     from bench.runs.stored_run import StoredRun
@@ -35,14 +42,15 @@ if TYPE_CHECKING:
     from bench.scoring.scored_split import Settings
     from harmonize.cohorts.cohort import Cohort
     from harmonize.images.image_header import InMemory
+else:
 
-
-def __getattr__(name: str) -> Any:
-    """Return the function `name` of an extension's module `library`."""
-    for library in extensions.modules("library"):
-        if name in library.__all__:
-            return getattr(library, name)
-    raise AttributeError(f"bench.api has no function {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Return the function `name` of an extension's module `library`."""
+        # the import system asks for `__path__`, also while it imports a library
+        for library in () if name.startswith("_") else extensions.modules(hooks.Library):
+            if name in library.__all__:
+                return getattr(library, name)
+        raise AttributeError(f"bench.api has no function {name!r}")
 
 
 AnyPath = str | PathLike[str]

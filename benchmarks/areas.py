@@ -26,13 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from parts import run_parts
-from planted import NOISE_SD, PATIENT_SD, SD, percentile
-from scipy.special import expit, logit, ndtri
-from scipy.stats import norm
-
-from bench.scoring.across_runs.paired_tests import simultaneous, simultaneous_own
 from bench.scoring.bootstrap.area_intervals import (
     NORMAL_QUANTILE,
     ClassSizes,
@@ -44,6 +37,13 @@ from bench.scoring.bootstrap.bootstrap import column_metrics
 from bench.scoring.bootstrap.intervals import interval_of_difference, wilson
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
+from numpy.typing import NDArray
+from parts import run_parts
+from planted import NOISE_SD, PATIENT_SD, SD, percentile
+from scipy.special import expit, logit, ndtri
+from scipy.stats import norm
+
+from bench.scoring.across_runs.paired_tests import simultaneous, simultaneous_own
 
 Array = NDArray[np.float64]
 Bounds = tuple[Array, Array]

@@ -4,13 +4,13 @@
 """
 
 import numpy as np
-from numpy.typing import NDArray
-
 from bench.scoring.bootstrap.bootstrap import CALL_METRICS, Labels, Scores, call_metrics, column_metrics, cuts_of
 from bench.scoring.bootstrap.calibration_errors import Errors, Segments
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.bootstrap.sorted_images import Column
+from numpy.typing import NDArray
+
 from bench.scoring.calibration_metrics import ERRORS, BinnedProbabilities
 
 Array = NDArray[np.float64]

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from bench.inputs.batches import BatchReader
 from bench.planning.manifest import planned
 from bench.runs.stored_run import StoredRun, load, logits_and_features
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval
-from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.area_intervals import ClassSizes, area_interval
+from bench.scoring.column import Column
 from bench.scoring.image_distances import FAR, METHODS, ImageDistances
+from bench.scoring.influence import error_of
 from bench.scoring.metrics import auroc
+from bench.scoring.sample import Sample
 from bench.store.store import Store
 from harmonize.images.image_header import InMemory
 from harmonize.images.pixels import read_radiograph, to_geometry
@@ -124,17 +125,18 @@ def main() -> None:
         if not change:
             internal_ids, internal_distances = ids, [distance_N3 for distance_N3, _ in results]
             continue
-        resamples = Resamples.draw(np.array([*internal_ids, *ids], dtype=str), 1000, "image distances")
+        sample = Sample.of(np.array([*internal_ids, *ids], dtype=str))
         label_N = np.repeat(np.array([0, 1], np.int8), [len(internal_ids), len(ids)])
         label_N3 = np.repeat(label_N[:, None], len(METHODS), axis=1)
-        values, replicates = [], []
+        values, influences = [], []
         for internal_N3, (changed_N3, _) in zip(internal_distances, results, strict=True):
             distance_N3 = np.concatenate([internal_N3, changed_N3]).astype(np.float32)
             values.append([auroc(label_N, distance_N) for distance_N in distance_N3.T])
-            replicates.append(bootstrap.rank_metrics(resamples, label_N3, distance_N3)[0])
+            columns = [Column.of(sample.patient, label_N, distance_N) for distance_N in distance_N3.T]
+            influences.append([sample.sums(column.auroc()[1], column.rows) for column in columns])
         value_3 = np.mean(values, axis=0)
-        sizes = ClassSizes.of_labels(label_N3, resamples.patient)
-        low_3, high_3 = area_interval("auroc", value_3, np.mean(replicates, axis=0), sizes)
+        sizes = ClassSizes.of_labels(label_N3, sample.patient)
+        low_3, high_3 = area_interval("auroc", value_3, error_of(np.mean(influences, axis=0)), sizes)
         far_3 = np.mean([percentile_N3 > FAR for _, percentile_N3 in results], axis=(0, 1))
         cells = [f"{share(v)} [{share(a)}, {share(b)}]" for v, a, b in zip(value_3, low_3, high_3, strict=True)]
         print(f"| {change} | {' | '.join(cells)} | {' | '.join(f'{100 * far:.0f} %' for far in far_3)} |", flush=True)

@@ -25,6 +25,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from areas import resamples_of
+from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.bootstrap.bootstrap import column_metrics
+from bench.scoring.bootstrap.intervals import interval_of_difference, wilson
+from bench.scoring.bootstrap.sorted_images import Column
 from numpy.typing import NDArray
 from parts import run_parts
 from planted import percentile
@@ -32,10 +36,6 @@ from scipy.special import ndtri
 
 from bench.scoring.across_runs.paired_tests import own_error, pair_tests, paired
 from bench.scoring.across_runs.ranks import SIGNIFICANT, rank_sets
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
-from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import interval_of_difference, wilson
-from bench.scoring.bootstrap.sorted_images import Column
 
 Array = NDArray[np.float64]
 SHARED = {"half": 0.5, "alike": 0.95}  # share of the variance that all runs have in common

@@ -11,11 +11,11 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from bench.scoring.bootstrap.intervals import enough
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
 
-from bench.scoring.bootstrap.intervals import enough
 from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit

@@ -38,15 +38,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from columns import calibration_metrics
-from numpy.typing import NDArray
-from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, percentile, planted
-from scipy.special import expit, logit
-from scipy.stats import norm
-
-from bench.scoring.across_runs.paired_tests import error_of, holm, p_value
-from bench.scoring.across_runs.ranks import ranks
-from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.area_intervals import NORMAL_QUANTILE, ClassSizes, area_interval, mean_interval
 from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
 from bench.scoring.bootstrap.intervals import (
@@ -61,6 +52,15 @@ from bench.scoring.bootstrap.intervals import (
 )
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
+from columns import calibration_metrics
+from numpy.typing import NDArray
+from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, percentile, planted
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from bench.scoring.across_runs.paired_tests import error_of, holm, p_value
+from bench.scoring.across_runs.ranks import ranks
+from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.calibration_metrics import BIASED, bin_of, ece
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition

@@ -20,14 +20,14 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
+from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.bootstrap.sorted_images import Column
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from bench.scoring.across_runs.paired_tests import all_pairs, paired
-from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
-from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings

@@ -8,7 +8,7 @@ import tokenize
 from collections.abc import Iterator
 from types import ModuleType
 
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas import shortcut_tables, tables
 
 NEW_ITEM = re.compile(r"[A-Z]|[\w*`, ()]+:")  # a line of a comment that begins a sentence, or describes a column
@@ -35,7 +35,7 @@ def column_reference() -> Iterator[str]:
 
 def described_tables() -> dict[str, tuple[list[str], dict[str, str]]]:
     """Return by table what its comment says, and the texts of those columns that have a comment of their own."""
-    modules = (tables, shortcut_tables, *extensions.modules("schemas"))
+    modules = (tables, shortcut_tables, *extensions.modules(hooks.Schemas))
     return {name: described for module in modules for name, described in Commented(module).tables()}
 
 

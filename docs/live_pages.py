@@ -53,7 +53,7 @@ def decompressed(path: Path) -> Iterator[OpenBundle]:
         plain.write_bytes(lzma.decompress(path.read_bytes()))
         folder.mkdir()
         unpack(plain, folder)
-        if read_json(folder / "bundle.json", str(path))["scoring"] != SCORING_VERSION:
+        if read_json(folder / "bundle.json")["scoring"] != SCORING_VERSION:
             shutil.rmtree(folder / "scores")
             pack(folder, plain)
         with opened(plain, Registry.read(), older=True) as bundle:

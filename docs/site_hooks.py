@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from bench.cli.main import app
-from reports import extensions
+from reports import extensions, hooks
 
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = {f"{name}.md": f"{name.lower()}.md" for name in ("ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY")}
@@ -83,7 +83,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 def api_pages() -> dict[str, str]:
     """Return the references of the three packages, made from their docstrings, by name of the page."""
-    libraries = [module.__name__ for module in extensions.modules("library")]
+    libraries = [module.__name__ for module in extensions.modules(hooks.Library)]
     shown = {
         "bench": ["bench.api", *libraries],
         "harmonize": [f"harmonize.{name}" for name in PUBLIC],

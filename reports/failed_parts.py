@@ -4,16 +4,18 @@ A part is a section, a sentence, or the tables of one extension. Outside of `col
 """
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import TypeVar
 
 from harmonize.errors import CxrError
 
 Made = TypeVar("Made")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,16 @@ def attempt(name: str, make: Callable[[], Made], otherwise: Callable[[FailedPart
         return otherwise(part)
 
 
-def of_extension(what: str, module: ModuleType) -> str:
-    """Return the name of a part of an extension, such as "tables of the extension estimates"; `module`: one of its modules."""
-    return f"{what} of the extension {str(module.__package__).rpartition('.')[2]}"
+def of_extensions(what: str, parts: Sequence[Part], make: Callable[[Part], Made]) -> list[Made]:
+    """Return what `make` makes of the parts of extensions, such as their modules for a hook, without the parts that fail.
+
+    what: name of what is made, such as "tables"; a failure is named "tables of the extension estimates".
+    """
+
+    def alone(part: Part) -> list[Made]:
+        return [make(part)]
+
+    places = [part.__name__ if isinstance(part, ModuleType) else type(part).__module__ for part in parts]
+    names = [f"{what} of the extension {place.split('.')[-2]}" for place in places]
+    made = (attempt(name, partial(alone, part), lambda _: []) for name, part in zip(names, parts, strict=True))
+    return [each for one in made for each in one]

@@ -14,8 +14,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from harmonize.errors import RegistryError
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.formatting import listing
 from reports.html.compression import packed
 from reports.html.section import (
@@ -89,16 +88,10 @@ ORDER = (
 
 
 def placed_sections() -> list[PlacedSection]:
-    """Return the sections in the order of the page; those of extensions are the last of their groups, unless they name another.
-
-    Raises RegistryError if the page has no such group.
-    """
+    """Return the sections in the order of the page; those of extensions are the last of their groups, unless they name another."""
     placed = [*ORDER]
-    for module in extensions.modules("sections"):
+    for module in extensions.modules(hooks.Sections):
         for section in module.SECTIONS:
-            if section.group not in GROUPS:
-                fix = f"name one of {', '.join(GROUPS)}"
-                raise RegistryError(f"the page has no group {section.group!r}", module.__name__, fix)
             names = [each.write.__name__ for each in placed]
             placed.insert(names.index(section.before) if section.before in names else len(placed), section)
     return sorted(placed, key=lambda section: ("", *GROUPS).index(section.group))
@@ -116,8 +109,8 @@ SCRIPTS = (
     "drawer.js",
     "view.js",
     "calibration.js",
-    *(name for module in extensions.modules("run_details") for name in module.SCRIPTS),
-    *(name for module in extensions.modules("sections") for placed in module.SECTIONS for name in placed.scripts),
+    *(name for module in extensions.modules(hooks.RunDetails) for name in module.SCRIPTS),
+    *(name for module in extensions.modules(hooks.Sections) for placed in module.SECTIONS for name in placed.scripts),
 )
 
 
@@ -177,6 +170,7 @@ def _render(tables: Tables) -> str:
         failed={
             **{part["name"]: part["reason"] for part in tables.meta.get("failed", ())},
             **{part.name: part.reason for part in failed_parts.so_far()},
+            **{f"the extension {name}": error.what for name, error in extensions.refused.items()},
         },
         unit=data.unit,
         details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)

@@ -27,7 +27,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 collect_ignore_glob = ["wheel", "conftest.py", "*/conftest.py"]
 Once = Callable[[str, Callable[[Path], object]], Path]
 Drawn = Callable[[str | Path, Path], Path]
-# an example may compile a function, or run while other processes use all cores
+# an example may run while other processes use all cores
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
 _MEMORY_OF_FILES = 12 * 2**30  # bytes: the files of all tests take 6 GB, and the processes need some, too

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.scoring.gaps.hospital_means import weights
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.labels.findings import FINDINGS
 from reports.page import render
+from reports.schemas.common_findings import common_findings
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests import invented_decisions, invented_more
@@ -436,7 +438,7 @@ def _macros(
     used = common_findings(table, np.array([f in scored[internal] for f in FINDINGS]))
     table &= used
     value = np.array([[auroc.get((key, f), 0.0) for f in FINDINGS] for key in others]).reshape(table.shape)
-    of_cells = weights(table) if len(others) else np.empty((0, 0, len(FINDINGS)))
+    of_cells = weights(table) if others else np.empty((0, 0, len(FINDINGS)))
     return {
         key: (float((of_cells[h] * value).sum()) if table[h].any() else float("nan"), int(table[h].sum()))
         for h, key in enumerate(others)
@@ -453,7 +455,9 @@ def _gaps(
 ) -> None:
     """Make the gaps of each finding and hospital, and of the macros."""
     internal = study.hospitals[0]
-    used = [f for f in FINDINGS if f in scored[internal] and (len(means) == 1 or sum(f in scored[k] for k in means) > 1)]
+    used = [
+        f for f in FINDINGS if f in scored[internal] and (len(means) == 1 or sum(f in scored[k] for k in means) > 1)
+    ]
     inside = float(np.mean([auroc[internal, f] for f in used])) if used else float("nan")
     for f in (*FINDINGS, "macro"):
         pairs, sizes = [], []

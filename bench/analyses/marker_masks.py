@@ -16,7 +16,7 @@ from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
 from harmonize.images.pixels import Geometry, read_gray
 from harmonize.images.regions import InputTransform, Mask, box_mask
-from reports import extensions
+from reports import extensions, hooks
 
 MASK_VERSION = 1  # part of the key of stored masks; increase this number when the computation of masks changes
 
@@ -59,7 +59,7 @@ def _unstacked(arrays: Mapping[str, NDArray[np.bool_]]) -> list[ImageMasks]:
 
 def with_anatomy(truth: Truth, places: Sequence[Place], image_ids: Sequence[str]) -> Truth:
     """Return the locations with the masks of lungs and heart that extensions know of these images."""
-    for module in extensions.modules("anatomy"):
+    for module in extensions.modules(hooks.Cohorts):
         truth = module.with_masks(truth, places, image_ids)
     return truth
 

@@ -36,6 +36,7 @@ def phantom(
     from bench.cli.progress_bars import choose_display
     from bench.system.devices import default_workers  # slow imports: a wrong request was refused above
     from harmonize.phantom import PhantomSettings, write_cohorts
+    from harmonize.phantom.folder import PARTIAL, SETTINGS_FILE
 
     names = ("mimic", "nih", "padchest", "vindr", "brax")
     images = {"chexpert": source, **dict.fromkeys(names, external)}
@@ -43,7 +44,9 @@ def phantom(
         settings = PhantomSettings(seed=seed, images=images, size=size, shortcut=shortcut, finding=finding)
     except ValueError as error:
         raise ConfigError(str(error), "bench data phantom", "see `bench data phantom --help` for the ranges") from error
-    if folder.exists() and any(folder.iterdir()) and not (folder / "phantom.json").is_file():
+    # a command that was killed leaves a working folder
+    own = folder / SETTINGS_FILE, folder / PARTIAL
+    if folder.exists() and any(folder.iterdir()) and not any(path.exists() for path in own):
         raise ConfigError("the folder has other files", str(folder), "name an empty or new folder")
     with choose_display(quiet) as display:
         write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress, masks=masks)

@@ -27,7 +27,7 @@ from bench.cli.text_tables import wrapped
 from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
 from harmonize.errors import ConfigError, CxrError, StoreError
-from reports import extensions
+from reports import extensions, hooks
 
 # _FIXES: errors of the file system that the user can fix, with the fix. Any other OSError is a bug and keeps its traceback
 _FIXES = {
@@ -115,7 +115,7 @@ def run(
         check_devices(chosen, together, "--together")
         if not as_json:
             typer.echo(plan.heading(chosen))
-        for extension in extensions.modules("plan"):
+        for extension in extensions.modules(hooks.Cohorts):
             _say(extension.remarks(plan))
         if dry_run:
             from bench.cli.dry_run import say_plan
@@ -294,7 +294,7 @@ for _heading, _name, _command, _examples in (
     app.command(_name, epilog=_examples, rich_help_panel=_heading)(_command)
 app.add_typer(data_app, name="data", rich_help_panel=STORE)
 app.command("remove", epilog=REMOVE_EXAMPLES, rich_help_panel=STORE)(remove)
-for _extension in extensions.modules("commands"):
+for _extension in extensions.modules(hooks.Commands):
     _extension.add(app)
 
 
@@ -333,3 +333,6 @@ def main() -> None:
         if leave.code in signals.EXIT_CODES:
             signals.report_interrupt()
         raise
+    finally:
+        for refusal in extensions.refused.values():
+            typer.echo("\n".join(wrapped([f"warning: {refusal}"], stderr=True)), err=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.config.run_config import differing, from_dict
 from harmonize.errors import ConfigError
-from reports import extensions
+from reports import extensions, hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Analysis:
 
 def kinds() -> dict[str, Kind]:
     """Return the kinds of analyses by name: those of the extensions, then KINDS."""
-    return {name: kind for module in extensions.modules("analyses") for name, kind in module.KINDS.items()} | KINDS
+    return {name: kind for module in extensions.modules(hooks.Analyses) for name, kind in module.KINDS.items()} | KINDS
 
 
 def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:

@@ -79,18 +79,8 @@ def algorithm_facts(config: RunConfig, registry: Registry, where: str) -> Mappin
     return registry.find("algorithms", config.algorithm, f"{where}.algorithm").facts
 
 
-def check_left_out(config: RunConfig, registry: Registry, where: str) -> None:
-    """Raise ConfigError for a run that leaves a hospital out as unseen and uses its images all the same."""
-    if config.leave_out and algorithm_facts(config, registry, where).get("test_time"):
-        what = f"{config.algorithm} uses images of the external hospital, so no hospital can be left out as unseen"
-        raise ConfigError(what, where, "remove `leave_one_out` and `leave_out`, or use `algorithm: erm`")
-
-
-def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, states: int, where: str) -> None:
-    """Raise ConfigError for settings that cannot be combined with the algorithm. `states`: outputs per finding."""
-    if states != 1 and algorithm.use == "bench.training.algorithms.inputs:label_smoothing":
-        fix = "choose a label policy with one output per finding, such as u_ignore"
-        raise ConfigError("three states of a finding have no smoothed labels", f"{where}.algorithm", fix)
+def check_algorithm(config: RunConfig, algorithm: Entry, optimizer: Entry, where: str) -> None:
+    """Raise ConfigError for settings that cannot be combined with the algorithm."""
     if algorithm.facts.get("pretraining"):
         _check_two_trainings(config, where)
     if str(algorithm.use).startswith("bench.training.algorithms.averages:"):

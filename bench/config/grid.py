@@ -13,7 +13,6 @@ from bench.config.compatibility import (
     OWN,
     check_algorithm,
     check_heads,
-    check_left_out,
     check_probe,
     check_trainable,
     with_own_preprocessing,
@@ -257,8 +256,6 @@ class Grid:
         """
         ConfigError.known_keys(raw, _KEYS, str(path))
         search, configs = _with_trials(raw, registry, str(path))
-        for config in configs:
-            check_left_out(config, registry, str(path))
         _check_shared(configs, str(path))
         label_sources = _label_sources(raw.get("label_sources", {}), f"{path}: label_sources")
         training_sources = _training_sources(configs, label_sources, str(path))
@@ -617,7 +614,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
         raise ConfigError(what, f"{where}.blank", f"set `blank: {needed}`")
     states = int(policy.facts.get("states", 1))
     if algorithm is not None:
-        check_algorithm(config, algorithm, optimizer, states, where)
+        check_algorithm(config, algorithm, optimizer, where)
     if states != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
         fix = "use `loss: bce` without options: this policy turns bce into a cross-entropy over three states"
         raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{where}.loss", fix)

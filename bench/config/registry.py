@@ -9,14 +9,13 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
 from bench.config.plugins import installed_plugins
 from bench.config.seen import SeenData
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
-from reports import extensions
+from reports import extensions, hooks
 
 SECTIONS = (
     "architectures",
@@ -49,7 +48,7 @@ _FACTS = {  # section -> facts: keys that only entries of this section may have
         "source",
     },
     "optimizers": {"schedule", "closure"},
-    "algorithms": {"groups", "features", "pretraining", "test_time"},
+    "algorithms": {"groups", "features", "pretraining"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops", "interpolation"},
     "metrics": {"better", "headline", "given"},
@@ -68,7 +67,6 @@ _HASHED_FACTS = {
     "std",
     "groups",
     "features",
-    "test_time",
 }
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
@@ -77,7 +75,6 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "groups": (True, False),
     "features": (True, False),
     "pretraining": (True, False),
-    "test_time": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
@@ -121,9 +118,10 @@ class Entry:
             raise RegistryError(f"cannot load {self.use!r}: {error}", f"{self.section}.{self.name}", fix) from error
 
     @property
-    def given_features(self) -> ModuleType | None:
-        """Return the module `features` of the extension that has the features of this architecture; None for a network."""
-        return next((module for module in extensions.modules("features") if self.use == module.USE), None)
+    def given_features(self) -> hooks.Features | None:
+        """Return the features that an extension has for this architecture; None for a network."""
+        given = (module.FEATURES for module in extensions.modules(hooks.Architectures))
+        return next((features for features in given if features and self.use == features.USE), None)
 
     def check(self) -> None:
         """Raise RegistryError if `use` cannot be imported, or does not accept the options under `with`."""
@@ -156,19 +154,13 @@ class Registry:
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
-        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy), those of extensions, and the plug-ins.
+        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy), and the plug-ins.
 
         If a plug-in is invalid, none of its entries are read, and `refused` names the plug-in. Only grids that use entries
         of this plug-in fail. Raises ConfigError or RegistryError with file and key for an invalid file.
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
-        for file in extensions.files("registry.yaml"):
-            added = _sections(read_yaml(file), str(file))
-            if clashes := [(s, n) for s, entries in added.items() for n in entries if n in sections[s]]:
-                raise _clash(clashes, str(path))
-            for section, entries in added.items():
-                sections[section] |= entries
         refused: dict[str, RegistryError] = {}
         contested: dict[tuple[str, str], str] = {}
         for plugin in installed_plugins():
@@ -332,7 +324,9 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         raise RegistryError(
             f"an entry must be a block of keys (got {block!r})", where, "write `{use: ..., with: {...}}`"
         )
-    known = _FACTS.get(section, set()) | (_keys_of_extensions() if section == "architectures" else set())
+    known = _FACTS.get(section, set())
+    if section == "architectures":
+        known = known | {module.KEY for module in extensions.modules(hooks.Architectures)}
     RegistryError.known_keys(block, sorted(_COMMON | known), where)
     given_options = block.get("with") or {}
     if not isinstance(given_options, Mapping):
@@ -342,10 +336,10 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     use, options = str(block.get("use", "")), dict(given_options)
     if "timm" in block:
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
-    for module in extensions.modules("features") if section == "architectures" else ():
-        if module.KEY in block:
-            module.check_entry(block, where)
-            use = module.USE
+    for module in extensions.modules(hooks.Architectures) if section == "architectures" else ():
+        if module.FEATURES and module.KEY in block:
+            module.FEATURES.check_entry(block, where)
+            use = module.FEATURES.USE
     facts = {k: v for k, v in block.items() if k in (known | {"code"}) - {"timm"}}
     _check_facts(facts, where)
     if (section == "weights" and name not in BUILT_IN_WEIGHTS) or (section == "encoders" and "file" in facts):
@@ -360,12 +354,6 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     return Entry(
         section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **texts
     )
-
-
-def _keys_of_extensions() -> set[str]:
-    """Return the keys of an architecture that extensions read: tables of features, and files of output layers."""
-    heads = {module.NAME for module in extensions.modules("head")}
-    return heads | {module.KEY for module in extensions.modules("features")}
 
 
 def _check_given(section: str, facts: Mapping[str, Any], use: str, where: str) -> None:

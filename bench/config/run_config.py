@@ -10,20 +10,19 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from types import ModuleType
 from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.pool_names import check_pool, hospitals_of
 from harmonize.errors import ConfigError
-from reports import extensions
+from reports import extensions, hooks
 
 T = TypeVar("T")
 
 
-def added_heads() -> Mapping[str, ModuleType]:
-    """Return the modules `head` of extensions by their value of the key `head`: output layers that are made without training."""
-    return {module.NAME: module for module in extensions.modules("head")}
+def added_heads() -> Mapping[str, hooks.Head]:
+    """Return the output layers of extensions, which are made without training, by their value of the key `head`."""
+    return {module.KEY: module.HEAD for module in extensions.modules(hooks.Architectures) if module.HEAD}
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
@@ -330,8 +329,8 @@ class RunConfig:
         return self.head == "probe" or self.head in added_heads()
 
     @property
-    def added_head(self) -> ModuleType | None:
-        """Return the module of the extension that makes the output layer without training; None for the core's heads."""
+    def added_head(self) -> hooks.Head | None:
+        """Return the output layer of an extension, which is made without training; None for the core's heads."""
         return added_heads().get(self.head)
 
     @property

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.config.compatibility import algorithm_facts
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from harmonize.errors import ConfigError
@@ -32,8 +31,7 @@ def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, wher
     """Return the names of the TTAs of a grid.
 
     Raises ConfigError for an unknown name, and for mirrored views of a run that was trained without mirroring. Also raises
-    ConfigError for a run on given vectors, because no network can read the changed images, and for a run whose network changes
-    at each hospital.
+    ConfigError for a run on given vectors, because no network can read the changed images.
     """
     if not isinstance(raw, list) or len(set(map(str, raw))) != len(raw):
         raise ConfigError("tta must be a list of different names", where, f"write [{next(iter(TTA))}]")
@@ -49,9 +47,6 @@ def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, wher
         if registry.find("architectures", config.architecture, where).given_features:
             fix = "remove `tta`, or move the runs on given vectors into another grid"
             raise ConfigError(f"{config.architecture} has vectors and no network, so it cannot have TTA", where, fix)
-        if algorithm_facts(config, registry, where).get("test_time"):
-            what = f"{config.algorithm} changes the network at each hospital, so its runs cannot have TTA"
-            raise ConfigError(what, where, "remove `tta`, or move these runs into another grid")
     return tuple(map(str, raw))
 
 

@@ -25,7 +25,7 @@ from bench.store.store import Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
-from reports import extensions
+from reports import extensions, hooks
 
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"
 _FIX_IMPORTED = "evaluate the model again with `bench evaluate`: it makes missing files again"
@@ -127,7 +127,7 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
 
 def _of_extensions(store: Store) -> Iterator[Check]:
     """Yield a fault for each problem in the files of extensions."""
-    for module in extensions.modules("store"):
+    for module in extensions.modules(hooks.Cohorts):
         for what, problem, fix in module.problems(store):
             yield _check("fault", what, problem, fix)
 

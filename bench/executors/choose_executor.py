@@ -1,28 +1,33 @@
-"""Parse the value of --executor: local, or the executor of an extension, then optionally a colon and the resources of a run."""
+"""Parse the value of --executor: local, ray or slurm, then optionally a colon and the resources of a run."""
 
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 from bench.config.run_config import from_dict
-from harmonize.errors import ConfigError, RegistryError
+from harmonize.errors import ConfigError
 from harmonize.yaml_file import parse_yaml
-from reports import extensions
 
 if TYPE_CHECKING:
     from bench.executors.execute_job import Executor
 
+# name -> `module:class`, which is imported only when it is chosen: this takes a second
+EXECUTORS = {
+    "local": "bench.executors.local:Local",
+    "ray": "bench.executors.ray:Ray",
+    "slurm": "bench.executors.slurm:Slurm",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutorChoice:
-    """The executor that `text` names, checked before its class is imported, which takes a second.
+    """The executor that `text` names, checked before its class is imported.
 
-    kind: its class, as `module:class`. per_device: number of parallel runs per GPU. together: number of devices that train one
-    run together. Only the executor local uses these two.
+    per_device: number of parallel runs per GPU. together: number of devices that train one run together. Only the executor local
+    uses these two.
     """
 
     text: str
-    kind: str
     per_device: int = 0
     together: int = 1
 
@@ -30,8 +35,7 @@ class ExecutorChoice:
     def of(cls, text: str, per_device: int = 0, together: int = 1, device: str = "auto") -> Self:
         """Raise ConfigError for an unknown name, and for options or resources that the executor does not have."""
         (name, _, resources), where = text.partition(":"), f"--executor {text}"
-        clusters = {key: kind for module in extensions.modules("executors") for key, kind in module.EXECUTORS.items()}
-        ConfigError.check_choices("executor", [name], ["local", *clusters])
+        ConfigError.check_choices("executor", [name], [*EXECUTORS])
         if name == "local" and resources:
             fix = "use --device, --workers, --together and --per-device"
             raise ConfigError("the executor local takes no resources after a colon", where, fix)
@@ -42,20 +46,16 @@ class ExecutorChoice:
         ):
             if name != "local" and is_given:
                 raise ConfigError(f"{option} is only valid with --executor local", where, fix)
-        return cls(text, clusters.get(name, "bench.executors.local:Local"), per_device, together)
+        return cls(text, per_device, together)
 
     def executor(self, device: str, workers: int) -> "Executor":
-        """Import the class of the executor, and return the executor. Raises ConfigError for an unknown key or value, RegistryError for no class.
+        """Import the class of the executor, and return the executor. Raises ConfigError for an unknown key or value.
 
         device: auto, cpu, cuda or cuda:N. workers: number of cores. Only the executor local uses these two.
         """
         where, (name, _, resources) = f"--executor {self.text}", self.text.partition(":")
-        try:
-            module, _, kind_name = self.kind.partition(":")
-            kind = getattr(import_module(module), kind_name)
-        except (ImportError, AttributeError, ValueError) as error:
-            fix = "write `module:class` in EXECUTORS of its extension, or install the package it needs"
-            raise RegistryError(f"cannot load {self.kind!r}: {error}", where, fix) from error
+        module, _, kind_name = EXECUTORS[name].partition(":")
+        kind = getattr(import_module(module), kind_name)
         if name == "local":
             local: Executor = kind(device, workers, self.per_device, self.together)
             return local

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.hub import get_dir, load_state_dict_from_url
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.config.registry import Entry
 from bench.models.output_layers import output_layers
@@ -87,12 +86,6 @@ class Network(nn.Module):
         maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
         output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
         return output_NO, self._features(maps)
-
-    @property
-    def batch_norms(self) -> list[_BatchNorm]:
-        """Return the layers that normalize by the statistics of training images."""
-        layers = [module for module in self.modules() if isinstance(module, _BatchNorm)]
-        return [layer for layer in layers if layer.running_mean is not None]
 
     def set_biases(self, bias_X: Tensor) -> None:
         """Set the biases of the first X outputs. Layers without biases, or with fewer outputs, stay as they are."""

@@ -123,11 +123,6 @@ class Exposure:
         """Return whether all answers are "no"."""
         return set(self.answers.values()) <= {NO}
 
-    def with_images_of(self, external: Iterable[str]) -> "Exposure":
-        """Return the exposure of a run that also uses the images of external cohorts, without labels, to predict them."""
-        seen = {name: self.strongest([self.answers.get(name, NO), IMAGES]) for name in external}
-        return Exposure({**self.answers, **seen}, self.images)
-
     def write(self, store: Store) -> None:
         """Write the lists of images into the store."""
         for images in self.images.values():

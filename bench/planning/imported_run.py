@@ -14,9 +14,6 @@ from bench.store.store import Store
 
 # settings that an imported model takes over from the grid's runs
 SHARED = ("train_on", "space", "mapping", "label_source", "cohort", "split")
-# Two outputs of a finding are equal if they differ by less than this share of the standard deviation of its golden outputs
-# over the images. Devices and libraries change the sixth digit, and another interpolation less than this; each of the usual mistakes changes more.
-GOLDEN_TOLERANCE = 0.02
 FORMATS = {
     "timm": "a timm checkpoint",
     "onnx": "an ONNX file",

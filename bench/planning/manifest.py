@@ -42,7 +42,7 @@ from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.cohorts.label_mapping import grade, source_of
 from harmonize.cohorts.pooled import HOSPITAL, hospital_of, joined_facts, members_of
 from harmonize.errors import CxrError, StoreError
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas.exposure import LABELS, NO
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Manifest(PlannedGrid):
     def scores_key(self, run_id: str, version: int) -> str:
         """Return a hash of everything on which the scores of a run depend. `version` is that of the scoring code."""
         inputs = [version, run_id, self.predicted(run_id), asdict(self.settings), self.counted or "all"]
-        inputs += filter(None, (module.key(self) for module in extensions.modules("patient_attributes")))
+        inputs += filter(None, (module.key(self) for module in extensions.modules(hooks.Cohorts)))
         return short_hash(canonical_json(inputs), 32)
 
     def analysis_states(self) -> list[dict[str, Any]]:
@@ -401,7 +401,6 @@ def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"],
             licence=run.weights_entry.licence,
             corpus=run.weights_entry.facts.get("corpus", ""),
             exposure=plan.exposures[run.id].document if run.id in plan.exposures else {},
-            test_time=run.sees_external_images,
         )
         for run in plan.runs
     ]
@@ -442,7 +441,7 @@ def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"],
         training_sources=grid.training_sources,
         phantom_settings=grid.phantom if plan.phantom else None,
         search=_search(plan),
-        extras={key: fact for module in extensions.modules("plan") for key, fact in module.facts(plan).items()},
+        extras={key: fact for module in extensions.modules(hooks.Cohorts) for key, fact in module.facts(plan).items()},
     )
 
 

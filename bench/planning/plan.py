@@ -190,8 +190,6 @@ def make_plan(
         or (start == "none" and not Exposure.saw_no_data(start, run.entries["architecture"]))
     }
     exposures = {run_id: found[start] for run_id, start in start_of.items() if start in declared}
-    names = [cohort.name for cohort in external]
-    exposures |= {r.id: found[start_of[r.id]].with_images_of(names) for r in runs if r.sees_external_images}
     plan = replace(plan, exposures=exposures)
     plan = plan.without(find_equal_tables(external, plan.scored_tables))
     return replace(plan, overlaps=compare_patients(list(plan.cohorts.values())[1:], plan.scored_tables))

@@ -7,7 +7,7 @@ that `bench list runs` answers quickly.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 
@@ -19,6 +19,7 @@ from bench.config.run_config import RunConfig, flat
 SCHEMA = 1  # increase this number when the format of manifests changes
 IMPORTED = "external"  # the kind of an imported model
 Json = Mapping[str, Any]
+Count = Annotated[int, msgspec.Meta(ge=0)]  # the reader refuses negative numbers
 
 # A cohort of two external cohorts is left out if at least this share of its scored images is also in the other. The share is
 # below 1, because the comparison finds only 96 to 100 % of the copies that were encoded again.
@@ -92,9 +93,9 @@ class PlannedCohort:
     role: str = "external"  # internal or external
     layout: str
     headline_split: str  # the split on the leaderboard, if the cohort is external
-    flow: Mapping[str, int]  # number of images after each step of the selection
-    absent: int  # number of images whose files were missing
-    unreadable: int
+    flow: Mapping[str, Count]  # number of images after each step of the selection
+    absent: Count  # number of images whose files were missing
+    unreadable: Count
     facts: Mapping[str, str]  # texts about the dataset
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # key of the geometry -> hash of the decoded images
     # title of a preprocessing that crops to the lungs -> share of images without detected lungs
@@ -124,7 +125,6 @@ class PlannedRun:
     licence: str = ""  # license of the pretrained weights
     corpus: str = ""  # images on which the weights were pretrained
     exposure: Mapping[str, Json] = field(default_factory=dict)  # see `Exposure.document`; {} if it had seen nothing
-    test_time: bool = False  # whether the run uses the images of external cohorts to predict them
     recipe: RunConfig | None = None  # of a chosen run of a search: the configuration of trial 0; not stored
     # of derived runs and imported models
     name: str = ""
@@ -192,15 +192,15 @@ class PlannedGrid:
     source: str  # name of the internal cohort
     command: str
     mapping: str
-    min_count: int
-    bins: int  # number of bins of the calibration error
+    min_count: Count
+    bins: Count  # number of bins of the calibration error
     threshold: str = ""  # threshold rule; "" for the default
     reading: str = ""  # how uncertain and unmentioned labels are scored; "" for the default
     unit: str = ""  # of scores: image or study; "" for the default
     counted: tuple[str, ...] = ()  # findings that `bench score --as --findings` scores; () for all
     custom_metrics: tuple[Entry, ...]
     # number of internal images with the same pixels as another patient's image in another split
-    duplicates: int
+    duplicates: Count
     planned_cohorts: tuple[PlannedCohort, ...]  # the internal cohort first
     runs: tuple[PlannedRun, ...]  # trained runs, in the order of the grid
     derived: tuple[PlannedRun, ...]  # derived runs and imported models
@@ -245,7 +245,7 @@ class PlannedGrid:
         content |= {
             "schema": SCHEMA,
             "planned_cohorts": [_cohort_document(cohort) for cohort in self.planned_cohorts],
-            "runs": [_record(run, _OF_RUN, ("exposure", "test_time")) for run in self.runs],
+            "runs": [_record(run, _OF_RUN, ("exposure",)) for run in self.runs],
             "derived": [_derived_document(run) for run in self.derived],
             "phantom_settings": content["phantom_settings"] or {},
         }

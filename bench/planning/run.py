@@ -136,11 +136,6 @@ class RunSpec:
         """Return whether the algorithm compares the groups of each batch."""
         return self._has("groups")
 
-    @property
-    def sees_external_images(self) -> bool:
-        """Return whether batch norm uses the statistics of the external images that are predicted: no zero-shot run."""
-        return self._has("test_time")
-
     def _has(self, fact: str) -> bool:
         algorithm = self.entries.get("algorithm")
         return algorithm is not None and bool(algorithm.facts.get(fact))

@@ -18,7 +18,7 @@ from bench.scoring.scored_split import Settings
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
-from reports import extensions
+from reports import extensions, hooks
 from reports.report_data.headline_rows import Estimate
 from reports.schemas.tables import SCHEMAS
 from reports.sentences.verdicts import HIGHER, LOWER, verdict
@@ -139,8 +139,8 @@ def contrast(
     notes = _notes(planned, () if key == GAP else without_images)
     if manifest is planned[1].manifest:
         notes += _verdict_note(verdicts_on_page(manifest, (ids[0], ids[1]), key, table), hospitals)
-    for module in extensions.modules("compare_notes"):
-        notes += module.notes(planned, key, table)
+    for module in extensions.modules(hooks.Notes):
+        notes += module.of_comparison(planned, key, table)
     first_name, second_name = _names(planned)
     synthetic = manifest.phantom
     return Contrast(first_name, second_name, key, settings, table, synthetic, hospitals, notes)

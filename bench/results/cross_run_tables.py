@@ -1,13 +1,12 @@
 """Build the report tables that compare recipes, such as ranks, paired differences and ablations."""
 
-from collections.abc import Collection, Mapping, Sequence
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.results.grid_recipes import configuration, recipes_of, trained_by
+from bench.results.grid_recipes import recipes_of, trained_by
 from bench.results.read_predictions import load_estimates
 from bench.results.run_table import recipe_rows
 from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
@@ -22,8 +21,8 @@ from bench.scoring.across_runs.recipes import Recipes, macro_auroc, seed_varianc
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.store.checked_folders import CheckedFolder
-from reports import extensions, failed_parts
-from reports.schemas.select import select
+from reports import extensions, failed_parts, hooks
+from reports.schemas.criterion import further_scores
 from reports.schemas.tables import SCHEMAS
 
 
@@ -74,7 +73,7 @@ def across(
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding"), metric="auroc"),
         "costs": _mean_costs(frames["costs"], recipes),
     }
-    criteria = [module.METRIC for module in extensions.modules("criterion")]
+    criteria = [score.METRIC for score in further_scores()]
     for name in criteria:  # recipes are compared by macros, and by the external mean of each finding
         of_runs = frames[name][(frames[name]["finding"] == MACRO) | (frames[name]["dataset"] == EXTERNAL)]
         of_recipes[name] = recipes.averaged(of_runs, ("dataset", "finding", "metric"))
@@ -124,18 +123,13 @@ def across(
 
 def _of_extensions(scored: ScoredRuns) -> tuple[dict[str, pd.DataFrame], list[pd.DataFrame]]:
     """Return the tables of extensions that compare runs, and the rows of the table `ranks` that they add."""
-    tables = [_of_extension(module, scored) for module in extensions.modules("report_tables")]
-    by_name = {name: table for of in tables for name, table in of.items() if name != "ranks"}
-    return by_name, [of["ranks"] for of in tables if len(of.get("ranks", ()))]
 
-
-def _of_extension(module: ModuleType, scored: ScoredRuns) -> Mapping[str, pd.DataFrame]:
-    """Return the tables of an extension that compare runs; none if it fails."""
-
-    def make() -> dict[str, pd.DataFrame]:
+    def make(module: hooks.ReportTables) -> dict[str, pd.DataFrame]:
         return {name: table[list(SCHEMAS[name])] for name, table in module.tables(scored).items()}
 
-    return failed_parts.attempt(failed_parts.of_extension("tables", module), make, lambda _: {})
+    tables = failed_parts.of_extensions("tables", extensions.modules(hooks.ReportTables), make)
+    by_name = {name: table for of in tables for name, table in of.items() if name != "ranks"}
+    return by_name, [of["ranks"] for of in tables if len(of.get("ranks", ()))]
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
@@ -184,33 +178,3 @@ def stored_analyses(
             if path.stem in SCHEMAS:  # other tables in the folder are read only by the analysis itself
                 frames.setdefault(path.stem, []).append(CheckedFolder(path.parent).table(path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}
-
-
-def with_test_time(
-    manifest: Manifest,
-    ranked_rows: pd.DataFrame,
-    scores: pd.DataFrame,
-    ranked: Collection[str],
-    scored: Collection[str],
-) -> pd.DataFrame:
-    """Return the table `algorithms` with rows for test-time statistics below those of ranked runs, which stay as they are.
-
-    Such a recipe is compared with the ranked ERM recipe that has the same other settings. `scores`: rows of all scored runs.
-    `ranked`, `scored`: ids of the scored runs that are ranked, and of all scored runs. Holm's correction of the added rows is over the
-    added algorithms.
-    """
-    test_time = [run for run in manifest.runs if run.id in scored and run.test_time]
-    if not test_time:
-        return ranked_rows
-    erm = [run for run in manifest.runs if run.id in ranked and run.config.algorithm == "erm"]
-    runs = [*erm, *test_time]
-    ids = [run.id for run in runs]
-    estimates = load_estimates(manifest, ids)
-    recipes = Recipes.of_configs({run.id: configuration(run) for run in runs}, estimates.values)
-    trained = trained_by(manifest, recipes)
-    of_runs = select(scores[scores["run_id"].isin(ids)])
-    plain = macro_auroc(recipes.replaced(of_runs, recipes.of_scores(of_runs)))
-    internal = manifest.source
-    table = algorithms(trained, plain, recipes.covariances(estimates), internal)
-    # internal scores are those of ERM, and intervals over seeds would hide it
-    return pd.concat([ranked_rows, table[table["dataset"] != internal]], ignore_index=True)

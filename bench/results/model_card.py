@@ -20,7 +20,7 @@ from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
-from reports import extensions
+from reports import extensions, hooks
 from reports.formatting import DASH, number, with_interval
 from reports.html.markdown import escaped
 from reports.html.section import environment as html_environment
@@ -202,7 +202,8 @@ def _at_new_hospital(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) 
     """Return a sentence on the mean AUROC to expect at a new hospital; "" without an extension that predicts."""
     macros = select(scores)
     rows = macros[macros["dataset"].isin([cohort.name for cohort in manifest.external_to(run)])]
-    return " ".join(module.sentence(manifest, rows) for module in extensions.modules("new_hospital"))
+    sentences = (module.of_run(manifest, rows) for module in extensions.modules(hooks.Notes))
+    return " ".join(filter(None, sentences))
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> list[tuple[str, ...]]:

@@ -31,7 +31,7 @@ from harmonize.datasets import native
 from harmonize.errors import StoreError
 from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
-from reports import extensions
+from reports import extensions, hooks
 
 SCORING_VERSION = 9  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
@@ -46,9 +46,12 @@ FRAMES = (
     "diagnostics",
     "mappings",
     *("decomposition", "references", "subgroups", "curves"),
-    *(name for module in extensions.modules("schemas") for name in (*module.SHOWN, *module.DETAILS)),
+    *(name for module in extensions.modules(hooks.Schemas) for name in (*module.SHOWN, *module.DETAILS)),
 )
-STORED = (*FRAMES, *(name for module in extensions.modules("schemas") for name in module.SCORE_TABLES))  # of each run
+STORED = (
+    *FRAMES,
+    *(name for module in extensions.modules(hooks.Schemas) for name in module.SCORE_TABLES),
+)  # of each run
 INFLUENCES = "influences.safetensors"
 
 
@@ -132,8 +135,8 @@ class CohortLabels:
                     mapped,
                     {
                         name: values
-                        for module in extensions.modules("patient_attributes")
-                        for name, values in module.of(manifest, cohort, table).items()
+                        for module in extensions.modules(hooks.Cohorts)
+                        for name, values in module.attributes(manifest, cohort, table).items()
                     },
                 )
                 no_logits = np.zeros(state_NK.shape, np.float32)

@@ -12,7 +12,7 @@ from bench.store.checked_folders import CARD
 from bench.store.file_integrity import json_object
 from bench.store.store import canonical_json, short_hash, write_bytes
 from harmonize.progress import Progress
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 
 FILE = "report.json"
 _CODE = Path(__file__).parents[2]  # the folder of the packages bench, harmonize and reports
@@ -69,7 +69,7 @@ class _Report:
         """Return a hash of all that the report is made from: plan, stored files, and code with its installed packages."""
         root, installed = self.manifest.store.root, Path(sysconfig.get_path("purelib"))
         folders = [root / name for name in ("cohorts", "analyses")]
-        folders += [root / name for module in extensions.modules("store") for name in module.FOLDERS]
+        folders += [root / name for module in extensions.modules(hooks.Cohorts) for name in module.FOLDERS]
         folders += [self.manifest.scores, *self._run_folders(), *(_CODE / name for name in _PACKAGES)]
         stored = sorted(state for folder in folders for state in _states(folder) if Path(state[0]).name != CARD)
         # installing or removing a package changes the time of its parent folder

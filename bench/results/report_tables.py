@@ -1,19 +1,16 @@
 """Collect the tables of a report from the store."""
 
+from collections import ChainMap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import metadata
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
-from bench.results.cross_run_tables import across, stored_analyses, with_test_time
+from bench.results.cross_run_tables import across, stored_analyses
 from bench.results.grid_recipes import trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
@@ -24,8 +21,9 @@ from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metric_bounds import DIFFERENCE
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.pool_names import hospitals_of
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.report_data.page_rows import DETAILS
+from reports.schemas.criterion import further_scores
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -36,7 +34,7 @@ _COMPARED = (
     "gaps",
     "mappings",
     "costs",
-    *(module.METRIC for module in extensions.modules("criterion")),
+    *(score.METRIC for score in further_scores()),
 )  # tables from which the comparisons of runs are computed
 AVERAGED = "decomposition"  # the table of DETAILS whose rows are averaged over the runs of a recipe
 
@@ -80,7 +78,6 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         across_runs = across(manifest, compared | others, scored, findings)
         del compared  # free its memory before further tables are read
         frames |= across_runs.tables
-        frames["algorithms"] = with_test_time(manifest, frames["algorithms"], frames["scores"], scored, all_scored)
         if long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = long_tables.shown(frames["scores"])
     # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
@@ -91,16 +88,15 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames |= {name: _load(long_tables, manifest, all_ids, name, runs_of[name]) for name in DETAILS}
     for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
-    all_recipes = across_runs.recipes if scored else None
-    facts_of_analyses = _of_analyses(manifest, frames, analyses, all_recipes, with_images)
+    facts_of_analyses = _of_analyses(manifest, frames, with_images)
     if scored:
         recipes = across_runs.recipes
-        frames["associations"] = associations(_families(manifest, scored), frames)
         of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         frames |= _with_recipes(frames, of_recipes, long_tables)
         if detailed is not None:
             frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
     frames["exposure"] = ExposureTable.of(manifest, frames)
+    of_cohorts = extensions.modules(hooks.Cohorts)
     meta = {
         "title": manifest.title,
         "grid": manifest.name,
@@ -137,11 +133,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "leave_one_out": manifest.leaves_one_out,
         "test_images": data.test_images,
         "compared": _compared(manifest),
-        **{
-            key: fact
-            for module in extensions.modules("report")
-            for key, fact in _facts(module, manifest, records).items()
-        },
+        **ChainMap(*failed_parts.of_extensions("facts", of_cohorts, lambda each: {**each.meta(manifest)})),
         **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
         "datasets": {
             c.name: {
@@ -161,34 +153,18 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     )
 
 
-def _of_analyses(
-    manifest: Manifest,
-    frames: dict[str, pd.DataFrame],
-    states: Sequence[Mapping[str, Any]],
-    recipes: Recipes | None,
-    with_images: bool,
-) -> dict[str, object]:
+def _of_analyses(manifest: Manifest, frames: dict[str, pd.DataFrame], with_images: bool) -> dict[str, object]:
     """Add to `frames` the tables that extensions compute from finished analyses; return their facts. Extensions that fail are left out."""
     facts: dict[str, object] = {}
-    for module in extensions.modules("analysis_tables"):
-        name = failed_parts.of_extension("tables of analyses", module)
-        make = partial(_checked, module, manifest, frames, states, recipes, with_images)
-        further, own = failed_parts.attempt(name, make, lambda _: ({}, {}))
+
+    def make(module: hooks.Analyses) -> tuple[dict[str, pd.DataFrame], Mapping[str, object]]:
+        tables, own = module.tables(manifest, frames, with_images)
+        return {name: table[list(SCHEMAS[name])] for name, table in tables.items()}, own
+
+    for further, own in failed_parts.of_extensions("tables of analyses", extensions.modules(hooks.Analyses), make):
         frames |= further
         facts |= own
     return facts
-
-
-def _checked(module: ModuleType, *arguments: object) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
-    """Return the tables and facts of an extension; a table without one of its columns raises KeyError."""
-    tables, facts = module.tables(*arguments)
-    return {name: table[list(SCHEMAS[name])] for name, table in tables.items()}, facts
-
-
-def _facts(module: ModuleType, manifest: Manifest, records: RunRecords) -> dict[str, Any]:
-    """Return the facts that an extension adds to the metadata of the report; none if it fails."""
-    name = failed_parts.of_extension("facts", module)
-    return failed_parts.attempt(name, lambda: dict(module.meta(manifest, records)), lambda _: {})
 
 
 def _load(
@@ -258,15 +234,6 @@ def _of_runs(frame: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
     """Return the rows of the given runs; if no other run has rows, return the table itself without a copy."""
     own = frame["run_id"].isin(list(run_ids))
     return frame if own.all() else frame[own]
-
-
-def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
-    """Return id, architecture and family of architectures for each trained run."""
-    return [
-        {"id": run.id, "architecture": run.config.architecture, "family": run.family}
-        for run in manifest.runs
-        if run.id in run_ids
-    ]
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:

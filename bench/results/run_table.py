@@ -224,7 +224,7 @@ def _history(run: PlannedRun) -> dict[str, str]:
     """
     if run.config.weights != "none":
         return {"corpus": run.corpus, "weights_licence": run.licence}
-    own = bool(run.exposure) and not run.test_time
+    own = bool(run.exposure)
     return {"corpus": (run.corpus or UNKNOWN) if own else "", "weights_licence": run.licence if own else ""}
 
 
@@ -267,8 +267,6 @@ def _not_unseen(manifest: Manifest, run: PlannedRun, exposed: Sequence[str]) -> 
         names = [manifest.titles[name] for name in exposed if answers[name]["answer"] == answer]
         parts.append(f"{words.get(answer, 'had seen images and labels of')} {', '.join(names)}")
     subject = "starting weights" if run.config.weights != "none" else "encoder"
-    if run.test_time:
-        subject = "run"
     return f"not ranked: the {subject} {'; '.join(parts)}"
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from bench.planning.manifest import Manifest
@@ -65,8 +64,7 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
             run_ids = recipes.runs_of[str(top["run_id"])]
             name = run_title(manifest, runs[run_ids[0]], len(run_ids))
-            known = np.isfinite(top["low"])
-            interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if known else " (no interval: too few patients)"
+            interval = f" [{top['low']:.3f}, {top['high']:.3f}]"
             line = f"  {what:<30} {name:<24} {top['value']:.3f}{interval}"
             lines += [line] if len(line) <= WIDTH else [f"  {what}", f"    {name} {top['value']:.3f}{interval}"]
             lines += _near_chance(recipes.aurocs, internal, str(top["run_id"])) if smallest_first else []

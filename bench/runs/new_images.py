@@ -77,10 +77,8 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
     """Predict image files. Unusable files are skipped and listed with the reason.
 
     The column `warnings` says how an image differs from the training images; predictions for such an image are less
-    reliable. The use of memory does not grow with the number of images. Raises StoreError for a run whose network changes at
-    each hospital.
+    reliable. The use of memory does not grow with the number of images.
     """
-    stored.refuse_test_time()
     measuring = stored.measuring
     distances = stored.networks[0].fitted if measuring is None else measuring.fitted
     frames: list[pd.DataFrame] = []

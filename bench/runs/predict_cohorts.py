@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
-from bench.models.batch_statistics import with_statistics_of
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
 from bench.planning.image_caches import open_images
@@ -40,7 +39,6 @@ from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.probe import probe_logits
 from harmonize.cache.cache import ImageCache
 from harmonize.progress import Progress
-from harmonize.seeds import seed_for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,18 +63,6 @@ class FrozenRun:
     def folder(self) -> Path:
         """Return the run's folder."""
         return self.store.run_dir(self.run.id)
-
-    def network_for(self, ref: CohortRef, reader: BatchReader, examples: Examples) -> Network:
-        """Return the network that predicts the images of a cohort.
-
-        This is the frozen network, or, at an external hospital of a run that sees external images, a copy with other
-        batch-norm statistics. The copy lives until the cohort is predicted.
-        """
-        if not self.run.sees_external_images or ref.role == "internal":
-            return self.network
-        return with_statistics_of(
-            self.network, self.normalization, reader, examples.rows, seed_for(self.run.config.seed, ref.name)
-        )
 
     def is_incomplete(self, ref: CohortRef, cache: ImageCache) -> bool:
         """Return whether stored predictions or features are missing, or were made from other images or weights."""
@@ -173,8 +159,7 @@ def predict_all(
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
         reader = BatchReader(cache.images, device)
         requests = [
-            PredictionRequest(network.network_for(ref, reader, examples), network.normalization, own, auxiliary=True)
-            for network in incomplete
+            PredictionRequest(network.network, network.normalization, own, auxiliary=True) for network in incomplete
         ]
         results = (
             predict_many(requests, reader, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")

@@ -125,14 +125,6 @@ class StoredRun:
         """Return the findings that the run predicts."""
         return [finding for finding in self.findings if finding not in self.unlearnt]
 
-    def refuse_test_time(self) -> None:
-        """Raise StoreError if a network changes at each hospital: a few images do not have the statistics of a hospital."""
-        for network in self.networks:
-            if network.run.sees_external_images:
-                what = f"run {network.id} predicts a hospital with batch-norm statistics of this hospital's images"
-                fix = "use the run with `algorithm: erm` and the same other settings, which has the same weights"
-                raise StoreError(what, f"run {self.id}", fix)
-
     @property
     def num_maps(self) -> int:
         """Return how many heat maps are averaged for one finding.

@@ -11,7 +11,6 @@ from bench.runs.encoder_features import EncoderFeatures
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Store, canonical_json, write_bytes, write_table
 from bench.system.peak_memory import PeakMemory
-from bench.training import TrainingError
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
 from bench.training.probe import fit_probe
@@ -33,8 +32,6 @@ def train(
     cache = open_images(store, internal, run.geometry)
     training, watched = Examples.training(internal, config, cache, run.group_column)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
-    if run.sees_external_images and not network.batch_norms:
-        raise TrainingError(f"{config.algorithm} needs batch norm, and {config.architecture} has none")
     memory = PeakMemory.start(device)
     normalization = normalization_of(run, store, internal, network)
     if config.is_frozen:

@@ -41,10 +41,6 @@ class ClassSizes(NamedTuple):
         """Return the sizes from the images of each class and patient, [2, ..., P]."""
         return cls(effective_patients(images), images.sum(-1).astype(np.float64))
 
-    def at(self, chosen: NDArray[np.intp]) -> "ClassSizes":
-        """Return the sizes of the chosen groups; both arrays must be [2, G]."""
-        return ClassSizes(self.patients[:, chosen], self.images[:, chosen])
-
     @classmethod
     def of_labels(cls, label: NDArray[np.int8], patient: NDArray[np.int32]) -> "ClassSizes":
         """Return the sizes [2, C] of C columns of labels [N, C]; patient [N]: code of each image's patient."""

@@ -158,7 +158,8 @@ def measured(
 
     A bin's distance is the absolute difference between its mean probability and its observed frequency.
     ece: mean distance over equal-width bins, weighted by the images per bin (netcal's ECE, within 1e-12).
-    mce: largest distance over equal-width bins (netcal's MCE).
+    mce: largest distance over equal-width bins (netcal's MCE). Its influences are NaN if all images of its bin have the same label
+    or are of one patient: then their variance is unknown.
     ace: unweighted mean distance over equal-mass bins with images (Nixon et al. 2019, arXiv:1904.01685). netcal's ACE is the
     same mean over equal-WIDTH bins.
     nll: mean log loss, as in scikit-learn with probabilities clipped to [1e-7, 1 - 1e-7].
@@ -213,6 +214,9 @@ def measured(
     )
     of_image[6] = of_image[5] + of_image[7] - of_image[0]
     influence = np.array([np.bincount(group, row, num_groups) for row in of_image], np.float64)
+    in_largest = wide.of_image == largest
+    if any(len(np.unique(of[in_largest])) < 2 for of in (positive, group)):
+        influence[2] = np.nan
     added = np.zeros(8)
     added[1] = (_folded(wide.excess, wide.deviation) - distance).sum() / num
     added[2] = np.abs(wide.rate + wide.error * _normal(bins)).max(1).mean() - value[2]

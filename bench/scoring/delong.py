@@ -90,19 +90,11 @@ def influence(label: Label, score: Score) -> tuple[float, Array]:
     >>> area, change.tolist()
     (0.75, [0.125, 0.125, -0.125, -0.125])
     """
-    require_finite(score, "scores")
-    positive = label == 1
-    below, above = np.sort(score[~positive]), np.sort(score[positive])
-    if not len(below) or not len(above):
-        return float("nan"), np.full(len(label), np.nan)
-    # the mean of both sides counts an equal score as one half
-    num_below = sum(np.searchsorted(below, score[positive], side) for side in ("left", "right"))
-    num_not_above = sum(np.searchsorted(above, score[~positive], side) for side in ("left", "right"))
-    placement = np.empty(len(label))
-    placement[positive] = num_below / 2 / len(below)
-    placement[~positive] = 1 - num_not_above / 2 / len(above)
-    area = float(placement[positive].mean())
-    return area, (placement - area) / np.where(positive, len(above), len(below))
+    column = Column.of(np.zeros(len(label), np.int32), (label == 1).astype(np.int8), score)
+    area, sorted_influence = column.auroc()
+    of_image = np.empty(len(label))
+    of_image[column.rows] = sorted_influence
+    return area, of_image
 
 
 def of_placements(

@@ -148,7 +148,7 @@ def distance_difference(value: Array, half: Array, first_excess: Array, second_e
 def wilson(share: Array, num: Array) -> tuple[Array, Array]:
     """Compute Wilson's interval of a share that was observed in `num` independent draws; `num` may be fractional.
 
-    At shares of 0 and 1, the width of this interval is above 0, while the width of a bootstrap interval is 0.
+    At shares of 0 and 1, the width of this interval is above 0.
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
     z = float(ndtri((1 + LEVEL) / 2))

@@ -1,10 +1,8 @@
 """Computation of intervals of the maximum of several numbers, and of their spread (largest minus smallest).
 
-The percentile interval of a maximum is wrong if the numbers are close. Each replicate picks the number that is highest
-by chance, so nearly all replicates are above the truth. With five equal hospitals, the percentile interval contains the
-truth in 32 % of cases instead of 95 %. Here the lower bound is the largest of the numbers' simultaneous lower bounds.
-The upper bound is the largest of the numbers' own upper bounds. This interval contains the truth in 97 % of
-cases with five equal numbers, and in 98 % with one number far above the others, so it is slightly too wide.
+The interval of the number that is highest is wrong if the numbers are close: this number is too high by chance. Here the lower
+bound is the largest of the numbers' simultaneous lower bounds. The upper bound is the largest of the numbers' own upper bounds.
+This interval contains the truth in 97 % of cases with five equal numbers, and in 98 % with one number far above the others, so it is slightly too wide.
 Shapes: H numbers.
 """
 

@@ -75,7 +75,10 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
         weight = known / np.maximum(known.sum(0), 1)  # [H, K]
         unknown = np.where(known.any(0), 0.0, np.nan)
         value[key] = (weight * np.nan_to_num(values)).sum(0) + unknown
-        parts = [w[:, None] * np.nan_to_num(of.influence[key]) for w, of in zip(weight, of_hospitals, strict=True)]
+        parts = [
+            np.where(w[:, None] > 0, w[:, None] * of.influence[key], 0.0)
+            for w, of in zip(weight, of_hospitals, strict=True)
+        ]
         influence[key] = np.concatenate(parts, 1) + unknown[:, None]
         if key in measured.excess:
             excesses = np.nan_to_num([of.excess[key] for of in of_hospitals])

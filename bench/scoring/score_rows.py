@@ -19,7 +19,7 @@ from bench.scoring.means import Macro, Sizes, least_sizes
 from bench.scoring.metric_bounds import BOUNDS
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 from bench.scoring.scored_split import Settings
-from reports import extensions
+from reports import extensions, hooks
 
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
@@ -28,7 +28,7 @@ FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "conf
 FLOATS += ("threshold", "se_image", "se_patient", "effective_positive", "effective_negative", "covered")
 FLOATS += ("p", "least", "most", "paired", "bin_low", "bin_high")
 FLOATS += ("mean", "q05", "q25", "q50", "q75", "q95")
-FLOATS += tuple(name for module in extensions.modules("schemas") for name in getattr(module, "FLOATS", ()))
+FLOATS += tuple(name for module in extensions.modules(hooks.Schemas) for name in module.FLOATS)
 INTEGERS: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
 INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative", "present", "absent")
 

@@ -24,7 +24,7 @@ from bench.scoring.score_rows import Writer, frame
 from bench.scoring.scored_split import ScoredSplit, Settings, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas.common_findings import Mask
 from reports.schemas.tables import SCHEMAS, SCORES
 
@@ -220,7 +220,7 @@ def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, 
     """Return the tables of scores that extensions compute, by name, and their estimates; "scores": further rows of this table."""
     tables: dict[str, pd.DataFrame] = {}
     estimates: dict[str, Estimate] = {}
-    for module in extensions.modules("scores"):
+    for module in extensions.modules(hooks.Scores):
         of_extension, further = module.tables(run)
         tables |= of_extension
         estimates |= further

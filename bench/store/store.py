@@ -61,6 +61,13 @@ class Store:
         Raises StoreError for a store of another schema, for a missing store without `create`, and for a store that cannot be
         created.
         """
+        try:
+            str(root.absolute()).encode()
+        except UnicodeEncodeError as error:  # Parquet files cannot be written there
+            shown = str(root.absolute()).encode(errors="backslashreplace").decode()
+            raise StoreError(
+                "the path is not UTF-8", shown, "rename the folder, or give another with --store"
+            ) from error
         marker = root / MARKER
         if not marker.is_file():
             if not create and root.is_file():

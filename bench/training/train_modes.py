@@ -1,13 +1,13 @@
 """Set which weights of a network learn, and keep batch-norm statistics consistent with the weights."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.models.attentive_pooling import AttentivePooling
-from bench.models.batch_statistics import fresh_statistics
 from bench.models.lora import Lora
 from bench.models.output_layers import output_layers
 
@@ -32,6 +32,23 @@ def train_mode(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, _BatchNorm) and not any(weight.requires_grad for weight in module.parameters()):
             module.eval()
+
+
+@contextmanager
+def fresh_statistics(layers: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Delete the statistics of layers, and let the forward passes in the block compute them anew.
+
+    The new statistics are the plain means over these passes, not moving means. The layers must be in training mode.
+    """
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # None selects the plain mean
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
 
 
 @torch.no_grad()

@@ -121,19 +121,15 @@ class TrainingLoss(nn.Module):
         if self.states == 1:
             self.loss = build_loss(run.entries["loss"], targets.target_NK, self.weight_NK)
 
-    def forward(self, output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
+    def forward(self, output_NO: Tensor, index_N: Tensor) -> Tensor:
         """Return the loss of the training images at the indices `index_N`, whose outputs are `output_NO`.
 
-        The loss is the weighted mean of the loss of the findings, plus one term for each auxiliary head. `smoothing` is the share
-        of 1/2 in the targets of the findings.
+        The loss is the weighted mean of the loss of the findings, plus one term for each auxiliary head.
         """
         output_NO, targets, width = output_NO.float(), self.targets, self.weight_NK.shape[1] * self.states
         finding_NX = output_NO if output_NO.shape[1] == width else output_NO[:, :width]
         loss = bce if self.pretraining else self.loss
-        target_NK = targets.target_NK[index_N]
-        if smoothing:
-            target_NK = target_NK.lerp(torch.full_like(target_NK, 0.5), smoothing)
-        total = loss(finding_NX, target_NK, self.weight_NK[index_N])
+        total = loss(finding_NX, targets.target_NK[index_N], self.weight_NK[index_N])
         if self.heads:
             total = self.findings_weight * total
             logit_NK, logit_NT = finding_logits(finding_NX, self.states), iter(output_NO[:, width:].T)

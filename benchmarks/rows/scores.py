@@ -116,6 +116,7 @@ def all_findings(num: int, resamples: int) -> None:
     """
     from bench.scoring.bootstrap.bootstrap import rank_metrics
     from bench.scoring.bootstrap.resamples import Resamples
+
     from benchmarks.scoring import part
 
     cohort = part("external1", "all", num, 0)

@@ -296,7 +296,10 @@ def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
     block = labels_yaml()["datasets"][spec.layout]
     rules = label_mapping.entries(spec.layout, spec.label_source)
     native_labels = {
-        finding: [rules[finding].get(key) for key in ("native", "strict", "broad")]
+        finding: [
+            *(rules[finding].get(key) for key in ("native", "strict", "broad")),
+            *([rules[finding]["doubtful"]] if "doubtful" in rules[finding] else []),
+        ]
         for finding in columns
         if finding in rules
     }

@@ -173,7 +173,7 @@ def checked(
 def _broken(rows: pd.DataFrame, layout: str, source: str) -> Iterator[Broken]:
     """Yield the text of each rule about rows, the rows that break it, and the share that may break it."""
     for rule in TWICE.get(layout, ()):
-        stated = rows[rule.column].astype(str)
+        stated = rows[rule.column].astype(str).str.removeprefix("id_")
         again = extract_groups(rows[rule.source], rule.pattern)["text"].str.lower()
         if rule.column == "view":
             stated = stated.map({"UNKNOWN": "", "LATERAL": "lateral"}).fillna("frontal")
@@ -184,7 +184,8 @@ def _broken(rows: pd.DataFrame, layout: str, source: str) -> Iterator[Broken]:
         yield rule.what, differs, rule.most
     if layout in ALONE and source == "default":
         yield from _not_alone(rows, *ALONE[layout])
-    if layout == "nih":
+    # the first table of NIH has ages such as 412 and 6 months
+    if layout == "nih" and (rows["age"].isna() | ((rows["age"] <= MAX_AGE_YEARS) & (rows["age"] % 1 == 0))).all():
         order = pd.to_numeric(rows["study_id"].str.rpartition("/")[2], errors="coerce")
         sorted_rows = rows.assign(order=order).sort_values(["patient_id", "order"], kind="stable")
         younger = sorted_rows.groupby("patient_id")["age"].diff().reindex(rows.index) < 0

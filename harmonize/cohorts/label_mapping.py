@@ -163,7 +163,7 @@ def apply(
         prefix = f"{source}:"
         own = {name: native(name.removeprefix(prefix)) for name in map(str, table) if name.startswith(prefix)}
         renamed = table[list(own)].rename(columns=own)
-        state_of = lambda finding: _strongest(renamed, rules.get(finding, {}).get("native", ()))  # noqa: E731
+        state_of = lambda finding: _with_doubt(renamed, rules.get(finding, {}))  # noqa: E731
     elif block(layout)["family"] == "columns":
         state_of = lambda finding: _column_state(table, layout, finding, mapping)  # noqa: E731
     else:
@@ -201,7 +201,7 @@ def _column_state(table: pd.DataFrame, layout: str, finding: str, mapping: str) 
     """
     rule: Mapping[str, Any] = entries(layout).get(finding, {})
     if "opposite" not in rule:
-        return _strongest(table, native_labels(layout, finding, mapping))
+        return _with_doubt(table, rule, native_labels(layout, finding, mapping))
     healthy_labels = native_labels(layout, rule["opposite"])
     ignored = {native(label) for label in (*healthy_labels, *rule.get("besides", ()))}
     other_labels = [str(name).removeprefix("native:") for name in table if str(name).startswith("native:")]
@@ -224,6 +224,18 @@ def _strongest(table: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int8]:
     return np.array(_WEAKEST_TO_STRONGEST, np.int8)[rank]
 
 
+def _with_doubt(table: pd.DataFrame, rule: Mapping[str, Any], labels: Sequence[str] | None = None) -> NDArray[np.int8]:
+    """Return the strongest state of the native labels; null instead of absent if a doubtful label of the rule is present.
+
+    `labels`: by default the key `native` of the rule.
+    """
+    labels = rule.get("native", ()) if labels is None else labels
+    state = _strongest(table, labels)
+    if doubtful := [label for label in rule.get("doubtful", ()) if label not in labels]:
+        state[np.isin(state, [ABSENT, NOT_MENTIONED]) & (_strongest(table, doubtful) == PRESENT)] = _NULL
+    return state
+
+
 def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str], NDArray[np.int8]]:
     """Return a function that gives the states [N rows] of a finding, for a table of the token family.
 
@@ -242,9 +254,11 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
         labels = frozenset(native_labels(layout, finding, mapping))
         if not labels:
             return np.full(len(cells), _NULL, np.int8)
-        is_exclusive = finding in exclusive
+        is_exclusive, doubtful = finding in exclusive, frozenset(rule.get("doubtful", ()))
         states = [
-            _state_if_alone(row, labels, silent) if is_exclusive else (PRESENT if row & labels else ABSENT)
+            _state_if_alone(row, labels, silent)
+            if is_exclusive
+            else (PRESENT if row & labels else _NULL if row & doubtful else ABSENT)
             for row in distinct_rows
         ]
         return np.array(states, np.int8)[row_of_cell] if distinct_rows else np.zeros(0, np.int8)

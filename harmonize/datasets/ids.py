@@ -13,7 +13,7 @@ _SHOWN = 5  # maximum number of groups that a message lists
 ID_COLUMNS = ("image_id", "patient_id", "study_id")
 # A spreadsheet shows a number of more than eleven digits like 1.08E+37 and saves it like this. The sign is required,
 # because an id of hexadecimal digits may contain an e.
-_ROUNDED = r"\s*\d(?:[.,]\d+)?[eE]\+\d+\s*"
+_ROUNDED = r"\s*(?:\d(?:[.,]\d+)?[eE]\+\d+|\d{16,}\.0)\s*"  # a floating-point number has at most 15 exact digits
 _WITH_POINT = r"^(\d+)\.0+$"
 # name of a difference -> function that removes the difference from an id
 _DIFFERENCES: dict[str, Callable[[str], str]] = {
@@ -98,13 +98,14 @@ def look_alike(similar: "pd.Series[str]") -> str:
 
 
 def refuse_rounded(ids: "pd.Series[str]", column: str, where: Path | str) -> None:
-    """Raise DatasetError if an id has scientific notation, because several ids then become one."""
-    rounded = ids[ids.str.contains("+", regex=False, na=False)]  # much faster than a search for the pattern
+    """Raise DatasetError if an id has scientific notation, or a decimal point after 16 digits: several ids then became one."""
+    # both searches are much faster than a search for the pattern
+    rounded = ids[ids.str.contains("+", regex=False, na=False) | ids.str.endswith(".0", na=False)]
     rounded = rounded[rounded.str.fullmatch(_ROUNDED)]
     if len(rounded):
         what = (
-            f"{len(rounded):,} of {len(ids):,} ids in column {column!r} have scientific notation, first "
-            f"{rounded.iloc[0]!r}: a spreadsheet rounded them, so different ids became equal"
+            f"{len(rounded):,} of {len(ids):,} ids in column {column!r} have scientific notation or too many digits, first "
+            f"{rounded.iloc[0]!r}: a spreadsheet or program rounded them, so different ids became equal"
         )
         fix = "export the table again with this column as text; rounded ids cannot be restored"
         raise DatasetError(what, str(where), fix)

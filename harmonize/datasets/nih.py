@@ -239,13 +239,24 @@ def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
 
 
 def _images(root: Path) -> dict[str, str]:
-    """Return file name -> path for every image in images*/ and images*/images/."""
+    """Return file name -> path for every image in images*/ and images*/images/.
+
+    Raises DatasetError if two folders have different files of one name, such as a resized copy.
+    """
     paths: dict[str, str] = {}
     for folder in [root, *sorted(root.glob("images*")), *sorted(root.glob("images*/images"))]:
         if folder.is_dir():
             prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
             names = os.listdir(folder)  # noqa: PTH208  (Path.iterdir makes a Path of each name)
-            paths |= {name: prefix + name for name in names if name.lower().endswith(_ENDINGS)}
+            own = {name: prefix + name for name in names if name.lower().endswith(_ENDINGS)}
+            twice = [(paths[name], own[name]) for name in own.keys() & paths.keys()]
+            differ = sorted(pair for pair in twice if len({(root / path).stat().st_size for path in pair}) > 1)
+            if differ:
+                what = (
+                    f"{len(differ):,} images are there twice with different content: {differ[0][0]} and {differ[0][1]}"
+                )
+                raise DatasetError(what, str(root), "keep one of the folders below `root:`")
+            paths |= own
     return paths
 
 

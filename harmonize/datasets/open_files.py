@@ -9,7 +9,7 @@ of the same patient: "NO REPORT (same pt as MCUCXR_0162_1)". The rest of a readi
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,8 @@ REGIONS = (
     "Single_Nodule_(non-calcified)",
     "Clustered_Nodule_(2mm-5mm_apart)",
 )
+# smaller infiltrates, which may be consolidation, too
+_DOUBTFUL_REGIONS = ("Moderate_Infiltrate_(non-linear)", "Small_Infiltrate_(non-linear)")
 _PERSON = re.compile(
     r"\s*(?:Patient's Sex:\s*)?(?P<sex>male|fem[a-z]*|[MFO]\b)\W*(?:Patient's Age:\s*)?(?:(?P<age>\d+)\s*(?P<unit>[ymd])?)?",
     re.IGNORECASE,
@@ -98,6 +100,9 @@ class FileSet:
     prefix: bool = False
     reading: str = ""
     regions: str = ""
+    lists: Mapping[str, str] = field(
+        default_factory=dict
+    )  # optional file with one image per line -> split of these images
     folder_levels: int = 2  # levels of folders below the root; a kept cohort table notices files that are added in them
 
     @property
@@ -119,7 +124,16 @@ class FileSet:
             fix = f"{self.layout}: put the published folders there; paths are like {self.images[0]}"
             raise DatasetError("no image has a path as published", str(root), fix)
         image = [key for key, _, _ in rows]
-        split = [self.splits.get((group.get("split") or "").lower(), "") for _, _, group in rows]
+        listed = {
+            Path(line).stem: split
+            for name, split in self.lists.items()
+            if (root / name).is_file()
+            for line in (root / name).read_text(encoding="utf-8").split()
+        }
+        split = [
+            listed.get(key.rpartition("/")[2]) or self.splits.get((group.get("split") or "").lower(), "")
+            for key, _, group in rows
+        ]
         patient = [
             f"{name}/{group['patient']}" if self.prefix else group["patient"]
             for name, (_, _, group) in zip(split, rows, strict=True)
@@ -234,11 +248,12 @@ def _with_regions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         raw[FAULT] = first_fault(raw[FAULT], faults(bad, raw[label], label, "a number of regions", path))
         raw[label] = pd.Series(states_array((number > 0).to_numpy().astype(np.int8)), raw.index)
         has_region |= number > 0
-    raw[list(REGIONS)] = raw[list(REGIONS)].where(has_region)
+    labels = [*REGIONS, *(label for label in _DOUBTFUL_REGIONS if label in raw)]
+    raw[labels] = raw[labels].where(has_region)
     raw["imagename"] = raw["imagename"].str.removesuffix(".png")
     image = table["image_id"].str.rpartition("/")[2]
     require_match(raw["imagename"], image, "regions", path, may_be_few=True)
-    states, fault, strays = joined_states(path, raw, "imagename", REGIONS, image, "regions")
+    states, fault, strays = joined_states(path, raw, "imagename", labels, image, "regions")
     columns = pd.DataFrame(states, table.index)
     normal = table[LABELS] == "normal"
     columns[normal] = ABSENT
@@ -303,5 +318,6 @@ tbx11k = FileSet(
     labels={"health": "normal", "sick": "sick without tuberculosis", "tb": "tuberculosis"},
     view="FRONTAL",
     splits={},
+    lists={"lists/TBX11K_train.txt": "train", "lists/TBX11K_val.txt": "val"},
     images=("imgs/health/h9001.png", "imgs/sick/s9001.png", "imgs/tb/tb9001.png"),
 )

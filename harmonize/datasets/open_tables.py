@@ -350,7 +350,8 @@ siim = TableSet(
 _PNEUMONIAS = (
     "pneumonia", "covid-19", "sars", "mers-cov", "ards", "viral", "bacterial", "fungal", "pneumocystis", "streptococcus", "chlamydophila",
     "e.coli", "klebsiella", "legionella", "mycoplasma", "influenza", "h1n1", "varicella", "herpes", "aspiration", "lipoid", "nocardia",
-    "aspergillosis", "staphylococcus", "mrsa",
+    "aspergillosis", "staphylococcus", "mrsa", "mycoplasma bacterial pneumonia", "herpes pneumonia", "aspiration pneumonia",
+    "lobar pneumonia", "multilobar pneumonia", "round pneumonia", "swine-origin influenza a (h1n1) viral pneumonia",
 )  # fmt: skip
 covid = TableSet(
     layout="covid",

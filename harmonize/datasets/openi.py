@@ -3,7 +3,8 @@
 Layout: ecgen-radiology/<number>.xml (one file per report), NLMCXR_png/<image>.png, nlmcxr_dicom_metadata.csv (headers of the
 DICOM files) and nlmcxr_tsne_pa.csv (corrected views of one image per report), both as shipped in the package torchxrayvision.
 Labels: the MeSH headings that two annotators gave to each report. The part before the first "/" is the label, in lower case:
-"Opacity/lung/base/left" is "opacity". All images of a report have its labels. "normal" never occurs with another label.
+"Opacity/lung/base/left" is "opacity". "borderline" of cardiomegaly, and the site of a mass or nodule outside the lung, follow
+after a comma. All images of a report have its labels. "normal" never occurs with another label.
 The headers state a patient for each report (its number), but neither sex nor age.
 Views: a header alone is not believed, because many lateral images have the view PA or AP. An image is frontal or lateral if
 the corrected views say so. If the caption names a lateral view, the other of two images has the other view. Without corrected
@@ -32,6 +33,12 @@ HEADERS = "nlmcxr_dicom_metadata.csv"
 CORRECTED = "nlmcxr_tsne_pa.csv"
 _VIEWS = {"PA": "PA", "AP": "AP"} | dict.fromkeys(("LL", "RL", "LATERAL", "LARGE LATERAL"), "LATERAL")
 _UNLABELED = "no indexing"
+_SITES = ("breast", "heart", "mediastinum", "paratracheal", "pleura")  # outside the lung
+_QUALIFIERS = {
+    "cardiomegaly": ("borderline",),
+    "mass": _SITES,
+    "nodule": _SITES,
+}  # label: parts that change its meaning
 
 
 def read(root: Path) -> pd.DataFrame:
@@ -91,6 +98,17 @@ def _sides(root: Path, raw: pd.DataFrame, header: "pd.Series[str]") -> "pd.Serie
     return pd.Series(np.select([frontal, lateral], ["FRONTAL", "LATERAL"], "UNKNOWN"), raw.index)
 
 
+def _label(heading: str) -> str:
+    """Return the label of a heading: its first part, with a part of _QUALIFIERS if the heading has one.
+
+    >>> _label("Opacity/lung/base"), _label("Mass/breast/left"), _label("Cardiomegaly/borderline")
+    ('opacity', 'mass, breast', 'cardiomegaly, borderline')
+    """
+    label, *parts = (" ".join(part.split()).lower() for part in heading.split("/"))
+    other = next((part for part in parts if part in _QUALIFIERS.get(label, ())), "")
+    return f"{label}, {other}" if other else label
+
+
 def _report(path: Path) -> tuple[str, str, list[tuple[str, str]]]:
     """Return the id of a report, its labels joined with "|", and the ids and captions of its images.
 
@@ -104,7 +122,7 @@ def _report(path: Path) -> tuple[str, str, list[tuple[str, str]]]:
     uid = report.find("uId")
     if uid is None or not uid.get("id"):
         raise DatasetError("the report has no id (uId)", str(path), "use the reports as published")
-    headings = [" ".join((node.text or "").partition("/")[0].split()).lower() for node in report.iterfind("MeSH/major")]
+    headings = [_label(node.text or "") for node in report.iterfind("MeSH/major")]
     labels = "|".join(dict.fromkeys(heading for heading in headings if heading))
     images = [(str(image.get("id")), image.findtext("caption") or "") for image in report.iterfind("parentImage")]
     return str(uid.get("id")), labels, images

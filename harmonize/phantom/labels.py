@@ -121,7 +121,7 @@ PADCHEST_WORDS: Mapping[str, tuple[str, ...]] = {  # finding -> its words, the m
 PADCHEST_OTHERS = {
     "aortic elongation": 0.04,
     "scoliosis": 0.03,
-    "infiltrates": 0.03,
+    "bronchovascular markings": 0.03,
     "chronic changes": 0.03,
     "kyphosis": 0.01,
 }

@@ -51,6 +51,10 @@ class PlacedSection:
     scripts: tuple[str, ...] = ()
     before: str = ""
 
+    def __post_init__(self) -> None:
+        if self.group not in ("", *GROUPS):
+            raise ValueError(f"the page has no group {self.group!r}; name one of {', '.join(GROUPS)}")
+
 
 @cache
 def environment() -> jinja2.Environment:

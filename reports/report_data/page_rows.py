@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reports import extensions
+from reports import extensions, hooks
 from reports.report_data.headline_rows import CALIBRATORS, MACRO
 from reports.schemas.criterion import DEFAULT
 from reports.schemas.tables import SCHEMAS
@@ -23,7 +23,7 @@ GROUP_METRICS = {"auroc": MACRO, "underdiagnosis": HEALTHY, "fnr": MACRO, "fpr":
 # DETAILED runs, the page shows them for all runs.
 DETAILS = (
     *("subgroups", "reliability", "decomposition", "references", "confusion", "curves"),
-    *(name for module in extensions.modules("schemas") for name in module.DETAILS),
+    *(name for module in extensions.modules(hooks.Schemas) for name in module.DETAILS),
 )
 DETAILED = 40
 UNSHOWN_METRICS = ("mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty", "brier_drift")

@@ -7,20 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import ModuleType
 from typing import Any, Protocol
 
 import pandas as pd
 
 from harmonize.labels.findings import SUMMARIES
-from reports import extensions, failed_parts
+from reports import failed_parts, hooks
 from reports.formatting import listing
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.members import Members
 from reports.report_data.rankings import Rows, rankings
-from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion
+from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion, further_scores
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
@@ -166,10 +165,9 @@ class ReportData:
         return score.value if score else MISSING
 
     @cached_property
-    def further_criteria(self) -> list[ModuleType]:
-        """The modules `criterion` of extensions of whose metric a ranked recipe has a score at external hospitals."""
-        modules = extensions.modules("criterion")
-        return [m for m in modules if any(self.further_score(m.METRIC, run).has_value for run in self.ranked)]
+    def further_criteria(self) -> list[hooks.RankedScore]:
+        """The scores of extensions that a ranked recipe has at external hospitals."""
+        return [s for s in further_scores() if any(self.further_score(s.METRIC, r).has_value for r in self.ranked)]
 
     @cached_property
     def over_seeds(self) -> bool:
@@ -474,6 +472,10 @@ def read(tables: Tables) -> ReportData:
     numbers = sorted({r.group for r in ranked})
     labeled = _labeled(tables["prevalence"])
     external_keys = set(keys) | _listed_external(tables)
+    scores = further_scores()
+    further = failed_parts.of_extensions(
+        "scores", scores, lambda score: (score.METRIC, score.scores(tables, by_criterion))
+    )
     return ReportData(
         tables=tables,
         headline=headline,
@@ -489,7 +491,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        further={m.METRIC: _further(m, tables, by_criterion) for m in extensions.modules("criterion")},
+        further={**{score.METRIC: {} for score in scores}, **dict(further)},
         rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for (_, dataset, finding), auroc in cells.items() if auroc.has_value},
         external_keys=frozenset(external_keys),
@@ -498,14 +500,6 @@ def read(tables: Tables) -> ReportData:
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
     )
-
-
-def _further(
-    module: ModuleType, tables: Tables, by_criterion: Mapping[Criterion, Rows]
-) -> Mapping[tuple[str, str, str], FurtherScore]:
-    """Return the scores of an extension by which recipes can be ranked; none if it fails."""
-    name = failed_parts.of_extension("scores", module)
-    return failed_parts.attempt(name, lambda: module.scores(tables, by_criterion), lambda _: {})
 
 
 def _answers(tables: Tables, run_ids_of: Mapping[str, Sequence[str]]) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from reports import extensions, hooks
+
 _EXTERNAL, _MACRO = "external", "macro"
 
 
@@ -48,3 +50,8 @@ class Criterion(NamedTuple):
 DEFAULT = Criterion("auroc", _EXTERNAL, _MACRO)  # the ranking that the page shows first
 # the ranking by the macro gap, averaged over external hospitals
 MEAN_GAP = Criterion("gap", _EXTERNAL, _MACRO)
+
+
+def further_scores() -> list[hooks.RankedScore]:
+    """Return the scores of extensions by which recipes can be ranked."""
+    return [module.SCORE for module in extensions.modules(hooks.Rankings) if module.SCORE]

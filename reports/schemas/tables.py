@@ -12,7 +12,7 @@ If no comment says otherwise, columns with these names have the same meaning in 
     n: number of images; num_*: a number, such as num_patients: number of patients
 """
 
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas.shortcut_tables import SOURCES
 
 INVERTED = "inverted or mislabeled"  # in the table `diagnostics`, the kind of an AUROC below .5
@@ -336,20 +336,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("run_id", "kind", "donor", "host", "finding", "subset", "measure"),
         *("value", "control", "effect", "low", "high", "n"),
     ),
-    # value: rank correlation (-1 to 1) of a shortcut score with the gap or the external AUROC, over architectures; the
-    #     runs of one architecture are averaged
-    # score: source_bits (cross-entropy in bits of the classifier that predicts the source from a run's features; a low
-    #     value means that the source is easy to predict), causal (effect of the kind causal in `transplants`)
-    # against: gap (macro gap) or external (external macro AUROC)
-    # statistic: spearman, kendall, spearman_families (interval with independent architecture families),
-    #     partial (Spearman, adjusted for the logit of the internal AUROC)
-    # p (may be empty): p-value of a permutation test; only for the statistic spearman
-    # detectable (may be empty): the smallest absolute correlation with p < .05 for this number of architectures
-    # power: the probability of p < .05 if the true rank correlation is .5
-    "associations": (
-        *("score", "against", "statistic", "value", "low", "high", "p", "num_architectures", "num_families"),
-        *("detectable", "power"),
-    ),
     # symptoms: patterns in a run's predictions that technical faults cause; finding "all": a symptom of the entire run
     # kind: the symptom in words, from `bench.scoring.diagnostics`; advice: likely cause, or what to check
     # p (empty for a constant output): corrected for all tests of the run, on the page also for all runs of the grid
@@ -464,5 +450,5 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # number of images in each label state; unmapped: the dataset cannot express the finding
     "prevalence": ("dataset", "split", "finding", "present", "absent", "uncertain", "not_mentioned", "unmapped"),
 }
-for _module in extensions.modules("schemas"):
+for _module in extensions.modules(hooks.Schemas):
     SCHEMAS |= _module.SCHEMAS

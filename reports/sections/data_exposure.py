@@ -6,6 +6,7 @@ A leakage check tests whether test images were also used for training.
 from collections.abc import Mapping
 from typing import Any
 
+from harmonize.labels.findings import labels_yaml
 from reports.formatting import DASH, integer, is_number, places, plural, span
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
@@ -21,7 +22,7 @@ def data_exposure(data: ReportData) -> Section:
     cohorts = data.tables["cohorts"]
     order = {h.key: k for k, h in enumerate(data.all_hospitals)}
     rows = sorted(
-        zip(*(cohorts[c] for c in ("dataset", "role", "licence", "used")), strict=True),
+        zip(*(cohorts[c] for c in ("dataset", "role", "licence", "used", "layout")), strict=True),
         key=lambda row: (order.get(str(row[0]), len(order)), str(row[0])),
     )
     models = models_and_hospitals(data)
@@ -36,7 +37,10 @@ def data_exposure(data: ReportData) -> Section:
         "title": title(data.training_place, exposures),
         "exposures": exposures,
         "checks": leakage_checks(data),
-        "licenses": [(data.title(str(d)), str(role), _license(data, licence), used) for d, role, licence, used in rows],
+        "licenses": [
+            (data.title(str(d)), str(role), _license(data, licence), used, _citation(data, str(layout)))
+            for d, role, licence, used, layout in rows
+        ],
     }
     return Section("exposure", "Data exposure", write("data_exposure.html.j2", **context))
 
@@ -70,3 +74,8 @@ def _license(data: ReportData, licence: object) -> str:
     if data.phantom:
         return SYNTHETIC
     return licence if isinstance(licence, str) and licence else "not stated"
+
+
+def _citation(data: ReportData, layout: str) -> str:
+    """Return what the owner of a published dataset asks users to state, "" for phantoms and own tables."""
+    return "" if data.phantom else str(labels_yaml()["datasets"].get(layout, {}).get("citation", ""))

@@ -1,11 +1,10 @@
 """The first screen of the page: a headline, sentences with intervals, and a figure of the gaps."""
 
-from types import ModuleType
 from typing import Any
 
 from markupsafe import Markup
 
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
@@ -26,7 +25,9 @@ NAMED = 60  # up to this number of recipes, each dot shows a name, and a table b
 
 def opening(data: ReportData) -> Section:
     """Write the first screen."""
-    runs, external = data.ranked, data.hospitals
+    runs, external, sections = data.ranked, data.hospitals, extensions.modules(hooks.Sections)
+    notes = failed_parts.of_extensions("note on the mean gap", sections, lambda each: each.gap_note(data))
+    further = failed_parts.of_extensions("sentence on the first screen", sections, lambda each: each.opening(data))
     return Section(
         "top",
         "",
@@ -36,9 +37,9 @@ def opening(data: ReportData) -> Section:
             kick=_kick(data),
             headline=title(data),
             stand=_stand(data),
-            notes=[note for module in extensions.modules("gap_notes") if (note := _gap_note(module, data))[1]],
+            notes=[note for note in notes if note[1]],
             best=_best(data),
-            further=[text for module in extensions.modules("opening") if (text := _sentence(module, data))],
+            further=[text for text in further if text],
             not_internal=without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
             warning=_warning(data),
@@ -52,19 +53,6 @@ def opening(data: ReportData) -> Section:
             named=runs if 1 < len(runs) <= NAMED else [],
         ),
     )
-
-
-def _gap_note(module: ModuleType, data: ReportData) -> tuple[str, str]:
-    """Return the note of an extension on the mean gap: key of a section and text; an empty text if it fails."""
-    name = failed_parts.of_extension("note on the mean gap", module)
-    key, text = failed_parts.attempt(name, lambda: module.note(data), lambda _: ("", ""))
-    return key, text
-
-
-def _sentence(module: ModuleType, data: ReportData) -> str:
-    """Return the sentence of an extension on the first screen; "" if it fails."""
-    name = failed_parts.of_extension("sentence on the first screen", module)
-    return str(failed_parts.attempt(name, lambda: module.sentence(data), lambda _: ""))
 
 
 def title(data: ReportData) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import extensions
+from reports import extensions, hooks
 from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
 from reports.html.compression import packed
 from reports.html.section import write
@@ -18,7 +18,7 @@ from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.rankings import Rows
 from reports.report_data.report_data import ReportData
-from reports.schemas.criterion import Criterion
+from reports.schemas.criterion import Criterion, further_scores
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 
@@ -60,7 +60,7 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     if not data.ranked:
         return {}
     custom = {str(metric["name"]): metric for metric in data.meta.get("custom_metrics") or ()}
-    further = {m.METRIC: m.TITLE for m in extensions.modules("criterion")}
+    further = {m.METRIC: m.TITLE for m in further_scores()}
     names = METRICS | {name: f"{title[0].lower()}{title[1:]}" for name, title in further.items()}
     names |= {name: str(metric["title"]) for name, metric in custom.items() if name not in names}
     heads = names | {"gap": "Gap", **further}
@@ -95,10 +95,10 @@ def _of_extensions_and_findings(
 
     names: metric -> its name.
     """
-    for module in extensions.modules("rankings"):
+    for module in extensions.modules(hooks.Rankings):
         for criterion, (place, words) in module.CHOICES.items():
             yield sentence_case(names[criterion.metric]), criterion, place, words, True
-    for metric in ("auroc", *(module.METRIC for module in extensions.modules("criterion"))):
+    for metric in ("auroc", *(score.METRIC for score in further_scores())):
         for finding in data.findings:
             words = f"mean {names[metric]} of {finding} at external hospitals"
             title = f"{sentence_case(names[metric])} of one finding, external mean"

@@ -4,15 +4,14 @@ The drawer (a panel at the side of the page) and the run's own page in a site sh
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from reports import extensions, failed_parts
+from reports import extensions, failed_parts, hooks
 from reports.drawing.run_figures import Curves, figures
 from reports.formatting import DASH, listing
 from reports.html.section import write
@@ -28,6 +27,7 @@ from reports.summaries.citation import publications
 from reports.summaries.data_exposure import exposure
 from reports.tables import rows_of
 
+PART = "details of runs"
 METRICS = (  # (metric, calibrators by preference, name on the page)
     ("auprc", ("none", "platt"), "AUPRC"),
     ("brier", ("platt", "none"), "Brier"),
@@ -51,7 +51,8 @@ POINTS = {
 NONE = "no interval"
 NO_INTERVAL = (
     "No interval: no patient, or only one, has an influence on the number, or it is unknown for at least one finding. "
-    "Precision needs at least one positive prediction; NPV needs at least one negative prediction."
+    "Precision needs at least one positive prediction; NPV needs at least one negative prediction; MCE needs images of both "
+    "classes, and of two patients, in its bin."
 )
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 
@@ -72,7 +73,7 @@ class RunDetails:
     thresholds: Mapping[tuple[str, str, str], float]  # threshold of the probability, by run, threshold rule and finding
     groups: Mapping[str, pd.DataFrame]  # run id -> rows of the table `subgroups`: macro AUROC and its spread
     curves: Curves
-    of_extensions: Sequence["_OfExtension"]
+    of_extensions: Sequence[hooks.Details]
     inverted: frozenset[tuple[str, str, str]]  # run, hospital and finding of each AUROC that seems inverted
 
     @classmethod
@@ -105,13 +106,16 @@ class RunDetails:
             _thresholds(confusion),
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
             Curves.of(data, full_runs),
-            [_OfExtension.of(module, data, ids) for module in extensions.modules("run_details")],
+            failed_parts.of_extensions(
+                PART, extensions.modules(hooks.RunDetails), lambda each: each.details(data, ids)
+            ),
             inverted_cells(data),
         )
 
     def body(self, run: Run, drawn: bool) -> Markup:
         """Return the HTML of a run's details: with the figures if `drawn`; else a script adds the figures later."""
         data = self.data.of_run(run)
+        further = failed_parts.of_extensions(PART, self.of_extensions, lambda part: part.html(data, run, drawn))
         entry = {
             "run": run,
             "verdict": verdict(run.gap),
@@ -126,7 +130,7 @@ class RunDetails:
             "exposure": _exposure(data, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(data, run),
-            "further": Markup("").join(part.html(data, run, drawn) for part in self.of_extensions),
+            "further": Markup("").join(further),
             "not_learned": data_sentences.not_learned({run.id: data.not_learned.get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
         }
@@ -143,32 +147,8 @@ class RunDetails:
     def figures(self, run: Run) -> Markup:
         """Return the curves of a run; empty if there are none."""
         data = self.data.of_run(run)
-        further = [part.figures(data, run) for part in self.of_extensions]
+        further = failed_parts.of_extensions(PART, self.of_extensions, lambda part: part.figures(data, run))
         return write("run_figures.html.j2", data=self.data, f=figures(data, run, self.curves), further=further)
-
-
-@dataclass(frozen=True, slots=True)
-class _OfExtension:
-    """What an extension adds to the details of runs; nothing where it fails. details: None if the extension has failed."""
-
-    name: str
-    details: Any
-
-    @classmethod
-    def of(cls, module: ModuleType, data: ReportData, run_ids: set[str]) -> "_OfExtension":
-        name = failed_parts.of_extension("details of runs", module)
-        return cls(name, failed_parts.attempt(name, lambda: module.details(data, run_ids), lambda _: None))
-
-    def html(self, data: ReportData, run: Run, drawn: bool) -> Markup:
-        return self._attempt(lambda: self.details.html(data, run, drawn))
-
-    def figures(self, data: ReportData, run: Run) -> Markup:
-        return self._attempt(lambda: self.details.figures(data, run))
-
-    def _attempt(self, make: Callable[[], Markup]) -> Markup:
-        if self.details is None:
-            return Markup("")
-        return failed_parts.attempt(self.name, make, lambda _: Markup(""))
 
 
 def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]:

@@ -19,6 +19,7 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.schemas.tables import LEAST_RELATED
+from reports.sections.shortcuts import spearman
 from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
 from reports.summaries.gap_causes import marker_sentence, shortcut_findings, tested_runs
@@ -43,21 +44,6 @@ ALONE = {
     JPEG_LOW: "JPEG of quality 25",
     CLAHE: "CLAHE",
 }
-# shortcut score -> (words for a larger score, name of the score)
-SCORES = {
-    "causal": (
-        "a larger change in predictions by internal markers, corners and borders",
-        "the change in predictions",
-    ),
-    "source_bits": ("features that reveal the hospital less (more bits)", "the result of the source classifier"),
-}
-STATISTICS = {
-    "spearman": "Spearman",
-    "spearman_families": "Spearman, families resampled",
-    "partial": "Spearman, adjusted for internal AUROC",
-    "kendall": "Kendall",
-}
-
 Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # key: run, kind, donor, host, finding, measure
 
 
@@ -93,14 +79,16 @@ def transplants(data: ReportData) -> Section:
     first = next((r for r in runs if findings_with_shortcut[r.id]), runs[0])
     finding = _most_moved(changes(table[table["run_id"] == first.id]), internal)
     shown = finding or MACRO
-    numbers = _statistics(data)
-    rhos = [
-        n for n in numbers if (n["score"], n["against"], n["statistic"]) == ("change in predictions", "gap", "Spearman")
-    ]
     runs_in_scatter = [r for r in data.ranked if r.causal.has_value and r.gap.has_value]
+    drawn = len(runs_in_scatter) >= LEAST_RELATED
+    rho = (
+        spearman([r.causal.value for r in runs_in_scatter], [r.gap.value for r in runs_in_scatter])
+        if drawn
+        else MISSING
+    )
     context = {
         "data": data,
-        "relation": change_sentences.relation(rhos[0]["estimate"] if rhos else MISSING),
+        "relation": change_sentences.relation(rho),
         "title": marker_sentence(data),
         "detail": _detail(data, cells, first, finding, findings_with_shortcut, findings_that_react),
         "whole_image": _whole_image(data, table, [r.id for r in runs]),
@@ -108,8 +96,6 @@ def transplants(data: ReportData) -> Section:
         "run_shown": data.run_shown(first),
         "figures": [_figure(data, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
         "legend": _legend(),
-        "associations": _associations(data),
-        "numbers": numbers,
         "hosts": _by_host(data, cells, first, shown),
         "words": INTO | ALONE,
         "all": [
@@ -117,12 +103,12 @@ def transplants(data: ReportData) -> Section:
             for r in runs[:SHOWN]
         ],
         "finding": finding,
-        "drawn": len(runs_in_scatter) >= LEAST_RELATED,
+        "drawn": drawn,
         "scatter": runs_in_scatter,
         "families": charts.families(runs_in_scatter),
         "margin": MARGIN,
     }
-    chart = (charts.causal_against_gap(runs_in_scatter),) if len(runs_in_scatter) >= LEAST_RELATED else ()
+    chart = (charts.causal_against_gap(runs_in_scatter),) if drawn else ()
     return Section("transplants", "Transplants", write("transplants.html.j2", **context), chart)
 
 
@@ -265,47 +251,6 @@ def _summary(
         "reacts": reacts,
         "found": shortcuts,
     }
-
-
-def _associations(data: ReportData) -> list[str]:
-    """Return one sentence per shortcut score: whether the score is associated with the gap, or why this is unknown."""
-    table = data.tables["associations"]
-    sentences = []
-    for score, (larger, score_name) in SCORES.items():
-        rows = table[(table["score"] == score) & (table["statistic"] == "spearman") & (table["against"] == "gap")]
-        if len(rows):
-            row = rows.to_dict("records")[0]
-            rho = Estimate.of(row)
-            p, detectable, power = (float(row[name]) for name in ("p", "detectable", "power"))
-            num = int(row["num_architectures"])
-            sentences.append(change_sentences.association(larger, rho, p, num, detectable, power))
-        else:
-            architectures = {
-                str(r.facts.get("architecture"))
-                for r in data.ranked
-                if (r.causal if score == "causal" else r.probe).has_value and r.gap.has_value
-            }
-            if architectures:
-                sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST_RELATED))
-    return sentences
-
-
-def _statistics(data: ReportData) -> list[dict[str, Any]]:
-    """Return a table row for every computed correlation of a shortcut score with the gap or the external AUROC."""
-    sides = {"gap": "gap", EXTERNAL: "external AUROC"}
-    names = {"causal": "change in predictions", "source_bits": "source classifier, bits"}
-    return [
-        {
-            "score": names.get(str(r["score"]), str(r["score"])),
-            "against": sides.get(str(r["against"]), str(r["against"])),
-            "statistic": STATISTICS.get(str(r["statistic"]), str(r["statistic"])),
-            "estimate": Estimate.of(r),
-            "p": float(r["p"]),
-            "num": int(r["num_architectures"]),
-            "families": int(r["num_families"]),
-        }
-        for r in data.tables["associations"].to_dict("records")
-    ]
 
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:

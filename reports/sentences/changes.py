@@ -7,7 +7,7 @@ Only the sentences of this module may state that something changes a prediction,
 
 from collections.abc import Sequence
 
-from reports.formatting import interval, is_number, listing, of_all, places, plural, signed
+from reports.formatting import is_number, listing, of_all, places, signed
 from reports.report_data.headline_rows import Estimate
 from reports.sentences.main_findings import quoted
 
@@ -133,42 +133,4 @@ def erased_markers(finding: str, internal: float, external: float) -> str:
     return (
         f"With all markers erased, the internal AUROC of {finding} changes by {signed(internal)}, "
         f"and the external AUROC by {signed(external)}"
-    )
-
-
-def too_few_architectures(score: str, num: int, num_needed: int) -> str:
-    """State that `num` architectures are too few to correlate a score with the gap; `num_needed` are needed.
-
-    >>> too_few_architectures("the change in predictions", 2, 8)
-    '2 architectures are too few to relate the change in predictions to the gap: a rank correlation needs at least 8'
-    """
-    few = f"{plural(num, 'architecture')} {'is' if num == 1 else 'are'} too few"
-    return f"{few} to relate {score} to the gap: a rank correlation needs at least {num_needed}"
-
-
-def association(score: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:
-    """State whether a score is associated with the gap; if not, also which correlation the data could show.
-
-    `num`: number of architectures. `rho`, `p`: Spearman's correlation, and its p-value. `detectable`: the smallest |rho|
-    with p below .05. `power`: the probability of p below .05 if the true rho is .5.
-
-    >>> rho = Estimate(0.64, 0.25, 0.85)
-    >>> association("a larger change", rho, 0.004, 19, 0.456, 0.58)
-    'Over 19 architectures, a larger change is associated with a larger gap: Spearman’s ρ .640 [.250, .850], p = .004'
-    >>> association("a larger change", Estimate(0.2, -0.3, 0.6), 0.41, 19, 0.456, 0.58).split(". ")[1]
-    'With 19 architectures, |ρ| must reach .46; a true ρ of .5 would do so in 58 % of studies'
-    """
-    correlation = f"Spearman’s ρ {places(rho.value)} {interval(rho.low, rho.high)}".rstrip() + f", p = {places(p)}"
-    architectures = plural(num, "architecture")
-    if not is_number(rho.value):
-        return f"Over {architectures}, no correlation of {score} with the gap can be computed: the values do not vary"
-    if is_number(p) and p < 0.05:
-        size = "larger" if rho.value > 0 else "smaller"
-        return f"Over {architectures}, {score} is associated with a {size} gap: {correlation}"
-    text = f"The data of {architectures} do not show whether {score} is associated with a larger gap: {correlation}"
-    if not is_number(detectable):
-        return f"{text}. With so few architectures, even perfect agreement could be chance"
-    share = f"{100 * power:.0f} % of studies"
-    return (
-        f"{text}. With {architectures}, |ρ| must reach {places(detectable, 2)}; a true ρ of .5 would do so in {share}"
     )

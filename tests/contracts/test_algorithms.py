@@ -28,8 +28,8 @@ def batch(network: nn.Sequential, seed: int, num_groups: int = GROUPS) -> Batch:
     x[:, -1] += group_N
     target = (x[:, :OUTPUTS] > 0).float()
 
-    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
-        return binary_cross_entropy_with_logits(output_NO.float(), target[index_N] * (1 - smoothing) + smoothing / 2)
+    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
+        return binary_cross_entropy_with_logits(output_NO.float(), target[index_N])
 
     index_N = torch.arange(len(group_N))
     return Batch(x, index_N, group_N, network, network[-1], loss, seed)  # type: ignore[arg-type]

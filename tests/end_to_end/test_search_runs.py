@@ -23,7 +23,7 @@ def test_the_page_shows_for_each_algorithm_the_trial_with_the_best_validation_au
         f"{TWO}base: {{schedule: {{epochs: 3, lr: {TOO_SMALL}}}}}\n"
         f"search: {{trials: 4, over: {{schedule.lr: [choice, {TOO_SMALL}, {USUAL}]}}}}\n"
     )
-    path = tiny_with(tmp_path, "tuned", "{algorithm: [erm, label_smoothing], seed: [0, 1]}", 8, keys)
+    path = tiny_with(tmp_path, "tuned", "{algorithm: [erm, swa], seed: [0, 1]}", 8, keys)
     folder = drawn(path, tmp_path)
     bench("run", "--grid", str(path), "--quiet", cwd=folder)
     store = Store.open(folder / "runs")

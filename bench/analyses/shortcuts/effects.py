@@ -184,7 +184,8 @@ def _areas(predictions: ChangedPredictions) -> list[Effect | None]:
         for of_score, name in zip(influence, ("after", reference), strict=True):
             column = Column.of(patient, label[:, k], scores[name][:, k])
             of_score[column.rows] = column.auroc()[1]
-        own = area_interval("auroc", compared, error_of(influence), sizes.at(np.array([k, k])))
+        of_both = ClassSizes(sizes.patients[:, [k, k]], sizes.images[:, [k, k]])
+        own = area_interval("auroc", compared, error_of(influence), of_both)
         bounds = paired_interval(compared, *own, _correlation(influence))
         numbers = (area["after"] - area["before"], control_change, float(compared[0] - compared[1]))
         of_hosts = _of_hosts(predictions, influence, np.arange(len(label)))

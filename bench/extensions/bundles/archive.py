@@ -5,12 +5,14 @@ are uncompressed, so that reading needs no more memory than the zip states. The 
 or comments. `checksums.json` has the SHA-256 of each other member. The reader checks everything that the zip states.
 """
 
+import contextlib
 import json
 import re
 import shutil
 import stat
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from filecmp import cmp
 from pathlib import Path
 from typing import Any
@@ -52,9 +54,21 @@ def check_is_file(bundle: Path) -> None:
         raise ConfigError("no such bundle", str(bundle), "give a file that `bench export` has written")
 
 
-def refused(what: str, where: str, fix: str = _FIX) -> StoreError:
-    """Return (not raise) the StoreError for a bundle that this program refuses to read. `what`: reason. `where`: its path."""
-    return StoreError(f"the bundle is refused: {what}", where, fix)
+def refused(what: str, fix: str = _FIX) -> StoreError:
+    """Return (not raise) the StoreError for a bundle that this program refuses to read; `reading` adds the path of the bundle."""
+    return StoreError(f"the bundle is refused: {what}", "", fix)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Add the path of a bundle to the errors of the block that name no file.
+
+    A bundle is untrusted input, so any content may raise any error of parsing: such an error becomes a StoreError, too.
+    """
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(error.what, error.where or str(path), error.fix) from error
 
 
 def pack(folder: Path, path: Path) -> str:
@@ -87,75 +101,74 @@ def unpack(path: Path, folder: Path) -> str:
     Examples of such differences: names that leave the folder or occur twice, links, compressed or encrypted members, wrong
     checksums, missing or unlisted members, and bytes outside the members.
     """
-    where = str(path)
     try:
         if path.stat().st_size > limits.MOST_BYTES:
-            raise refused(f"it is larger than {limits.MOST_BYTES:,} bytes", where)
+            raise refused(f"it is larger than {limits.MOST_BYTES:,} bytes")
         with zipfile.ZipFile(path) as archive:
-            _extract(archive, folder, where)
+            _extract(archive, folder)
     except DiskFullError:
         raise
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
-        raise refused(f"it cannot be read: {error}", where) from error
-    checksums = read_json(folder / CHECKSUMS, where)
+        raise refused(f"it cannot be read: {error}") from error
+    checksums = read_json(folder / CHECKSUMS)
     listed = checksums.get("members")
     if set(checksums) != {"members", "schema"} or checksums["schema"] != 1 or not isinstance(listed, dict):
-        raise refused(f"{CHECKSUMS} does not have schema 1", where)
+        raise refused(f"{CHECKSUMS} does not have schema 1")
     members = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {CHECKSUMS}
     if different := sorted(members ^ set(listed)):
         name = different[0]
-        raise refused(f"{name!r} is {'not listed' if name in members else 'listed but missing'}", where)
+        raise refused(f"{name!r} is {'not listed' if name in members else 'listed but missing'}")
     for name in sorted(members):
         if file_sha256(folder / name) != listed[name]:
-            raise refused(f"the checksum of {name} is wrong", where)
+            raise refused(f"the checksum of {name} is wrong")
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary) / "copy"
         _write(folder, copy)
         if not cmp(path, copy, shallow=False):
-            raise refused("the file has bytes that belong to no member", where)
+            raise refused("the file has bytes that belong to no member")
     return file_sha256(folder / CHECKSUMS)
 
 
-def read_json(path: Path, where: str) -> dict[str, Any]:
-    """Return the JSON object in a file of a bundle. `where`: path of the bundle, for the error message.
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of a bundle.
 
     Raises StoreError if the file is missing, too large or invalid, or has another form than `canonical_json` writes.
     """
     name = path.name
     if not path.is_file() or path.stat().st_size > limits.MOST_JSON:
-        raise refused(f"{name} is missing or larger than {limits.MOST_JSON:,} bytes", where)
+        raise refused(f"{name} is missing or larger than {limits.MOST_JSON:,} bytes")
     content = path.read_bytes()
     try:
         value = json.loads(content)
         canonical = canonical_json(value) == content
     except (ValueError, RecursionError) as error:
-        raise refused(f"{name} is not valid JSON: {error}", where) from error
+        raise refused(f"{name} is not valid JSON: {error}") from error
     if not canonical or not isinstance(value, dict):
-        raise refused(f"{name} does not have the form that `bench export` writes", where)
+        raise refused(f"{name} does not have the form that `bench export` writes")
     return value
 
 
-def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
+def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
     """Check the names, sizes and types of all members of a zip, then write the members below `folder`. Raises StoreError."""
     infos = archive.infolist()
     if len(infos) > limits.MOST_MEMBERS:
-        raise refused(f"it has more than {limits.MOST_MEMBERS:,} members", where)
+        raise refused(f"it has more than {limits.MOST_MEMBERS:,} members")
     if sum(info.file_size for info in infos) > limits.MOST_BYTES:
-        raise refused(f"its members are larger than {limits.MOST_BYTES:,} bytes", where)
+        raise refused(f"its members are larger than {limits.MOST_BYTES:,} bytes")
     names: set[str] = set()
     for info in infos:
         name = info.filename
         if not NAME.fullmatch(name) or info.orig_filename != name:
-            raise refused(f"the member name {name[:100]!r} is invalid", where)
+            raise refused(f"the member name {name[:100]!r} is invalid")
         if name.casefold() in names:
-            raise refused(f"{name!r} occurs twice", where)
+            raise refused(f"{name!r} occurs twice")
         names.add(name.casefold())
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise refused(f"{name} is compressed", where)
+            raise refused(f"{name} is compressed")
         if info.flag_bits & 0x1 or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise refused(f"{name} is encrypted, a link, or not a regular file", where)
+            raise refused(f"{name} is encrypted, a link, or not a regular file")
         if info.file_size > (limits.MOST_JSON if name.endswith(".json") else limits.MOST_MEMBER_BYTES):
-            raise refused(f"{name} is too large", where)
+            raise refused(f"{name} is too large")
     for info in infos:
         target = folder / info.filename
         target.parent.mkdir(parents=True, exist_ok=True)

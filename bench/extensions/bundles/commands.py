@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,6 @@ from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bench.extensions.bundles.export import Export
     from bench.planning.manifest import Manifest
 
 
@@ -92,7 +91,6 @@ def export(
             "key": str(bundle.key),
             "runs": ids,
             "scores": bundle.scores,
-            "contested": bundle.contested,
             "signature": signature,
         }
         typer.echo(json.dumps(facts))
@@ -102,7 +100,9 @@ def export(
         f"bundle: {bundle.path}: {counts}",
         f"id: {bundle.id}",
         f"key: {bundle.key} (identifies patients: keep it private)",
-        *_export_notes(bundle, keep_order),
+        "patients were numbered in the order of their ids: intervals are the same as in the store"
+        if keep_order
+        else "patients were renumbered at random, so intervals differ slightly from the store",
     ]
     if signature:
         lines.append(f"signature: {signature}")
@@ -142,23 +142,6 @@ def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
     return ids
 
 
-def _export_notes(bundle: "Export", keep_order: bool) -> Iterator[str]:
-    """Yield what the owner of a bundle should know: order of the patients, and findings that were not learned."""
-    from bench.extensions.bundles.unlearned import LEAVE_OUT
-
-    if keep_order:
-        yield "patients were numbered in the order of their ids: intervals are the same as in the store"
-    else:
-        yield "patients were renumbered at random, so intervals differ slightly from the store"
-    for run_id, finding in bundle.contested:
-        yield (
-            f"run {run_id} could not learn {finding}, but the validation and test labels have both classes: "
-            "others can verify and merge the bundle only with --data"
-        )
-    if bundle.contested:
-        yield f"to leave these findings out: {LEAVE_OUT}"
-
-
 def verify(
     context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="Bundle written by `bench export`.")],
@@ -175,8 +158,8 @@ def verify(
 ) -> None:
     """Recompute and check the numbers in a bundle.
 
-    Scores are recomputed from the bundle's logits and labels. Numbers of parameters and MACs are recomputed
-    from the configuration. The output also lists the numbers that cannot be recomputed. Exit code 2: a number differs.
+    Scores are recomputed from the bundle's logits and labels. The output also lists the facts that cannot be
+    recomputed. Exit code 2: a number differs.
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
@@ -194,7 +177,7 @@ def verify(
 
     with verifying.opened(bundle, entries) as opened, choose_display(quiet) as display:
         manifest = opened.manifest
-        rows, exact = verifying.verify(opened, display.progress, data)
+        rows, exact = verifying.verify(opened, display.progress)
         key_file = key or bundle.with_suffix(".key.parquet")
         data_lines = verifying.check_data(opened, data, key_file) if data is not None else []
     if as_json:
@@ -229,12 +212,6 @@ def merge(
         str, typer.Option("--as", help="Name of the merged grid. Default: the name of the first bundle's grid.")
     ] = "",
     cohort: options.CohortsOption = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", help="Folder of datasets, or data.yaml: its training labels show what could be learned."
-        ),
-    ] = None,
     rename: Annotated[
         list[str] | None,
         typer.Option(
@@ -256,7 +233,6 @@ def merge(
     from bench.config.registry import Registry
     from bench.extensions.bundles.archive import check_is_file, cohorts_in
     from bench.store.sign import signer
-    from harmonize.cohorts.specs import read_data
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
         raise ConfigError(
@@ -272,8 +248,6 @@ def merge(
         )
     for bundle in bundles:
         check_is_file(bundle)
-    if data is not None:
-        read_data(data)
     new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
     named = [[new_names.get(each.name, {}).get(old, old) for old in cohorts_in(each)] for each in bundles]
     if all(named):  # a bundle without cohorts is refused when it is unpacked
@@ -293,7 +267,7 @@ def merge(
             merged, first = merging.Merge(Store.open(building)), None
             for bundle, signed in zip(bundles, signed_by, strict=True):
                 with verifying.opened(bundle, entries) as opened:
-                    verifying.verify(opened, display.progress, data)
+                    verifying.verify(opened, display.progress)
                     first = first or opened.manifest
                     merging.add(merged, opened, new_names.get(bundle.name, {}), first, signed)
             assert first is not None

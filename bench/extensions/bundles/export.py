@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.extensions.bundles.archive import README, README_FILE, pack
+from bench.extensions.bundles.archive import README, README_FILE, pack, reading
 from bench.extensions.bundles.limits import COHORT_NAME
 from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
-from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, HISTORY, RECORDS, bundle_document, made_of, read_bundle
+from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, HISTORY, bundle_document, made_of, read_bundle
+from bench.extensions.bundles.records import RECORDS
 from bench.extensions.bundles.tables import kinds_of, write_columns
-from bench.extensions.bundles.unlearned import unlearned_without_evidence
+from bench.extensions.bundles.unlearned import check_unlearned
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
@@ -27,7 +28,7 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
-from reports import extensions
+from reports import extensions, hooks
 
 # tables of scores whose column `value` does not depend on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
@@ -41,8 +42,6 @@ class Export:
     id         the bundle's id, see `archive.pack`
     key        the key file, which the owner of the data must keep private
     runs, cohorts, images, scores  numbers of exported items
-    contested  pairs (run id, finding): the run states that it could not learn the finding, but the labels in the bundle
-               contradict this. Others can check such a statement only with the training labels
     """
 
     path: Path
@@ -52,7 +51,6 @@ class Export:
     cohorts: int
     images: int
     scores: int
-    contested: tuple[tuple[str, str], ...]
 
 
 def export(
@@ -68,8 +66,9 @@ def export(
     The source runs of derived runs are written, too. Only the owner of the key file can read it; it maps ordinals to ids.
     Before packing, the content of the bundle is scored again, and compared with the store. With `keep_order`, ordinals keep the
     order of the ids, and all scores must be equal to the last bit. Otherwise the order of patients is random, and values that
-    do not depend on this order must be equal, up to rounding. Raises StoreError for an unfinished run and for scores that
-    differ; ConfigError for a store made from bundles, a grid with `search`, and an invalid cohort name.
+    do not depend on this order must be equal, up to rounding. Raises StoreError for an unfinished run, for scores that differ,
+    and for a finding that `check_unlearned` refuses; ConfigError for a store made from bundles, a grid with `search`, and an
+    invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -82,12 +81,12 @@ def export(
         raise ConfigError(what, manifest.name, fix)
     chosen = _with_sources(manifest, run_ids)
     score_all(manifest, progress)
-    with tempfile.TemporaryDirectory() as temporary:
+    with reading(output), tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
         key, images = _write_members(manifest, chosen, folder, keep_order)
-        read = read_bundle(folder, again, str(output), registry)
+        read = read_bundle(folder, again, registry)
         score_all(read, progress)
-        contested = tuple((run.id, finding) for run, finding in unlearned_without_evidence(read))
+        check_unlearned(read)
         num_scores = 0
         for run in chosen:
             num_scores += write_scores(manifest, read, run.id, folder, exact=keep_order)
@@ -97,7 +96,7 @@ def export(
             # the key file is written before the bundle gets its final name, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
     counts = (len(chosen), len(manifest.cohorts), images, num_scores)
-    return Export(output, bundle_id, key_path, *counts, contested)
+    return Export(output, bundle_id, key_path, *counts)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun]:
@@ -208,7 +207,10 @@ def _write_run(
     stored_run, config = manifest.store.run_dir(run.id), run.config
     write_bytes(folder / "run.json", (stored_run / "run.json").read_bytes())
     for name, facts in CheckedFolder(manifest.store.run_dir(run.id)).facts().items():
-        write_bytes(folder / f"{name}.json", canonical_json({k: v for k, v in facts.items() if k in RECORDS[name]}))
+        write_bytes(
+            folder / f"{name}.json",
+            canonical_json({k: v for k, v in facts.items() if k in RECORDS[name].__annotations__}),
+        )
     if not run.kind:
         history = CheckedFolder(stored_run).table("history.parquet")
         write_columns(folder / "history.parquet", history, HISTORY)
@@ -236,7 +238,7 @@ def write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, 
     for name in SCORED:
         stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
         if name == "subgroups":  # a bundle has no attributes that extensions add
-            added = {name for module in extensions.modules("patient_attributes") for name in module.NAMES}
+            added = {name for module in extensions.modules(hooks.Cohorts) for name in module.ATTRIBUTES}
             stored = stored[~stored["subgroup"].str.partition("=")[0].isin(added)].reset_index(drop=True)
         steady_columns = [column for column in ("value",) if name in STEADY]
         compared = list(stored.columns) if exact else steady_columns

@@ -20,6 +20,3 @@ MOST_TABLE_BYTES = 256 * 2**20  # bytes of a table in memory; 900,000 images wit
 COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 MOST_TEXT = 400  # characters of a text in a table; the longest texts contain the points of a curve
 MOST_TEXT_BYTES = 64 * 2**20  # bytes of the texts in all rows of a column; 900,000 names of devices take 30 MB
-
-# parameters of a network that is built to count its operations; each parameter takes 4 bytes of memory
-MOST_PARAMS = 400_000_000

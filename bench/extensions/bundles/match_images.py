@@ -15,23 +15,21 @@ def same_images(
     ours: Sequence[pd.DataFrame],
     theirs: Sequence[pd.DataFrame],
     name: str,
-    where: str,
 ) -> Mapping[str, str]:
     """Return {image id in `there`: image id in `here`} for two cohort tables of the same images with different ids.
 
     Images are matched by labels, attributes (such as sex) and the logits of the runs that both bundles have. `ours` and `theirs`:
-    the predictions of these runs for the images of `here` and `there`, in the same order of runs. `name`: the cohort. `where`:
-    the bundles, for error messages. Raises StoreError if no run is in both bundles, if logits or labels differ, or if the
-    patients of the matched images do not match.
+    the predictions of these runs for the images of `here` and `there`, in the same order of runs. `name`: the cohort. Raises
+    StoreError if no run is in both bundles, if logits or labels differ, or if the patients of the matched images do not match.
     """
     if not ours:
         raise StoreError(
-            f"the bundles list the images of {name} in different orders, and no run is in both bundles", where, _FIX
+            f"the bundles list the images of {name} in different orders, and no run is in both bundles", "", _FIX
         )
     first, second = _with_logits(here, ours), _with_logits(there, theirs)
     if list(first.columns) != list(second.columns) or len(first) != len(second):
         what = f"{name} has {len(first)} images in one bundle and {len(second)} in the other, or other columns"
-        raise StoreError(what, where, _FIX)
+        raise StoreError(what, "", _FIX)
     columns = [c for c in first.columns if c not in ("image_id", "patient_id")]
     first, second = (
         table.assign(key=_keys(table[columns])).sort_values(["key", "image_id"], kind="stable", ignore_index=True)
@@ -39,10 +37,10 @@ def same_images(
     )
     if not (first["key"] == second["key"]).all():
         fix = "one bundle is wrong, or uses other labels: ask their makers, or merge only one of them"
-        raise StoreError(f"a run of both bundles has different logits or labels on {name}", where, fix)
+        raise StoreError(f"a run of both bundles has different logits or labels on {name}", "", fix)
     pairs = pd.DataFrame({"first": first["patient_id"], "second": second["patient_id"]}).drop_duplicates()
     if pairs["first"].duplicated().any() or pairs["second"].duplicated().any():
-        raise StoreError(f"the images of {name} cannot be matched between the bundles", where, _FIX)
+        raise StoreError(f"the images of {name} cannot be matched between the bundles", "", _FIX)
     return dict(zip(second["image_id"], first["image_id"], strict=True))
 
 

@@ -47,15 +47,15 @@ def add(merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Mani
     cohort in `names`; StoreError for other settings, other cohorts with one name, other logits or labels, and for other
     ordinals of a cohort without a common run.
     """
-    where, manifest = str(bundle.path), bundle.manifest
+    manifest = bundle.manifest
     for key in SETTINGS:
         ours, theirs = (getattr(own, key) for own in (manifest, first))
         if ours != theirs:
             what = f"the bundles have different settings: {key} is {ours!r} and {theirs!r}"
-            raise StoreError(what, where, _FIX_SETTINGS)
+            raise StoreError(what, "", _FIX_SETTINGS)
     for old in names:
         if old not in {cohort.name for cohort in manifest.cohorts}:
-            raise ConfigError(f"the bundle has no cohort {old!r}", where, "`bench verify` lists its cohorts")
+            raise ConfigError(f"the bundle has no cohort {old!r}", str(bundle.path), "`bench verify` lists its cohorts")
     images: dict[str, Mapping[str, str]] = {}
     for cohort in manifest.cohorts:
         images[cohort.name] = _add_cohort(merged, bundle, cohort, names.get(cohort.name, cohort.name))
@@ -75,17 +75,17 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: 
     Returns {image id in the bundle: image id in the store}; {} if the ids are the same. Raises StoreError if the two cohorts
     differ.
     """
-    table, where = bundle.manifest.table(cohort), str(bundle.path)
+    table = bundle.manifest.table(cohort)
     stored_cohort = merged.cohorts.get(name)
     if stored_cohort is None:
         merged.cohorts[name] = replace(cohort, name=name)
-        merged.origin[name] = where
+        merged.origin[name] = str(bundle.path)
         write_cohort(_path_of(merged, name), table, cohort.id)
         return {}
     if (stored_cohort.origin, stored_cohort.role) != (cohort.origin, cohort.role):
         other = merged.origin[name]
         fix = f"rename one of them: --rename {bundle.path.name}:{cohort.name}=NEW_NAME"
-        raise StoreError(f"two cohorts have the name {name!r}: in {other} and in this bundle", where, fix)
+        raise StoreError(f"two cohorts have the name {name!r}: in {other} and in this bundle", "", fix)
     stored = read_cohort(_path_of(merged, name))
     if stored_cohort.tag != cohort.tag:
         shared = [
@@ -97,13 +97,13 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: 
             [CheckedFolder(store.run_dir(i)).table(f"predictions/{n}.parquet") for i in shared]
             for store, n in ((merged.store, name), (bundle.manifest.store, cohort.name))
         )
-        return same_images(stored, table, ours, theirs, name, f"{merged.origin[name]} and {where}")
+        return same_images(stored, table, ours, theirs, name)
     old, new = (each.sort_values("image_id", ignore_index=True) for each in (stored, table))
     if list(old.columns) != list(new.columns) or not old.equals(new):
         fix = (
             "one bundle is wrong, or has other images or findings: ask their makers, or merge them into separate stores"
         )
-        raise StoreError(f"the images or labels of {name!r} differ from those in {merged.origin[name]}", where, fix)
+        raise StoreError(f"the images or labels of {name!r} differ from those in {merged.origin[name]}", "", fix)
     return {}
 
 
@@ -123,7 +123,6 @@ def _add_run(
     `names`: as in `add`. `images`: cohort in the bundle -> result of `_add_cohort`. Raises StoreError for other weights or logits.
     """
     source, target = bundle.manifest.store.run_dir(run.id), merged.store.run_dir(run.id)
-    where = str(bundle.path)
     if not (target / "run.json").is_file():
         merged.store.begin(run.id, (source / "run.json").read_bytes())
         for path in sorted(source.glob("*.json")) + sorted(source.glob("*.parquet")):
@@ -131,7 +130,7 @@ def _add_run(
         _add_scores(merged, bundle.manifest.scores / run.id, renamed=bool(names) or any(images.values()))
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
-        raise StoreError(f"run {run.id} has different weights in an earlier bundle", where, fix)
+        raise StoreError(f"run {run.id} has different weights in an earlier bundle", "", fix)
     for cohort in bundle.manifest.cohorts:
         name = names.get(cohort.name, cohort.name)
         frame = CheckedFolder(source).table(f"predictions/{cohort.name}.parquet")
@@ -141,7 +140,7 @@ def _add_run(
         if path.is_file():
             if not _same_logits(CheckedFolder(target).table(f"predictions/{name}.parquet"), frame):
                 fix = "one bundle is wrong: ask their makers, or merge only one of them"
-                raise StoreError(f"run {run.id} has different logits on {name} in an earlier bundle", where, fix)
+                raise StoreError(f"run {run.id} has different logits on {name} in an earlier bundle", "", fix)
             continue
         facts = table_facts(source / "predictions" / f"{cohort.name}.parquet") | {"cohort": merged.cohorts[name].id}
         write_table(path, frame, facts)

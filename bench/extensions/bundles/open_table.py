@@ -21,7 +21,7 @@ KINDS = {  # kind of a column -> Arrow type
 }
 
 
-def open_table(path: Path, where: str) -> Any:
+def open_table(path: Path) -> Any:
     """Open a Parquet file and check its metadata; return a `pyarrow.parquet.ParquetFile`.
 
     Raises StoreError if a size is beyond the limits, if a type is not in KINDS, or if the file is compressed. Without
@@ -31,26 +31,26 @@ def open_table(path: Path, where: str) -> Any:
     try:
         stored = pq.ParquetFile(path)
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
-        raise refused(f"{path.name} cannot be read: {error}", where) from error
+        raise refused(f"{path.name} cannot be read: {error}") from error
     facts, types = stored.metadata, [field.type for field in stored.schema_arrow]
     if facts.num_rows > limits.MOST_ROWS or facts.num_columns > limits.MOST_COLUMNS:
-        raise refused(f"{path.name} states {facts.num_rows:,} rows and {facts.num_columns:,} columns: too many", where)
+        raise refused(f"{path.name} states {facts.num_rows:,} rows and {facts.num_columns:,} columns: too many")
     if facts.num_row_groups > limits.MOST_ROW_GROUPS:
-        raise refused(f"{path.name} has more than {limits.MOST_ROW_GROUPS} row groups", where)
+        raise refused(f"{path.name} has more than {limits.MOST_ROW_GROUPS} row groups")
     if len(types) != facts.num_columns or not all(kind in KINDS.values() for kind in types):
-        raise refused(f"{path.name} has columns of types that bundles do not use", where)
+        raise refused(f"{path.name} has columns of types that bundles do not use")
     rows = size = 0
     for index in range(facts.num_row_groups):
         group = facts.row_group(index)
         rows += group.num_rows
         chunks = [group.column(c) for c in range(group.num_columns)]
         if any(chunk.compression != "UNCOMPRESSED" for chunk in chunks):
-            raise refused(f"{path.name} is compressed", where)
+            raise refused(f"{path.name} is compressed")
         size += sum(chunk.num_values * _bytes_of(kind) for chunk, kind in zip(chunks, types, strict=True))
     if rows != facts.num_rows:
-        raise refused(f"{path.name} states {facts.num_rows:,} rows and has {rows:,}", where)
+        raise refused(f"{path.name} states {facts.num_rows:,} rows and has {rows:,}")
     if size > limits.MOST_TABLE_BYTES:
-        raise refused(f"{path.name} states {size:,} bytes: more than {limits.MOST_TABLE_BYTES:,}", where)
+        raise refused(f"{path.name} states {size:,} bytes: more than {limits.MOST_TABLE_BYTES:,}")
     return stored
 
 

@@ -1,7 +1,7 @@
 """Write and read the tables of a bundle.
 
 A table is an uncompressed Parquet file. Each column has a kind, which `KINDS` maps to an Arrow type. The reader checks
-everything, because a bundle is untrusted input. `where` is always the path of the bundle, for error messages.
+everything, because a bundle is untrusted input.
 """
 
 from collections.abc import Collection, Mapping
@@ -58,11 +58,11 @@ def _kind(column: pd.Series) -> str:
     return "numbers" if len(column) and isinstance(column.iloc[0], (list, np.ndarray)) else "text"
 
 
-def facts_in(path: Path, where: str) -> dict[str, str]:
+def facts_in(path: Path) -> dict[str, str]:
     """Return the metadata (`facts`) of a table that `write_columns` wrote. Raises StoreError, see `open_table`."""
     return {
         key.decode(errors="replace"): value.decode(errors="replace")
-        for key, value in (open_table(path, where).schema_arrow.metadata or {}).items()
+        for key, value in (open_table(path).schema_arrow.metadata or {}).items()
         if key != b"ARROW:schema"
     }
 
@@ -70,7 +70,6 @@ def facts_in(path: Path, where: str) -> dict[str, str]:
 def read_columns(
     path: Path,
     kinds: Mapping[str, str],
-    where: str,
     words: Mapping[str, Collection[str]] | None = None,
     rows: int | None = None,
 ) -> pd.DataFrame:
@@ -82,34 +81,32 @@ def read_columns(
     become Python objects, which take more memory.
     """
     name = path.relative_to(path.parents[1]).as_posix()
-    stored = open_table(path, where)
+    stored = open_table(path)
     schema = stored.schema_arrow
     if schema.names != list(kinds) or any(schema.field(n).type != KINDS[kinds[n]] for n in kinds):
-        raise refused(f"{name} has missing or unknown columns, or columns of wrong types", where)
+        raise refused(f"{name} has missing or unknown columns, or columns of wrong types")
     if rows is not None and stored.metadata.num_rows != rows:
-        raise refused(f"{name} has {stored.metadata.num_rows:,} rows instead of {rows:,}", where)
+        raise refused(f"{name} has {stored.metadata.num_rows:,} rows instead of {rows:,}")
     try:
         texts = [n for n, kind in kinds.items() if kind == "text"]
         table = pq.read_table(path, read_dictionary=texts, memory_map=False, use_threads=False)
         if sum(table.column(n).nbytes for n in kinds if n not in texts) > limits.MOST_TABLE_BYTES:
-            raise refused(f"{name} has more values than it states", where)
+            raise refused(f"{name} has more values than it states")
         allowed = words or {}
-        return pd.DataFrame(
-            {n: _column(table.column(n), kinds[n], f"{name}: {n}", where, allowed.get(n)) for n in kinds}
-        )
+        return pd.DataFrame({n: _column(table.column(n), kinds[n], f"{name}: {n}", allowed.get(n)) for n in kinds})
     except (OSError, ValueError, OverflowError, pa.ArrowException, MemoryError) as error:
-        raise refused(f"{name} cannot be read: {error}", where) from error
+        raise refused(f"{name} cannot be read: {error}") from error
 
 
-def _column(column: pa.ChunkedArray, kind: str, name: str, where: str, words: Collection[str] | None) -> Any:
+def _column(column: pa.ChunkedArray, kind: str, name: str, words: Collection[str] | None) -> Any:
     """Check the nulls and texts of an Arrow column, then return the column as a NumPy array or as a pandas array or series.
 
     `name`: table and column, for error messages. `words`: the allowed texts, or None.
     """
     if kind in _NOT_NULL and column.null_count:
-        raise refused(f"{name} has empty cells", where)
+        raise refused(f"{name} has empty cells")
     if kind == "text":
-        _check_texts(column, name, where, words)
+        _check_texts(column, name, words)
         texts = [np.array(chunk.dictionary.to_pylist(), object)[chunk.indices.to_numpy()] for chunk in column.chunks]
         return np.concatenate(texts) if texts else np.empty(0, object)
     if kind == "state":
@@ -119,7 +116,7 @@ def _column(column: pa.ChunkedArray, kind: str, name: str, where: str, words: Co
     return column.to_numpy()
 
 
-def _check_texts(column: pa.ChunkedArray, name: str, where: str, words: Collection[str] | None) -> None:
+def _check_texts(column: pa.ChunkedArray, name: str, words: Collection[str] | None) -> None:
     """Raise StoreError if a text is too long or not among `words`, or if all texts of the column take too many bytes.
 
     A chunk of the column has a dictionary of its different texts, so each text is checked only once per chunk.
@@ -128,13 +125,13 @@ def _check_texts(column: pa.ChunkedArray, name: str, where: str, words: Collecti
     for chunk in column.chunks:
         texts = chunk.dictionary
         if len(texts) > limits.MOST_ROWS or (pc.max(pc.utf8_length(texts)).as_py() or 0) > limits.MOST_TEXT:
-            raise refused(f"{name} has a text of more than {limits.MOST_TEXT} characters", where)
+            raise refused(f"{name} has a text of more than {limits.MOST_TEXT} characters")
         known = pc.is_in(texts, pa.array(sorted(words or ()), pa.string())).to_numpy(zero_copy_only=False)
         if words is not None and not known.all():
-            raise refused(f"{name} has a text that is not allowed in this column", where)
+            raise refused(f"{name} has a text that is not allowed in this column")
         size += int(pc.binary_length(texts).to_numpy()[chunk.indices.to_numpy()].sum()) if len(chunk) else 0
     if size > limits.MOST_TEXT_BYTES:
-        raise refused(f"{name} has {size:,} bytes of text: more than {limits.MOST_TEXT_BYTES:,}", where)
+        raise refused(f"{name} has {size:,} bytes of text: more than {limits.MOST_TEXT_BYTES:,}")
 
 
 def _lists(chunk: pa.ListArray) -> list[NDArray[np.float64]]:

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
-from bench.extensions.bundles.archive import README, README_FILE, check_is_file, read_json, refused, unpack
+from bench.extensions.bundles.archive import README, README_FILE, check_is_file, read_json, reading, refused, unpack
 from bench.extensions.bundles.pseudonyms import Ordinals, columns_of, image_names, patient_names
-from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, RECORDS, made_of, read_bundle
-from bench.extensions.bundles.recompute import take_costs
+from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, made_of, read_bundle
+from bench.extensions.bundles.records import RECORDS, About, fits
 from bench.extensions.bundles.tables import facts_in, kinds_of, read_columns
+from bench.extensions.bundles.titles import stated_facts
 from bench.extensions.bundles.unlearned import check_unlearned
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
@@ -49,29 +50,27 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
     """Unpack, check and read a bundle without scoring it; delete the unpacked files at the end of the block.
 
     `older`: also open bundles of older scoring versions. `verify` computes their scores again, but cannot compare them.
-    Titles, numbers of parameters and MACs are computed again for networks that `registry` has (see `recompute`). Raises
-    ConfigError if the file is missing, and StoreError for anything that is wrong with the bundle.
+    Titles are those of `registry`, for entries that it has. Raises ConfigError if the file is missing, and StoreError for
+    anything that is wrong with the bundle.
     """
     check_is_file(path)
-    with tempfile.TemporaryDirectory() as temporary:
+    with reading(path), tempfile.TemporaryDirectory() as temporary:
         folder, root = Path(temporary) / "members", Path(temporary) / "store"
         folder.mkdir()
         bundle_id = unpack(path, folder)
-        about = read_json(folder / "bundle.json", str(path))
-        if set(about) != {"schema", "order", "scoring", "versions"} or about["schema"] != BUNDLE_SCHEMA:
-            raise refused("bundle.json has another version", str(path), "use the version that wrote the bundle")
+        about = read_json(folder / "bundle.json")
+        if not fits(about, About) or about["schema"] != BUNDLE_SCHEMA:
+            raise refused("bundle.json has another version", "use the version that wrote the bundle")
         scoring = about["scoring"]
-        if scoring != SCORING_VERSION and not (older and type(scoring) is int and scoring < SCORING_VERSION):
+        if scoring != SCORING_VERSION and not (older and scoring < SCORING_VERSION):
             fix = "use the version that wrote the bundle, or ask its maker to export it again"
-            what = f"its scores have scoring version {scoring}; this version verifies {SCORING_VERSION}"
-            raise refused(what, str(path), fix)
-        manifest = read_bundle(folder, root, str(path), registry)
-        _check_members(folder, manifest, about, str(path))
-        stated = take_costs(manifest, registry, str(path))
-        yield OpenBundle(path, bundle_id, manifest, about, folder, stated)
+            raise refused(f"its scores have scoring version {scoring}; this version verifies {SCORING_VERSION}", fix)
+        manifest = read_bundle(folder, root, registry)
+        _check_members(folder, manifest, about)
+        yield OpenBundle(path, bundle_id, manifest, about, folder, stated_facts(manifest, registry))
 
 
-def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], where: str) -> None:
+def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any]) -> None:
     """Raise StoreError for missing members, and for members that a bundle of these runs does not have.
 
     Unexpected members are refused, because nothing else would check them before the bundle is passed on.
@@ -88,12 +87,12 @@ def _check_members(folder: Path, manifest: Manifest, about: Mapping[str, Any], w
     if about["scoring"] != SCORING_VERSION:  # an older version had fewer tables of scores; all are computed again
         different = [name for name in different if name in members or not name.startswith("scores/")]
     if different:
-        raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
+        raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}")
     if README_FILE in members and (folder / README_FILE).read_bytes() != README.encode():
-        raise refused(f"{README_FILE} is not the text that `bench export` writes", where)
+        raise refused(f"{README_FILE} is not the text that `bench export` writes")
 
 
-def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
+def verify(bundle: OpenBundle, progress: Progress) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
     The numbers of an older scoring version are not compared (0 rows); all other checks are the same. The comparison is exact if
@@ -102,27 +101,27 @@ def verify(bundle: OpenBundle, progress: Progress, data: Path | None = None) -> 
     views. Findings that a run could not learn have no scores, so `check_unlearned` checks them. Raises StoreError for the first
     difference.
     """
-    manifest, where = bundle.manifest, str(bundle.path)
-    check_unlearned(manifest, where, data)
+    manifest = bundle.manifest
+    check_unlearned(manifest)
     exact, rows = bundle.about["versions"] == versions(), 0
     for run in manifest.derived:
-        _check_derived(manifest, run, exact, where)
+        _check_derived(manifest, run, exact)
     score_all(manifest, progress)
     comparable = bundle.about["scoring"] == SCORING_VERSION
     for run in (*manifest.runs, *manifest.derived) if comparable else ():
         for name in SCORED:
             computed = ScoresFolder(manifest.scores / run.id).table(name)
             path = bundle.folder / "scores" / run.id / f"{name}.parquet"
-            if facts_in(path, where) != {"made_of": made_of(manifest, run.id)}:
-                raise refused(f"{name} of run {run.id} were computed from other logits or labels", where)
-            stated = read_columns(path, kinds_of(computed), where, rows=len(computed))
+            if facts_in(path) != {"made_of": made_of(manifest, run.id)}:
+                raise refused(f"{name} of run {run.id} were computed from other logits or labels")
+            stated = read_columns(path, kinds_of(computed), rows=len(computed))
             if why := differs(stated, computed, list(computed.columns), 0 if exact else ROUNDING):
-                raise refused(f"{name} of run {run.id}: {why}", where)
+                raise refused(f"{name} of run {run.id}: {why}")
             rows += len(computed)
     return rows, exact
 
 
-def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool, where: str) -> None:
+def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool) -> None:
     """Raise StoreError if the logits of an ensemble or a panel do not follow from the logits of its source runs.
 
     `exact`: whether the logits must be equal, or only agree within ROUNDING.
@@ -143,7 +142,7 @@ def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool, where: str)
         own_NK = own.to_numpy(np.float32)
         same = np.array_equal(own_NK, mean_NK) if exact else np.allclose(own_NK, mean_NK, rtol=0, atol=ROUNDING)
         if not same:
-            raise refused(f"{run.kind} {run.id} differs from its source runs on {cohort.name}", where)
+            raise refused(f"{run.kind} {run.id} differs from its source runs on {cohort.name}")
 
 
 def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
@@ -152,7 +151,7 @@ def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
     `key`: the key file. Split, view, sex, age, device and all label states must equal the data. The bundle may omit scored images
     that cannot be read, not more than it states. Raises ConfigError for the key of another bundle, StoreError for a difference.
     """
-    where, manifest = str(bundle.path), bundle.manifest
+    manifest = bundle.manifest
     if not key.is_file() or table_facts(key).get("bundle") != bundle.id:
         fix = "give the file that `bench export` wrote next to the bundle with --key"
         raise ConfigError("this is not the key of the bundle", str(key), fix)
@@ -160,7 +159,7 @@ def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
     lines = []
     for cohort, theirs in zip(manifest.cohorts, cohorts_of(manifest, data), strict=True):
         own = keys[keys["cohort"] == cohort.name]
-        _check_cohort(manifest, cohort, theirs, own, where)
+        _check_cohort(manifest, cohort, theirs, own)
         same = (
             "the same table" if theirs.id == cohort.origin else "another version of the table, equal on the scored rows"
         )
@@ -179,7 +178,7 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key: pd.DataFrame, where: str) -> None:
+def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key: pd.DataFrame) -> None:
     """Raise StoreError unless a cohort of the bundle equals `theirs`, the same cohort in the data.
 
     `key`: the rows of the key file for this cohort.
@@ -196,21 +195,20 @@ def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key
     pairs = key[["patient", "patient_id"]].drop_duplicates()
     unique = (key["image_id"], key["image"], pairs["patient_id"], pairs["patient"])
     if not all(column.is_unique for column in unique):
-        raise refused(f"the key is not one to one: two images or patients of {name} have the same number or id", where)
+        raise refused(f"the key is not one to one: two images or patients of {name} have the same number or id")
     if not listed <= set(scored_split):
         num_extra = len(listed - set(scored_split))
-        raise refused(f"the key has {num_extra} images of {name} that are not scored in the data", where)
+        raise refused(f"the key has {num_extra} images of {name} that are not scored in the data")
     num_omitted = len(scored_split) - len(listed)
     if num_omitted > cohort.unreadable:
-        what = f"{num_omitted} images of {name} are left out, but only {cohort.unreadable} were unreadable"
-        raise refused(what, where)
+        raise refused(f"{num_omitted} images of {name} are left out, but only {cohort.unreadable} were unreadable")
     omitted = ids.isin(set(scored_split) - listed)
     if num_readable := sum(_is_readable(theirs.root / str(path)) for path in table.loc[omitted, "path"]):
-        raise refused(f"{num_readable} images of {name} are left out as unreadable, but can be read here", where)
+        raise refused(f"{num_readable} images of {name} are left out as unreadable, but can be read here")
     patients = dict(zip(key["image_id"], key["patient_id"], strict=True))
     patient_of = dict(zip(ids, table["patient_id"].astype(str), strict=True))
     if any(patient_of[image] != patient for image, patient in patients.items()):
-        raise refused(f"images of {name} belong to other patients than in the data", where)
+        raise refused(f"images of {name} belong to other patients than in the data")
     ordinals = Ordinals(
         cohort.tag,
         dict(zip(key["image_id"], key["image"], strict=True)),
@@ -224,4 +222,4 @@ def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key
     frame.insert(0, "patient_id", patient_names(cohort.tag, patient))
     frame.insert(0, "image_id", image_names(cohort.tag, image))
     if why := differs(stored, frame, list(stored.columns), 0):
-        raise refused(f"{name} differs from the data: {why}", where)
+        raise refused(f"{name} differs from the data: {why}")

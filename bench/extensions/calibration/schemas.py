@@ -1,6 +1,5 @@
 """The columns of the table of calibration; `reports.schemas.tables` explains columns that all tables share."""
 
-SCORE_TABLES = SHOWN = ()
 FLOATS = tuple(f"{name}{end}" for name in ("intercept", "slope", "observed_expected") for end in ("", "_low", "_high"))
 DETAILS = ("calibration",)
 SCHEMAS: dict[str, tuple[str, ...]] = {

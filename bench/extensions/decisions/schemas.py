@@ -13,7 +13,6 @@ _TRIAGED = tuple(f"{name}{end}" for name in _TRIAGE for end in ("", "_low", "_hi
 _INTERNAL_PATIENTS = ("num_internal_positive", "num_internal_negative")
 _BY_CHANCE = ("miss_rate_by_chance", "false_positive_rate_by_chance")
 
-SCORE_TABLES = ()
 FLOATS = ("standardized", "standardized_low", "standardized_high", "treat_all", "level", *_WORKLOAD)
 SHOWN = ("net_benefit",)
 DETAILS = ("decision_curves", "workload", "triage")

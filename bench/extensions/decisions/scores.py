@@ -1,4 +1,4 @@
-"""The tables of decisions of one run, computed while the run is scored."""
+"""The hook `scores`: the tables of decisions of one run, computed while the run is scored."""
 
 import pandas as pd
 

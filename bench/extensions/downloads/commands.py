@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from bench.cli.data import data_app
 from bench.cli.options import QuietOption, examples
 from harmonize.disk_space import size
 from harmonize.errors import ConfigError, DatasetError
+from harmonize.file_lock import file_lock
 from harmonize.labels.findings import labels_yaml
 from harmonize.progress import Progress
 
@@ -24,7 +26,13 @@ RECORD = "downloads.json"  # in the dataset's folder: url -> size and SHA-256 of
 
 def add(_app: typer.Typer) -> None:
     """Add the command `get` to the group `bench data`."""
-    data_app.command(epilog=examples("bench data get montgomery /data", "bench data get shenzhen /data --accept"))(get)
+    data_app.command(
+        epilog=examples(
+            "bench data get montgomery /data",
+            "bench data get shenzhen /data --accept",
+            "bench data get nih /data --parts 1",
+        )
+    )(get)
 
 
 def get(
@@ -33,6 +41,10 @@ def get(
     accept: Annotated[
         bool, typer.Option("--accept", help="Accept the licence and start; without this option, the command asks.")
     ] = False,
+    parts: Annotated[
+        str,
+        typer.Option("--parts", metavar="N", help="Parts of a release in parts, such as 1 or 1-3,12; default: all."),
+    ] = "",
     quiet: QuietOption = False,
 ) -> None:
     """Download an open dataset; print its licence and size first.
@@ -47,6 +59,8 @@ def get(
     if name not in known:
         raise ConfigError(f"no dataset {name!r}", "bench data get", ConfigError.suggestion(name, known))
     source, root = known[name], folder / name
+    if parts:
+        source = _with_parts(source, name, parts)
     typer.echo("\n".join(_description(name, source, root)))
     if not source.files:
         return
@@ -61,10 +75,28 @@ def get(
             raise ConfigError(what, "bench data get", "read the licence, then add --accept")
         typer.confirm("Do you accept the licence, and start the download?", abort=True)
     _check_space(missing, root)
-    with choose_display(quiet) as display:
-        for file in missing:
-            typer.echo(_get_file(file, root, record, display.progress))
+    root.mkdir(parents=True, exist_ok=True)
+    with file_lock(root), choose_display(quiet) as display:
+        record = _record(root)  # another command may have downloaded the files meanwhile
+        for file in source.files:
+            if not _is_there(file, root, record):
+                typer.echo(_get_file(file, root, record, display.progress))
     typer.echo(f"{root} is complete; next: bench check --quick --data {folder}")
+
+
+def _with_parts(source: "DownloadSource", name: str, parts: str) -> "DownloadSource":
+    """Return a source with only some parts of its release; raise ConfigError for parts that it does not have."""
+    known = {file.part for file in source.files} - {0}
+    ends = [text.strip().partition("-") for text in parts.split(",")]
+    try:
+        ranges = [(int(first), int(last if dash else first)) for first, dash, last in ends]
+    except ValueError:
+        ranges = [(-1, -1)]
+    if not all(first in known and last in known for first, last in ranges):
+        fix = f"choose from 1 to {max(known)}, such as 1 or 1-3,5" if known else "remove --parts"
+        raise ConfigError(f"{name} has no parts {parts!r}", "--parts", fix)
+    chosen = {part for part in known for first, last in ranges if first <= part <= last}
+    return replace(source, files=tuple(file for file in source.files if file.part in {0, *chosen}))
 
 
 def _description(name: str, source: "DownloadSource", root: Path) -> Iterator[str]:
@@ -72,13 +104,13 @@ def _description(name: str, source: "DownloadSource", root: Path) -> Iterator[st
     facts = labels_yaml()["datasets"][name]
     yield f"{facts['title']} ({facts['place']})"
     yield f"licence:  {facts['licence']}"
+    yield f"cite:     {facts['citation']}"
     yield f"owner:    {source.page}"
     if not source.files:
         yield f"required: {source.needs}"
         yield f"There is no direct public download. Put the owner's files into {root}: {source.put}"
         yield "the layout: docs/real-data.md"
         return
-    yield f"cite:     {source.citation}"
     if source.note:
         yield f"note:     {source.note}"
     for file in source.files:

@@ -20,6 +20,7 @@ class RemoteFile:
     sha256: str = ""
     into: str = ""  # folder below the dataset's folder
     top: str = ""  # first folder in the archive that is left out
+    part: int = 0  # number of the part of the release, 0 for a file that every part needs
 
     @property
     def local_name(self) -> str:
@@ -29,7 +30,7 @@ class RemoteFile:
     @property
     def is_archive(self) -> bool:
         """Return whether the file is unpacked after the download."""
-        return self.local_name.endswith((".zip", ".tgz"))
+        return self.local_name.endswith((".zip", ".tgz", ".tar.gz"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,6 @@ class DownloadSource:
     page: str
     needs: str = "nothing"
     put: str = ""
-    citation: str = ""
     note: str = ""
     files: tuple[RemoteFile, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The hook `features`: architectures with the key `embeddings: FOLDER` have tables of vectors in place of a network."""
+"""Architectures with the key `embeddings: FOLDER`, which have tables of vectors in place of a network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -15,21 +15,17 @@ from harmonize.progress import Progress
 def hospital_logits(
     manifest: Manifest, runs: Sequence[PlannedRun], images: Sequence[Path], device: str, progress: Progress
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return {run id: image_id, and a column of logits for each finding}, and notes about unusable files.
+    """Return {run id: image_id, and a column of logits for each finding}, and notes about unusable and doubtful files.
 
     Findings that a run could not learn have the logit 0. Raises DatasetError if no image can be used, and ConfigError for an
-    imported model, whose network is not stored, and for a run whose network changes at each hospital.
+    imported model, whose network is not stored.
     """
     for run in runs:
         if run.is_imported:
             fix = f"give its logits: --logits FOLDER with {run.id}.csv, and a file for each other run"
             raise ConfigError(f"run {run.id} was trained elsewhere: its network is not stored", "bench estimate", fix)
-        if run.test_time:
-            what = f"run {run.id} predicts a hospital with batch-norm statistics of this hospital's images"
-            fix = "choose the run with `algorithm: erm` and the same other settings, or give logits: --logits FOLDER"
-            raise ConfigError(what, "bench estimate", fix)
     logits: dict[str, pd.DataFrame] = {}
-    skipped = pd.DataFrame(columns=["image", "reason"])
+    skipped, warnings = pd.DataFrame(columns=["image", "reason"]), pd.Series(dtype=str)
     for number, run in enumerate(runs):
         done = number * len(images)
 
@@ -42,6 +38,12 @@ def hospital_logits(
         wide = inference.table.pivot_table(index="image", columns="finding", values="logit", sort=False)
         findings = list(run.config.findings)
         logits[run.id] = wide.reindex(columns=findings, fill_value=0.0).rename_axis("image_id").reset_index()
-        skipped = inference.skipped
+        skipped, warnings = inference.skipped, inference.table.drop_duplicates("image")["warnings"]
     first = skipped.head(1).to_dict("records")
-    return logits, [f"{len(skipped):,} files are left out, e.g. {row['image']}: {row['reason']}" for row in first]
+    notes = [f"{len(skipped):,} files are left out, e.g. {row['image']}: {row['reason']}" for row in first]
+    doubtful = warnings.str.extract(r"((?:looks|DICOM)[^;]*)", expand=False).dropna()
+    notes += [
+        f"{len(doubtful):,} of {len(warnings):,} images may be wrong, most often: {text}"
+        for text in doubtful.mode()[:1]
+    ]
+    return logits, notes

@@ -4,7 +4,6 @@
 ESTIMATED = ("auroc", "sensitivity", "specificity", "accuracy", "ece", "prevalence")
 
 SCORE_TABLES = ("estimates",)
-SHOWN = DETAILS = ()
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # measured scores of the internal test split and of each external hospital, and estimates of the external scores that were
     # made without the labels of the hospital

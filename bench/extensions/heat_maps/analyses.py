@@ -1,13 +1,18 @@
-"""The analysis `attention`: its options, and a check of networks before a grid begins."""
+"""The hook `analyses`: the analysis `attention` with its options, a check of networks before a grid begins, and its gallery."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bench.config.analyses import Kind
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, one_of
+from bench.config.run_config import RunConfig
 from harmonize.errors import ConfigError
 
-METHODS = ("gradcam", "gradcam++", "hirescam")
+if TYPE_CHECKING:  # this module is imported by every command, so it imports little
+    import pandas as pd
+
+    from bench.planning.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +22,10 @@ class Attention:
     images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
     sanity: int = 12  # number of internal images for the sanity checks of the maps; 0: no check
-    method: str = "gradcam"
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.gallery < 0 or self.sanity < 0:
             raise ValueError("images must be at least 1, gallery and sanity at least 0")
-        one_of("method", self.method, METHODS)
 
 
 KINDS = {
@@ -47,3 +50,15 @@ def check(architecture: Entry, config: RunConfig, size: int, where: str) -> None
     except ConfigError as error:
         fix = "add `attention: false` to the grid's `analyses`, or use a network with feature maps or patch tokens"
         raise ConfigError(f"the analysis `attention` is impossible: {error.what}", where, fix) from error
+
+
+def tables(
+    manifest: "Manifest", frames: "Mapping[str, pd.DataFrame]", with_images: bool
+) -> "tuple[dict[str, pd.DataFrame], dict[str, str]]":
+    """Return the table `gallery` with its pictures, and the reason why pictures are left out."""
+    from bench.extensions.heat_maps.gallery import with_pictures
+
+    if "gallery" not in frames:
+        return {}, {"no_pictures": ""}
+    gallery, no_pictures = with_pictures(manifest, frames, with_images)
+    return {"gallery": gallery}, {"no_pictures": no_pictures}

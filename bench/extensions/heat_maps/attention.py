@@ -159,9 +159,7 @@ class HeatMapper:
             return pd.DataFrame(columns=columns)
         progress("check the maps", 0, 1)
         x_NCHW = self.normalizer(BatchReader(cache.images, self.device)(rows[sampled_rows]))
-        similarity_N = randomization(
-            self.network, x_NCHW, scored.findings.index(finding), self.run.config.seed, self.options.method
-        )
+        similarity_N = randomization(self.network, x_NCHW, scored.findings.index(finding), self.run.config.seed)
         progress("check the maps", 1, 1)
         return pd.DataFrame([(self.run.id, internal.name, finding, *mean_of_images(similarity_N))], columns=columns)
 
@@ -204,7 +202,7 @@ class HeatMapper:
             progress(f"heat maps of {name}", start, len(image_rows))
             rows_of_batch = image_rows[start : start + batch]
             batch_NHW = reader(cache_rows[rows_of_batch])
-            maps = heat_maps(self.network, self.normalizer(batch_NHW), self.options.method)
+            maps = heat_maps(self.network, self.normalizer(batch_NHW))
             heat_NKHW = upsampled(maps.heat_NKhw, self.size).cpu().numpy()
             gray_NHW = batch_NHW[:, inner, inner].cpu().numpy()
             yield from zip(rows_of_batch.tolist(), gray_NHW, heat_NKHW, strict=True)

@@ -1,6 +1,5 @@
 """`bench explain`: draw heat maps of the image areas in which a network finds evidence for a finding."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,19 +27,9 @@ def explain(
     run: options.ModelArgument,
     images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files.", metavar="IMAGE")],
     finding: options.FindingsOption = None,
-    method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++ or hirescam.")] = "gradcam",
-    stage: Annotated[
-        int | None,
-        typer.Option(
-            "--stage", help="Feature maps to use: 0 are the largest, -1 the last. Default: the last of at least 4 x 4."
-        ),
-    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option("--mask", help="PNG of the image's size; pixels above 0 mark where a reader saw the finding."),
-    ] = None,
-    box: Annotated[
-        str | None, typer.Option("--box", help="X,Y,WIDTH,HEIGHT in pixels of the image, instead of a mask.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and explained.csv.")] = Path(
         "explained"
@@ -52,20 +41,19 @@ def explain(
 ) -> None:
     """Draw heat maps for images.
 
-    Writes one picture per finding, one picture of all findings, and a table of numbers. For research only, not for
-    clinical use.
+    Writes one picture per finding, and a table of numbers. For research only, not for clinical use.
     """
-    from bench.extensions.heat_maps.analyses import METHODS
     from bench.runs.model_reference import check_reference
     from bench.store.store import write_bytes
 
-    options.only_valid(context, box is None, "without --box", "--mask")
     check_model_options(context, run)
     model = check_reference(run, store)
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
-    ConfigError.check_choices("method", [method], METHODS)
-    reference = _reference(mask, box, len(images))
+    if mask is not None and len(images) > 1:
+        raise ConfigError("--mask is for a single image", "bench explain", "give one image")
+    if mask is not None and not mask.is_file():
+        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")
     import pandas as pd  # slow imports: a wrong request was refused above
 
     from bench.cli.progress_bars import choose_display
@@ -83,7 +71,7 @@ def explain(
         for done, path in enumerate(images):
             display.progress("explain", done, len(images))
             try:
-                explanation = explainer.explain(path, findings, method, stage, reference)
+                explanation = explainer.explain(path, findings, mask)
             except DatasetError as error:
                 typer.echo(f"error: {error}", err=True)
                 continue
@@ -109,44 +97,15 @@ def explain(
         raise typer.Exit(1)
 
 
-def _reference(mask: Path | None, box: str | None, num_images: int) -> Path | tuple[float, float, float, float] | None:
-    """Return the value of --mask or --box; None without both. Raises ConfigError for a value that cannot be used."""
-    if (mask or box) and num_images > 1:
-        raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
-    if mask is not None and not mask.is_file():
-        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")
-    return parse_box(box) if box is not None else mask
-
-
-def parse_box(text: str) -> tuple[float, float, float, float]:
-    """Parse the text "X,Y,W,H" of a box; return x, y, width and height. Raises ConfigError for any other text."""
-    try:
-        x, y, width, height = (float(number) for number in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is not a box", "--box", "write X,Y,WIDTH,HEIGHT in pixels of the image") from error
-    if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
-        raise ConfigError(f"{text!r} is not a box", "--box", "give finite numbers, width and height above 0")
-    return x, y, width, height
-
-
 def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
-    """Write one picture per finding into the folder `output`; for several findings, also one picture of all findings.
-
-    `stem`: the beginning of the file names. Returns the file names of the pictures of single findings, in their order.
-    """
+    """Write one picture per finding into the folder `output`, and return the file names, which begin with `stem`."""
     from bench.extensions.heat_maps.explain_image import png
-    from bench.extensions.heat_maps.panels import all_findings_panel, panel
+    from bench.extensions.heat_maps.panels import panel
     from bench.store.store import write_bytes
 
-    pictures = {
-        f"{stem}-{_file_name(finding_map.finding)}.png": panel(explanation, finding_map)
-        for finding_map in explanation.finding_maps
-    }
-    names = list(pictures)
-    if len(names) > 1:
-        pictures[f"{stem}.png"] = all_findings_panel(explanation)
-    for name, picture in pictures.items():
-        write_bytes(output / name, png(picture))
+    names = [f"{stem}-{_file_name(finding_map.finding)}.png" for finding_map in explanation.finding_maps]
+    for name, finding_map in zip(names, explanation.finding_maps, strict=True):
+        write_bytes(output / name, png(panel(explanation, finding_map)))
     return names
 
 

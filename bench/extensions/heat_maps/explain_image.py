@@ -1,6 +1,6 @@
 """Explanations of image files by a finished run: logits, thresholds and heat maps, as pictures and a table.
 
-A stage is a set of feature maps of one size in the network. The heat map of a TTA run or an ensemble is a mean over its
+The heat map of a TTA run or an ensemble is a mean over its
 views or networks; before the mean, each map is divided by its own maximum. In a panel, each finding is explained by the
 network that learned this finding.
 
@@ -32,7 +32,6 @@ from harmonize.images.regions import InputTransform
 # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
 _TINY = float(np.finfo(np.float32).tiny)
 Gray = NDArray[np.uint8]
-Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +50,12 @@ class Explainer:
         self,
         path: ImageFile,
         findings: Sequence[str],
-        method: str,
-        stage: int | None,
-        reference: "Path | Box | None" = None,
+        mask: Path | None = None,
     ) -> Explanation:
         """Return logits, thresholds and heat maps of an image, and the image resized and cropped like the network's input.
 
-        `stage` is the index of a stage, largest maps first; None means the last stage with maps of at least 4 x 4
-        pixels. `reference` is a region to draw next to the heat maps: a box, or a mask file of the image's size. Raises
-        DatasetError for an unreadable image or mask, a mask of another size, or a box outside the image. Raises
-        ConfigError for an unknown method or stage, or if the networks of an ensemble crop images differently.
+        `mask`: a file of the image's size with a region to draw next to the heat maps. Raises DatasetError for an unreadable
+        image or mask, or a mask of another size. Raises ConfigError if the networks of an ensemble crop images differently.
         """
         image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
         _refuse_different_frames(self.stored)
@@ -68,14 +63,11 @@ class Explainer:
         factor = -(-SHOWN // input_side)  # the picture has this many times the side of the network input
         shown_geometry = replace(geometry, size=min(geometry.size * factor, 4096))
         gray = self._centre(to_geometry(image, shown_geometry))
-        mask = None
-        if reference is not None:
-            reference_mask = _mask(reference, image) if isinstance(reference, Path) else _boxed(reference, image, path)
-            mask = self._centre(
-                InputTransform.of(image, shown_geometry).apply_to_mask(reference_mask > 0).astype(np.uint8)
-            )
-        request = _Request(image, gray.shape[0], method, stage)
-        maps = _maps(self.stored, findings, request)
+        region = None
+        if mask is not None:
+            shown_mask = InputTransform.of(image, shown_geometry).apply_to_mask(_mask(mask, image) > 0)
+            region = self._centre(shown_mask.astype(np.uint8))
+        maps = _maps(self.stored, findings, _Request(image, gray.shape[0]))
         finding_maps = tuple(
             FindingMap(finding, own.logit, threshold.get(finding, float("nan")), own.heat, not (own.heat > 0).any())
             for finding, own in maps.items()
@@ -84,11 +76,10 @@ class Explainer:
         return Explanation(
             path.name,
             self.stored.title,
-            method,
             sizes,
             input_side,
             gray,
-            mask,
+            region,
             finding_maps,
             self.stored.synthetic,
             self.stored.num_maps,
@@ -103,12 +94,10 @@ class Explainer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Request:
-    """An image to explain: its gray values, the side D of the displayed picture, the method and the stage."""
+    """An image to explain: its gray values, and the side D of the displayed picture."""
 
     image: Gray
     side: int
-    method: str
-    stage: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,7 +141,7 @@ def _network_maps(
         pixels = torch.from_numpy(to_geometry(request.image, own.run.geometry)[None].copy()).to(device)
         x_NCHW = own.normalizer(pixels, augment=view_transform(view) if view else None)
     known = own.run.config.findings
-    maps = heat_maps(own.network, x_NCHW, request.method, request.stage, [known.index(finding) for finding in findings])
+    maps = heat_maps(own.network, x_NCHW, [known.index(finding) for finding in findings])
     heat_NKDD = upsampled(maps.heat_NKhw, request.side)
     if view is not None:
         mirrored, degrees = view
@@ -182,7 +171,6 @@ def _refuse_different_frames(stored: StoredRun) -> None:
 
 def explainer_of(stored: StoredRun) -> Explainer:
     """Return the explainer of a loaded run, and set torch's number of threads to that of the run."""
-    stored.refuse_test_time()
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
 
@@ -241,7 +229,6 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
                 "probability": finding_map.probability,
                 "threshold": finding_map.threshold,
                 "called": finding_map.called,
-                "method": explanation.method,
                 "maps": explanation.maps,
                 "mean_of": explanation.mean_of,
                 "empty": finding_map.empty,
@@ -283,15 +270,3 @@ def _mask(path: Path, image: Gray) -> Gray:
             "give a mask of this image, with the same width and height",
         )
     return np.asarray(mask > 0, np.uint8)
-
-
-def _boxed(box: Box, image: Gray, path: ImageFile) -> Gray:
-    x, y, width, height = box
-    rows, columns = (np.arange(n) + 0.5 for n in image.shape)
-    inside = np.outer((rows >= y) & (rows <= y + height), (columns >= x) & (columns <= x + width)).astype(np.uint8)
-    if not inside.any():
-        message = (
-            f"the box {x:g},{y:g},{width:g},{height:g} is outside the image of {image.shape[1]} x {image.shape[0]}"
-        )
-        raise DatasetError(message, str(path), "give the box in pixels of this image")
-    return inside

@@ -1,4 +1,4 @@
-"""Grad-CAM, Grad-CAM++ and HiResCAM of all findings at once, for convolutional networks and transformers.
+"""Grad-CAM of all findings at once, for convolutional networks and transformers.
 
 The network runs once. Gradients are computed only for the layers after the chosen feature maps, for all findings in one
 vectorized backward pass. So heat maps of the last stage take about as long as the prediction.
@@ -7,9 +7,8 @@ Shapes: N images, K findings; C channels, h and w pixels of the chosen feature m
 gradient of a finding's logit with respect to A. A_c and G_c belong to channel c.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from torch.nn.functional import interpolate, relu
 
 from bench.extensions.heat_maps.stages import Stage, frozen, is_maps, stages
 from bench.models.network import Network
-from harmonize.errors import ConfigError
 
 SMALLEST = 4  # minimum number of rows and of columns of the feature maps; with fewer, heat maps are too coarse
 
@@ -43,50 +41,20 @@ def gradcam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
     return relu(torch.einsum("knc,nchw->nkhw", G_KNChw.mean((3, 4)), A_NChw))
 
 
-def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
-    """Return heat_NKhw = ReLU(sum_c w_c A_c), where w_c is the sum of alpha_c ReLU(G_c) over the pixels.
-
-    alpha = G^2 / (2 G^2 + sum(A) G^3), with the sum over the pixels, is eq. 19 of Chattopadhay et al.,
-    arXiv:1710.11063. The code cancels G^2, and sets alpha to 0 where G is 0 or alpha is not finite.
-    """
-    alpha_KNChw = 1 / (2 + A_NChw.sum((2, 3), keepdim=True) * G_KNChw)
-    usable = alpha_KNChw.isfinite() & (G_KNChw != 0)
-    w_KNC = torch.where(usable, alpha_KNChw * relu(G_KNChw), 0.0).sum((3, 4))
-    return relu(torch.einsum("knc,nchw->nkhw", w_KNC, A_NChw))
-
-
-def hirescam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
-    """Return heat_NKhw = ReLU(sum_c G_c A_c), where G_c and A_c are multiplied pixel by pixel.
-
-    Source: Draelos and Carin, arXiv:2011.08891, eq. 3.
-    """
-    return relu(torch.einsum("knchw,nchw->nkhw", G_KNChw, A_NChw))
-
-
-METHODS: MappingProxyType[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
-    {"gradcam": gradcam, "gradcam++": gradcam_plus_plus, "hirescam": hirescam}
-)
-
-
 def heat_maps(
     network: Network,
     x_NCHW: Tensor,
-    method: str = "gradcam",
-    stage: int | None = None,
     findings: Sequence[int] | None = None,
 ) -> HeatMaps:
     """Return logits and heat maps of normalized images, on the images' device.
 
-    `findings` are indices of findings; None means all. `stage` selects the feature maps: an index into the result of
-    `stages`, largest maps first; None means the last maps of at least 4 x 4 pixels. If the network has outputs for
-    three label states, the logit is that of present against absent. The network stays unchanged. The function needs
-    memory for K x N x C x h x w floats, so the caller must limit N. Raises ConfigError for an unknown method or stage,
-    and for a network without feature maps.
+    `findings` are indices of findings; None means all. The feature maps are the last of at least 4 x 4 pixels. If the
+    network has outputs for three label states, the logit is that of present against absent. The network stays unchanged.
+    The function needs memory for K x N x C x h x w floats, so the caller must limit N. Raises ConfigError for a network
+    without feature maps.
     """
-    if method not in METHODS:
-        raise ConfigError(f"unknown heat map method {method!r}", "method", f"choose one of {', '.join(METHODS)}")
     with torch.inference_mode(mode=False), frozen(network):
-        leaves, logit_NK, chosen = _cut(network, x_NCHW, stage)
+        leaves, logit_NK, chosen = _cut(network, x_NCHW)
         indices = list(range(logit_NK.shape[1])) if findings is None else list(findings)
         one_hot_KK = torch.eye(logit_NK.shape[1], dtype=logit_NK.dtype, device=logit_NK.device)[indices]
         direction_KNK = one_hot_KK[:, None].expand(-1, len(logit_NK), -1)
@@ -95,7 +63,7 @@ def heat_maps(
         leaves = [chosen.maps(leaf, network.backbone) for leaf in leaves]
         gradients = tuple(torch.stack([chosen.maps(g_N, network.backbone) for g_N in g_KN]) for g_KN in gradients)
     A_NChw, G_KNChw = torch.cat(leaves, 1).detach(), torch.cat(gradients, 2)
-    return HeatMaps(logit_NK.detach()[:, indices], METHODS[method](A_NChw, G_KNChw))
+    return HeatMaps(logit_NK.detach()[:, indices], gradcam(A_NChw, G_KNChw))
 
 
 def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:
@@ -104,25 +72,17 @@ def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:
     return interpolate(heat_NKhw, height_width, mode="bilinear", align_corners=False)
 
 
-def chosen_stage(network: Network, height: int, width: int, stage: int | None = None) -> Stage:
-    """Return the stage that `heat_maps` uses for images of height x width; `stage` is its index or None.
+def chosen_stage(network: Network, height: int, width: int) -> Stage:
+    """Return the stage that `heat_maps` uses for images of height x width.
 
-    None means the last stage with maps of at least 4 x 4 pixels, or the first stage if all maps are smaller. Raises
-    ConfigError for an unknown stage.
+    It is the last stage with maps of at least 4 x 4 pixels, or the first stage if all maps are smaller.
     """
     available = stages(network, height, width)
-    if stage is None:
-        large = [s for s in available if min(s.height, s.width) >= SMALLEST]
-        return large[-1] if large else available[0]
-    if not -len(available) <= stage < len(available):
-        listed = ", ".join(f"{i}: {s.height} x {s.width}" for i, s in enumerate(available))
-        raise ConfigError(
-            f"the network has no stage {stage}", "stage", f"for images of this size, choose from: {listed}"
-        )
-    return available[stage]
+    large = [stage for stage in available if min(stage.height, stage.width) >= SMALLEST]
+    return large[-1] if large else available[0]
 
 
-def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor, Stage | None]:
+def _cut(network: Network, x_NCHW: Tensor) -> tuple[list[Tensor], Tensor, Stage | None]:
     """Run the network; return leaves of the autograd graph at the chosen stage, the logits [N, K], and the stage.
 
     A leaf is the output of the stage's module: feature maps (two tensors in a dual-path network) or tokens. The stage is
@@ -130,13 +90,12 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
     """
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
-    if stage in (None, -1):  # common case: the last stage is the output of the backbone, so no search is needed
-        with torch.no_grad():
-            features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
-        if is_maps(network, features) and (stage == -1 or min(features.shape[2:]) >= SMALLEST):
-            leaf = _leaf(features)
-            return [leaf], _logits(network, leaf), None
-    chosen = chosen_stage(network, height, width, stage)
+    with torch.no_grad():  # common case: the last stage is the output of the backbone, so no search is needed
+        features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
+    if is_maps(network, features) and min(features.shape[2:]) >= SMALLEST:
+        leaf = _leaf(features)
+        return [leaf], _logits(network, leaf), None
+    chosen = chosen_stage(network, height, width)
     leaves: list[Tensor] = []
 
     def replace_by_leaves(
@@ -148,8 +107,7 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
         return copies if isinstance(output, tuple) else copies[0]
 
     if not chosen.module:
-        with torch.no_grad():
-            leaf = _leaf(backbone.forward_features(x_NCHW))  # type: ignore[operator]
+        leaf = _leaf(features)
         return [leaf], _logits(network, leaf), chosen
     hook = backbone.get_submodule(chosen.module).register_forward_hook(replace_by_leaves)
     try:

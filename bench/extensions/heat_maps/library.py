@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["explain", "overlay"]
 
 
-def explain(
-    run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
-) -> "Explanation":
+def explain(run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[str] = ()) -> "Explanation":
     """Compute heat maps of an image for the given findings; without `findings`, for all findings of the run.
 
     The result has `gray` [D, D]: the image area that the network gets, enlarged to D x D pixels for display. D is
@@ -38,7 +36,7 @@ def explain(
     require_run(run, "explain")
     file = image_file(image)
     chosen = chosen_findings(run, several(findings, "findings", "explain", str))
-    return Explainer(run).explain(file, chosen, method, None)
+    return Explainer(run).explain(file, chosen)
 
 
 def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":

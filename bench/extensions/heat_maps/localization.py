@@ -11,35 +11,19 @@ from numpy.typing import NDArray
 Heat = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-THRESHOLDS = (0.3, 0.5, 0.7)  # shares of the map's maximum
+SHARE = 0.5  # of the map's maximum
 TOLERANCE = 15 / 224  # allowed distance of the maximum from the mask, as a share of the side
 
 
-def overlap(region: Mask, mask: Mask) -> tuple[float, float]:
-    """Return IoU and Dice of two masks; both scores are 0 if both masks are empty.
+def iou(heat: Heat, mask: Mask) -> float:
+    """Return the IoU of the mask and the pixels with at least half of the map's maximum; 0 for an empty map.
 
-    >>> overlap(np.array([True, True, False]), np.array([False, True, True]))
-    (0.3333333333333333, 0.5)
+    >>> iou(np.array([1.0, 0.5, 0.4]), np.array([False, True, True]))
+    0.3333333333333333
     """
-    intersection, union = int((region & mask).sum()), int((region | mask).sum())
-    return (intersection / union, 2 * intersection / (intersection + union)) if union else (0.0, 0.0)
-
-
-def above(heat: Heat, share: float) -> Mask:
-    """Return the mask of the pixels with at least `share` of the map's maximum; no pixel for an empty map."""
-    return np.asarray((heat >= share * heat.max()) & (heat > 0))
-
-
-def hottest(heat: Heat, count: int) -> Mask:
-    """Return the mask of the `count` pixels with the largest values.
-
-    Pixels with the same value are selected together, so the mask can have more pixels than `count`. Pixels of value 0
-    are never selected, so the mask can also have fewer pixels.
-    """
-    if not 0 < count <= heat.size:
-        return np.full(heat.shape, count > 0) & (heat > 0)
-    smallest = np.partition(heat, heat.size - count, axis=None)[heat.size - count]
-    return np.asarray((heat >= smallest) & (heat > 0))
+    region = (heat >= SHARE * heat.max()) & (heat > 0)
+    union = int((region | mask).sum())
+    return int((region & mask).sum()) / union if union else 0.0
 
 
 def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
@@ -68,21 +52,6 @@ def energy(heat: Heat, mask: Mask) -> float:
     """
     total = float(heat.sum(dtype=np.float64))
     return float(heat[mask].sum(dtype=np.float64)) / total if total > 0 else float("nan")
-
-
-def localization_metrics(heat: Heat, mask: Mask) -> dict[str, float]:
-    """Return IoU and Dice of the mask with four regions of the map, and the result of `pointing` as `hit`.
-
-    The keys are iou_R and dice_R for each region R. The regions 30, 50 and 70 have the pixels with at least 30, 50 and
-    70 % of the maximum. The region top has the pixels with the largest values, as many pixels as the mask has.
-    """
-    metrics = {}
-    for name, region in (
-        *((f"{round(100 * share)}", above(heat, share)) for share in THRESHOLDS),
-        ("top", hottest(heat, int(mask.sum()))),
-    ):
-        metrics[f"iou_{name}"], metrics[f"dice_{name}"] = overlap(region, mask)
-    return {**metrics, "hit": pointing(heat, mask)}
 
 
 def center_prior(height: int, width: int) -> NDArray[np.float32]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.extensions.heat_maps.localization import center_prior, energy, localization_metrics, near
-from bench.extensions.heat_maps.summary import MEASURES, NETWORK, OVERLAPS, TRUTH
+from bench.extensions.heat_maps.localization import center_prior, energy, iou, near, pointing
+from bench.extensions.heat_maps.summary import MEASURES, NETWORK, TRUTH
 from harmonize.ground_truth.ground_truth import Scene
 
 Row = tuple[object, ...]
@@ -41,9 +41,7 @@ def baselines(scene: Scene) -> Iterator[tuple[str, Heat]]:
 
 
 def _row(finding: str, patient_id: str, map_source: str, region: str, heat: Heat, mask: NDArray[np.bool_]) -> Row:
-    is_truth = region == TRUTH
-    overlaps = localization_metrics(heat, mask) if is_truth else {}
-    near_share = float(near(mask).mean()) if is_truth else float("nan")
+    is_truth, unknown = region == TRUTH, float("nan")
     empty = not bool((heat > 0).any())
     values = {
         "finding": finding,
@@ -52,8 +50,9 @@ def _row(finding: str, patient_id: str, map_source: str, region: str, heat: Heat
         "region": region,
         "energy": energy(heat, mask),
         "area": float(mask.mean()),
-        "near": near_share,
+        "near": float(near(mask).mean()) if is_truth else unknown,
         "empty": float(empty),
-        **{name: overlaps.get(name, float("nan")) for name in OVERLAPS},
+        "iou_50": iou(heat, mask) if is_truth else unknown,
+        "hit": pointing(heat, mask) if is_truth else unknown,
     }
     return tuple(values[name] for name in MEASURES)

@@ -1,4 +1,4 @@
-"""Pictures of heat maps: a panel of one finding, and a panel of several findings of one image.
+"""Pictures of heat maps: a panel of one finding of one image.
 
 The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness. A view is
 an image, a heat map or an overlay (an image with its heat map drawn on it). A tile is a view with its caption. The
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHOWN = 384  # minimum side of a view in pixels
-COLUMNS = 5  # views per row in the picture of several findings
 OPAQUE = 0.65  # opacity of the overlay at the maximum of the map
 LINE = (0, 94, 213)  # outline of the reference in BGR: vermilion, distinct from every color of the map
 WARNING = "Not for clinical use."
@@ -53,7 +52,6 @@ class Explanation:
 
     image: str
     run: str
-    method: str
     maps: str  # size of the feature maps, e.g. "7 x 7"
     input_side: int  # side of the network input in pixels
     gray: Gray  # [D, D], in the geometry of the network input
@@ -74,26 +72,6 @@ def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
     tiles = [_captioned(view, [title]) for title, view in views]
     body = _in_row([*tiles, _bar(side, tiles[0].shape[0])])
     return _framed(body, [finding_map.finding, _numbers(finding_map)], explanation)
-
-
-def all_findings_panel(explanation: Explanation) -> ColorImage:
-    """Return a grid of views: the image, and one overlay for each finding. Each map has its own color scale."""
-    gray = np.repeat(explanation.gray[:, :, None], 3, 2)
-    tiles = [_captioned(_outlined(gray, explanation.mask), ["image", "", ""])]
-    tiles += [
-        _captioned(
-            _outlined(_overlay(gray, finding_map), explanation.mask),
-            [finding_map.finding, *_numbers(finding_map).split(";")],
-        )
-        for finding_map in explanation.finding_maps
-    ]
-    blank = np.full_like(tiles[0], _PAPER)
-    columns = min(COLUMNS, len(tiles))
-    tiles += [blank] * (-len(tiles) % columns)
-    rows = [_in_row(tiles[k : k + columns]) for k in range(0, len(tiles), columns)]
-    body = np.concatenate([strip for row in rows for strip in (row, _blank(_GAP, row.shape[1]))][:-1])
-    bar = _bar(gray.shape[0], body.shape[0])
-    return _framed(_in_row([body, bar]), ["Heat maps of several findings of one image"], explanation)
 
 
 def overlaid(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
@@ -192,13 +170,13 @@ def _framed(body: ColorImage, title: Sequence[str], explanation: Explanation) ->
 
 
 def _method(explanation: Explanation) -> str:
-    """Return how the maps were made, e.g. "gradcam of 7 x 7 maps".
+    """Return how the maps were made, e.g. "Grad-CAM of 7 x 7 maps".
 
     >>> blank = np.zeros((1, 1), np.uint8)
-    >>> _method(Explanation("a.png", "both", "gradcam", "7 x 7", 224, blank, None, (), mean_of=2))
-    'mean of 2 heat maps (networks and views): gradcam of 7 x 7 maps'
+    >>> _method(Explanation("a.png", "both", "7 x 7", 224, blank, None, (), mean_of=2))
+    'mean of 2 heat maps (networks and views): Grad-CAM of 7 x 7 maps'
     """
-    single = f"{explanation.method} of {explanation.maps} maps"
+    single = f"Grad-CAM of {explanation.maps} maps"
     number = explanation.mean_of
     return f"mean of {number} heat maps (networks and views): {single}" if number > 1 else single
 

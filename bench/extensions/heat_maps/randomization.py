@@ -20,7 +20,7 @@ from harmonize.seeds import seed_for
 LEAST = 5  # minimum number of images for a mean
 
 
-def randomization(network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str) -> NDArray[np.float64]:
+def randomization(network: Network, x_NCHW: Tensor, finding: int, seed: int) -> NDArray[np.float64]:
     """Return the rank correlation [N] of a finding's maps before and after all weights of the backbone are shuffled.
 
     `finding`: index of the finding. 1 means equal maps; about 0 means unrelated maps. The values in each weight tensor are
@@ -31,9 +31,7 @@ def randomization(network: Network, x_NCHW: Tensor, finding: int, seed: int, met
         for weight in shuffled.backbone.parameters():
             order = torch.randperm(weight.numel(), generator=draw).to(weight.device)
             weight.copy_(weight.flatten()[order].view_as(weight))
-    original_Nhw, other_Nhw = (
-        heat_maps(each, x_NCHW, method, None, [finding]).heat_NKhw[:, 0] for each in (network, shuffled)
-    )
+    original_Nhw, other_Nhw = (heat_maps(each, x_NCHW, [finding]).heat_NKhw[:, 0] for each in (network, shuffled))
     return similarity(original_Nhw, other_Nhw)
 
 

@@ -11,7 +11,6 @@ from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
-SCRIPTS = ()
 MOST = 12  # maximum number of pictures of a run
 
 

@@ -3,7 +3,6 @@
 Energies, overlaps and other shares are numbers from 0 to 1.
 """
 
-SCORE_TABLES = SHOWN = DETAILS = ()
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # how much of the heat maps lies in regions of the image, measured on a sample of images with the finding
     # value (may be empty): mean of the metric over maps; NaN for fewer than 5 patients
@@ -15,9 +14,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # metric: energy (share of the heat map's sum inside the region), enrichment (energy divided by the region's share
     #     of the image area; a factor, 1 is chance)
     # more metrics, only for the region `finding`: hit (share of maps whose maximum is inside or near the region),
-    #     empty (share of maps that are zero everywhere), iou_30 to iou_70 and dice_30 to dice_70 (overlap of the region
-    #     with the pixels of at least 30, 50 or 70 % of the map's maximum), iou_top and dice_top (overlap of the region
-    #     with the highest pixels of the map, as many as the region has)
+    #     empty (share of maps that are zero everywhere), iou_50 (intersection over union of the region and the pixels
+    #     of at least half of the map's maximum)
     # chance (may be empty): the value that a map with equal values everywhere would have
     "attention": (
         "run_id",

@@ -16,7 +16,6 @@ from reports.html.section import CAUSES, PlacedSection, Section, write
 from reports.report_data.report_data import ReportData
 
 SHOWN = 12  # runs listed in the table
-METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
 COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table shows all regions
 
 
@@ -50,15 +49,8 @@ def heat_maps(data: ReportData) -> Section:
         "why": str(data.meta.get("no_pictures") or ""),
         "num_runs": table["run_id"].nunique(),
         "without_maps": sum(r.has_given_vectors for r in data.ranked),
-        "method": METHODS.get(name := _method(data), name),
     }
     return Section("attention", "Heat maps", write("attention.html.j2", **context))
-
-
-def _method(data: ReportData) -> str:
-    """Return the key of the heat-map method, such as gradcam, from the options of the analysis in `meta`."""
-    options_of_analyses = (a.get("options", {}) for a in data.meta.get("analyses") or () if a["name"] == "attention")
-    return next((str(options["method"]) for options in options_of_analyses if "method" in options), "gradcam")
 
 
 def _hospital(table: pd.DataFrame, data: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:

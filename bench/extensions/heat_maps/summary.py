@@ -22,9 +22,8 @@ LEAST = 5  # minimum number of patients for a mean
 ALL = "all"
 NETWORK = "network"  # a source of heat maps; the other sources are the baselines `centre` and `lungs`
 TRUTH = "finding"  # the region of a finding's own outline or box
-OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice_70", "dice_top", "hit")
-# the only OVERLAPS that the table has for a baseline map, because the other overlaps of the baseline add no information
-BASELINE = ("iou_top", "hit")
+OVERLAPS = ("iou_50", "hit")
+BASELINE = ("hit",)  # those of the OVERLAPS that the table has for a baseline map
 SHARES = ("hit", "empty")  # each map has 1 or 0
 
 # Columns of a table with one row per image, finding, source of the map (`by`) and region.
@@ -84,7 +83,7 @@ def _metrics(
     nan, area = float("nan"), values["area"]
     of_truth = (OVERLAPS if map_source == NETWORK else BASELINE) if region == TRUTH else ()
     for metric in (*["empty"] * (map_source == NETWORK), *of_truth) if of_truth else ():
-        chance = values["near"] if metric == "hit" else area / (2 - area) if metric == "iou_top" else nan
+        chance = values["near"] if metric == "hit" else nan
         of_maps = ratio(values[metric], np.ones_like(area))[1]
         yield metric, float(values[metric].mean()), of_maps, float(np.mean(chance)), np.arange(len(area))
     maps = np.flatnonzero(values["empty"] == 0)

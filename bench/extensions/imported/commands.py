@@ -19,7 +19,6 @@ EVALUATE_EXAMPLES = options.examples(
     "bench evaluate --model model.yaml --grid demo",
     "bench evaluate --model model.yaml --grid main-study --data data.yaml",
     "bench evaluate --model exported.yaml --grid demo --trust",
-    "bench evaluate --model model.yaml --grid demo --write-golden golden",
 )
 
 
@@ -40,14 +39,6 @@ def evaluate(
     device: options.DeviceOption = "auto",
     workers: options.WorkersOption = 0,
     trust: options.TrustOption = False,
-    write_golden: Annotated[
-        Path | None,
-        typer.Option(
-            "--write-golden",
-            metavar="FOLDER",
-            help="Only write the model's outputs on a few synthetic images, for the key golden of model.yaml.",
-        ),
-    ] = None,
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -60,19 +51,11 @@ def evaluate(
     from bench.store.store import Store
     from bench.system.devices import Devices, first_device
 
-    options.only_valid(context, not write_golden, "without --write-golden", "--data", "--store", "--workers")
     devices = Devices.of(device, workers, here=False)
-    request = EvaluationRequest.read(model, grid, registry, data, write_golden is not None)
+    request = EvaluationRequest.read(model, grid, registry, data)
     kind = request.declared.kind
     options.only_valid(context, kind == "export", "for a torch.export file", "--trust")
     options.only_valid(context, kind != "predictions", "for a network, not for predictions", "--device")
-    if write_golden is not None:
-        request.check_golden()
-        from bench.extensions.imported.evaluation import write_golden as write  # imports torch
-
-        path = write(request, write_golden, first_device(device), trust)
-        typer.echo(json.dumps({"golden": str(path)}) if as_json else f"golden outputs: {path}")
-        return
     opened = Store.open(store)
     chosen_device = first_device(device)
     # this module imports torch, which takes seconds: a wrong request was refused above

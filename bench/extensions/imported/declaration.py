@@ -18,7 +18,7 @@ from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
 SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
-_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on", "golden")
+_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on")
 _SEE = "docs/extensions/your-own-model.md shows a model.yaml for each kind"
 
 
@@ -82,7 +82,6 @@ class ModelDeclaration:
     outputs: Outputs
     exposure: DataExposure
     where: str  # path of model.yaml, for errors
-    golden: Path | None = None  # folder with golden outputs
 
     @classmethod
     def read(cls, path: Path) -> "ModelDeclaration":
@@ -104,8 +103,7 @@ class ModelDeclaration:
             raise ConfigError("predictions cannot have preprocessing", f"{where}: preprocessing", "remove the block")
         outputs = _outputs(raw.get("outputs"), kind != "predictions", f"{where}: outputs")
         exposure = _exposure(raw.get("trained_on"), where)
-        golden = _golden(raw, path.parent, kind, where)
-        return cls(name, kind, target, options, files, model_input, outputs, exposure, where, golden)
+        return cls(name, kind, target, options, files, model_input, outputs, exposure, where)
 
     @cached_property
     def output_index(self) -> dict[str, int]:
@@ -198,19 +196,6 @@ def _predictions(raw: Any, base: Path, where: str) -> dict[str, Path]:
             "name a folder with a file for each cohort, COHORT.csv or COHORT.parquet",
         )
     return files
-
-
-def _golden(raw: Mapping[str, Any], base: Path, kind: str, where: str) -> Path | None:
-    """Return the folder with golden outputs, None if model.yaml names none."""
-    if "golden" not in raw:
-        return None
-    if kind == "predictions":
-        raise ConfigError("predictions cannot have golden outputs", f"{where}: golden", "remove the key")
-    folder = base / str(raw["golden"])
-    if not folder.is_dir():
-        fix = "make it with `bench evaluate --write-golden FOLDER`"
-        raise ConfigError(f"the folder {folder} does not exist", f"{where}: golden", fix)
-    return folder
 
 
 def _file(raw: Any, folder: Path, where: str) -> Path:

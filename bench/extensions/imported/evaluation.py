@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 
 from bench.extensions.imported.declaration import ModelDeclaration
-from bench.extensions.imported.golden_outputs import TABLE, GoldenOutputs
 from bench.extensions.imported.networks import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.extensions.imported.predictions import Predictions, read_predictions
 from bench.extensions.imported.request import EvaluationRequest
@@ -75,19 +74,19 @@ def evaluate(
     alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
     command = f"bench evaluate --model {request.model_name} --grid {grid.name}" + (" --data DATA" if data else "")
     no_network = declared.kind == "predictions"
-    plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
-    plan, before = _stored(store, plan)
     on = torch.device(device)
     if on.type == "cpu":
         torch.set_num_threads(max(1, workers))
+    # the network is opened before the data are read, which can take minutes
+    network = None if no_network else open_model(declared, alone.configs[0].findings, on, trust)
+    plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
+    plan, before = _stored(store, plan)
     config = config_of(declared.name, plan.runs[0].config)
     seen = declared.exposure.seen
     exposure = Exposure.of(seen, plan.cohorts) if seen else None
     files = read_predictions(declared, plan.refs, config, store) if no_network else None
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
-    network = None if files else open_model(declared, config.findings, on, trust)
-    golden = GoldenOutputs.read(declared).check(network) if network is not None and declared.golden else None
     source = _Source(declared, network, files, missing)
     weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
@@ -103,7 +102,7 @@ def evaluate(
         images.write_lists()
     caches, duplicates = (images.caches, images.count_duplicates()) if images else ({}, 0)
     manifest = before or replace(planned_manifest(plan, caches, duplicates), runs=())
-    model = planned_model(run, declared, manifest.planned_cohorts, exposure, golden)
+    model = planned_model(run, declared, manifest.planned_cohorts, exposure)
     remarks = (
         [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
     )
@@ -114,17 +113,6 @@ def evaluate(
     manifest = read_manifest(store, grid.name)
     report = score_and_report(manifest, None, display.progress, say=display.say)
     return ModelEvaluation(model, tuple(remarks), manifest, report)
-
-
-def write_golden(request: EvaluationRequest, folder: Path, device: str, trust: bool) -> Path:
-    """Write golden outputs of a declared model into a folder; return the path of their table.
-
-    Errors are those of `check_golden` of the request and of `open_model`.
-    """
-    request.check_golden()
-    network = open_model(request.declared, request.grid.configs[0].findings, torch.device(device), trust)
-    GoldenOutputs.of(network).write(folder)
-    return folder / TABLE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

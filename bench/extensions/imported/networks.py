@@ -18,7 +18,7 @@ from bench.models.network import check_timm, timm_model
 from bench.models.predict import weights_sha256
 from bench.results.prediction_files import LEAST, MOST
 from bench.store.file_integrity import file_sha256
-from harmonize.errors import ConfigError, SetupError
+from harmonize.errors import ConfigError, RegistryError, SetupError
 
 
 class ImportedNetwork(nn.Module):
@@ -169,7 +169,10 @@ def _timm(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.M
 
 def _function(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
     where = f"{declared.where}: model.function"
-    factory: Callable[..., Any] = Entry("architectures", declared.target, declared.target).load()
+    try:
+        factory: Callable[..., Any] = Entry("architectures", declared.target, declared.target).load()
+    except RegistryError as error:
+        raise ConfigError(error.what, where, "correct the name, or install its package") from error
     try:
         network = factory(**declared.options)
     except (TypeError, ValueError, RuntimeError, OSError) as error:

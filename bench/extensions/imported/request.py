@@ -24,13 +24,10 @@ class EvaluationRequest:
     model_name: str = ""  # name of the file of the model, for the command line that repeats the request
 
     @classmethod
-    def read(
-        cls, model: Path, grid_name: str, registry_file: Path | None, data: Path | None, golden: bool = False
-    ) -> Self:
+    def read(cls, model: Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
         """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
 
-        `model`: path of a model.yaml. `golden`: only golden outputs are wanted, so that the data are not checked. Raises
-        ConfigError, RegistryError or DatasetError for an invalid request or a grid whose runs leave out a hospital.
+        `model`: path of a model.yaml. Raises ConfigError, RegistryError or DatasetError for an invalid request or a grid whose runs leave out a hospital.
         """
         declared, registry = ModelDeclaration.read(model), Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
@@ -40,12 +37,5 @@ class EvaluationRequest:
             fix = "evaluate the model with a grid whose runs all train on every hospital of train_on"
             key = "leave_one_out" if len(left_out) > 1 else "base.leave_out"
             raise ConfigError(what, grid.location(key), fix)
-        if not golden:
-            check_data(grid, data)
+        check_data(grid, data)
         return cls(declared, grid, registry, model.name)
-
-    def check_golden(self) -> None:
-        """Raise ConfigError for predictions: only a network can write golden outputs."""
-        if self.declared.kind == "predictions":
-            fix = "remove --write-golden, or give the model.yaml of a network"
-            raise ConfigError("only a network has golden outputs", "--write-golden", fix)

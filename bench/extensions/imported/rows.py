@@ -1,9 +1,8 @@
 """Represent an imported model as a run of the store: its id, its entry in a grid's manifest, its data exposure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, differing
@@ -51,14 +50,12 @@ def planned_model(
     declared: ModelDeclaration,
     cohorts: Sequence[PlannedCohort],
     exposure: Exposure | None = None,
-    golden: Mapping[str, Any] | None = None,
 ) -> PlannedRun:
     """Return an imported model as a run of a manifest. `cohorts` are the cohorts of the manifest.
 
     Its `passport` has the declared data exposure of the model; the key `seen` has the cohorts of this grid whose
     data the model had seen. If the owner answers for each hospital, `exposure` has the answers, and the passport has the
-    key `answers`. `golden`: record of the comparison with golden outputs, None if model.yaml names none. Raises ConfigError
-    if the model declares a cohort that is neither in the grid nor a known dataset.
+    key `answers`. Raises ConfigError if the model declares a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
     known = [own.name for cohort in cohorts for own in (cohort, *cohort.hospitals)]
@@ -76,8 +73,6 @@ def planned_model(
     if exposure is not None:
         planned = {cohort.name for cohort in cohorts}
         passport["answers"] = {name: answer for name, answer in exposure.document.items() if name in planned}
-    if golden is not None:
-        passport["golden"] = dict(golden)
     titles = {"architecture": declared.name}
     return PlannedRun(id=run.id, kind=IMPORTED, name=declared.name, config=run.config, titles=titles, passport=passport)
 

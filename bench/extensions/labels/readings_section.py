@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.extensions.labels.gap_notes import KEY, gaps_by_reading
+from bench.extensions.labels.gap_note import KEY, gaps_by_reading
 from reports.formatting import percent, places, sentence_case
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import EXTERNAL, MISSING, Estimate

@@ -1,7 +1,6 @@
 """The columns of the tables of this extension; `reports.schemas.tables` explains columns that all tables share."""
 
 SCORE_TABLES = ("reading_gaps",)
-SHOWN = DETAILS = ()
 _CHANGED = ("changed_internal", "changed")
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # macro gap of a run or recipe under another reading of uncertain and unmentioned labels than that of the grid, over findings with

@@ -1,12 +1,11 @@
-"""What to expect of single runs at a hospital of which nothing is known: the start of `bench estimate`, and a sentence for cards."""
+"""What to expect of single runs at a hospital of which nothing is known: the start of `bench estimate`."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from bench.extensions.next_hospital.panels import VALUES, Measured, from_scale, with_variance
-from bench.extensions.next_hospital.random_effects import Panels, bayes
+from bench.extensions.next_hospital.panels import VALUES, Measured
 from bench.extensions.next_hospital.rankings import LOWER_END, p_values
 from bench.extensions.next_hospital.report_tables import (
     AUROC,
@@ -14,14 +13,12 @@ from bench.extensions.next_hospital.report_tables import (
     of_scores,
     panel_rows,
     predicted,
-    scale_of,
 )
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import load_scores
 from bench.scoring.across_runs.ranks import tie_groups
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.gaps.gap import MACRO
-from reports.formatting import with_interval
 from reports.schemas.select import select
 
 METRICS = (AUROC, "sensitivity", "specificity")
@@ -53,21 +50,3 @@ def predictions(
     value_RH = pd.DataFrame(measured.value, measured.keys["run_id"]).loc[order].to_numpy(np.float64)
     group, _ = tie_groups(p_values(LOWER_END, value_RH, np.zeros((len(order), len(order)))))
     return table, [run for run, number in zip(order, group.tolist(), strict=True) if number == 1]
-
-
-def sentence(manifest: Manifest, rows: pd.DataFrame) -> str:
-    """State the mean AUROC of a run to expect at a new hospital, for its model card; "" with fewer than three hospitals.
-
-    rows: the mean AUROC of the run at external hospitals, with the columns dataset, value, low and high.
-    """
-    rows = rows[rows["dataset"].isin(hospitals_once(manifest))]
-    panels = Panels.of(*with_variance(AUROC, *rows[["value", "low", "high"]].to_numpy(np.float64).T))
-    if not panels.enough[0]:
-        return ""
-    fit = bayes(panels, scale_of(AUROC))
-    value, low, high = (float(from_scale(AUROC, end)[0]) for end in (fit.mean, fit.new_low, fit.new_high))
-    num = panels.num_hospitals[0]
-    return (
-        f"At a new hospital like the {num} external ones, expect a mean AUROC of {with_interval(value, low, high)} "
-        "(95 % prediction interval over hospitals)."
-    )

@@ -1,6 +1,5 @@
 """The columns of the tables of this extension; `reports.schemas.tables` explains columns that all tables share."""
 
-SCORE_TABLES = SHOWN = DETAILS = ()
 _PREDICTED = ("value", "low", "high", "new_low", "new_high")
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # what a recipe will score at a hospital that was not measured; a row without numbers has a reason

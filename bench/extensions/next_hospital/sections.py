@@ -287,4 +287,15 @@ def _order(data: ReportData, recipes: Sequence[Row]) -> str:
     return f"{text}."
 
 
+def opening(data: ReportData) -> str:
+    """State the expected AUROC of the first recipe at a new hospital, and for which hospitals it holds; "" if there are too few."""
+    table = data.tables["next_hospital"]
+    rows = table[(table["metric"] == AUROC) & (table["finding"] == MACRO)]
+    for row in records_of(rows):
+        if data.ranked and row["run_id"] == data.ranked[0].id and not row["reason"]:
+            source = f"{'the first' if len(data.ranked) > 1 else 'this'} {data.unit}"
+            return f"{title(row, source, population(data, row))}."
+    return ""
+
+
 SECTIONS = (PlacedSection(next_hospital, HOSPITALS, scripts=("next_hospital.js",), before="hospitals"),)

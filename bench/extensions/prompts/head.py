@@ -1,4 +1,4 @@
-"""The hook `head`: `head: prompts` compares the features of the frozen network with vectors of texts."""
+"""The output layer `head: prompts`, which compares the features of the frozen network with vectors of texts."""
 
 import json
 import time

@@ -61,9 +61,9 @@ def readers(
         wrong = next((name for name in table if "=" not in name), table[-1])
         raise ConfigError(f"--table is {wrong!r}", "--table", "write each cohort once, as COHORT=FILE")
     specs = read_data(data) if data is not None else {}
+    from bench.extensions.readers.cohorts import save
     from bench.extensions.readers.reader_files import own_panel, panels  # slow imports: a wrong name was refused above
     from bench.extensions.readers.report_tables import measured
-    from bench.extensions.readers.store import save
     from bench.planning.manifest import read_manifest
     from bench.results.read_predictions import unfinished
     from bench.store.safe_csv import csv_text

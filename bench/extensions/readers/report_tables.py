@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from bench.extensions.readers.cohorts import stored
 from bench.extensions.readers.reader_files import IMAGE, READER, STUDY
 from bench.extensions.readers.reader_statistics import (
     GRID,
@@ -21,7 +22,6 @@ from bench.extensions.readers.reader_statistics import (
     share_below,
 )
 from bench.extensions.readers.schemas import SCHEMAS
-from bench.extensions.readers.store import stored
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort
 from bench.planning.protocol import CohortRole

@@ -1,6 +1,5 @@
 """The columns of the tables of this extension; `reports.schemas.tables` explains columns that all tables share."""
 
-SCORE_TABLES = SHOWN = DETAILS = ()
 _PANEL = ("dataset", "panel", "finding")
 _BOUNDED = tuple(
     f"{name}{end}" for name in ("sensitivity", "specificity", "precision") for end in ("", "_low", "_high")

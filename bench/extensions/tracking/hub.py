@@ -66,9 +66,6 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
     folder, scores = store.run_dir(run_id), store.root / "scores" / run_id
-    if run.test_time:
-        fix = "upload the run with `algorithm: erm` and the same other settings, which has the same weights"
-        raise StoreError(f"run {run_id} needs the images of a hospital to predict it", str(folder), fix)
     if run.is_imported:
         read_run(store, run_id)  # raises StoreError, because an imported model has no weights in the store
     if reason := unfinished(manifest, run) or ("" if (scores / "KEY").is_file() else "it has no scores"):

@@ -48,15 +48,15 @@ class Batch:
             hook.remove()
         return output_NO, features[0]
 
-    def loss(self, output_NO: Tensor, rows: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+    def loss(self, output_NO: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return the loss of the run of the images at `rows` of the batch (default: all).
 
-        `output_NO`: the outputs of all images of the batch. `smoothing` moves the targets towards 1/2.
+        `output_NO`: the outputs of all images of the batch.
         """
         if rows is None:
-            value: Tensor = self.training_loss(output_NO, self.index_N, smoothing)
+            value: Tensor = self.training_loss(output_NO, self.index_N)
         else:
-            value = self.training_loss(output_NO[rows], self.index_N[rows], smoothing)
+            value = self.training_loss(output_NO[rows], self.index_N[rows])
         return value
 
     @cached_property

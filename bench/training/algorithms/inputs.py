@@ -10,14 +10,6 @@ from bench.training.algorithms.batch import Batch
 Pair = tuple[int, int, float]  # indices of two groups, and the weight of the first
 
 
-def label_smoothing(batch: Batch, smoothing: float) -> Tensor:
-    """Return the loss with targets that are moved towards 1/2: (1 - smoothing) t + smoothing / 2.
-
-    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7, for two classes.
-    """
-    return batch.loss(batch.outputs(), smoothing=smoothing)
-
-
 def mixup(batch: Batch, alpha: float) -> Tensor:
     """Return the loss of images that are mixed with images of another group.
 

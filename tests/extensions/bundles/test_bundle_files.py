@@ -193,7 +193,7 @@ def test_members_and_checksums_must_match(tmp_path: Path) -> None:
 def test_json_that_is_not_canonical_or_breaks_parsers_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(StoreError, match="refused"):
-        archive.read_json(tmp_path / "x.json", "here")
+        archive.read_json(tmp_path / "x.json")
 
 
 KINDS = {"image": "ordinal", "split": "text", "Edema": "state", "age": "number"}
@@ -208,7 +208,7 @@ def written(path: Path, **changed: object) -> Path:
 
 
 def test_columns_are_read_as_they_were_written(tmp_path: Path) -> None:
-    frame = read_columns(written(tmp_path / "t.parquet"), KINDS, "here")
+    frame = read_columns(written(tmp_path / "t.parquet"), KINDS)
     assert frame["split"].tolist() == ["val", "test"]
     assert frame["Edema"].tolist()[0] == 1
     assert frame["Edema"].isna().tolist() == [False, True]
@@ -287,26 +287,26 @@ def test_hostile_tables_are_refused(kind: str, tmp_path: Path) -> None:
     path = expanding_table(hostile_table(tmp_path / "t.parquet", kind), kind)
     assert path.stat().st_size < 20_000_000
     with pytest.raises(StoreError, match=f"refused.*{HOSTILE[kind]}") as refusal:
-        read_columns(path, KINDS, "here", {"split": ("val", "test")} if kind == "unknown word" else None)
+        read_columns(path, KINDS, {"split": ("val", "test")} if kind == "unknown word" else None)
     assert "id-1" not in str(refusal.value)
 
 
 def test_a_table_with_another_number_of_rows_is_refused_before_its_values_are_read(tmp_path: Path) -> None:
     path = written(tmp_path / "t.parquet")
-    assert len(read_columns(path, KINDS, "here", rows=2)) == 2
+    assert len(read_columns(path, KINDS, rows=2)) == 2
     content = path.read_bytes()
     footer = len(content) - 8 - struct.unpack("<I", content[-8:-4])[0]
     path.write_bytes(b"PAR1" + bytes(footer - 4) + content[footer:])  # no value of this file can be read
     for rows, what in ((2, "cannot be read"), (3, "has 2 rows instead of 3")):
         with pytest.raises(StoreError, match=f"refused.*{what}"):
-            read_columns(path, KINDS, "here", rows=rows)
+            read_columns(path, KINDS, rows=rows)
 
 
 def test_lists_and_repeated_texts_are_read_as_they_were_written(tmp_path: Path) -> None:
     written_kinds = {"name": "text", "curve": "numbers"}
     frame = pd.DataFrame({"name": ["b", "a", "b"], "curve": [np.array([1.0, 2.5]), np.array([]), np.array([np.nan])]})
     write_columns(tmp_path / "t.parquet", frame, written_kinds)
-    read = read_columns(tmp_path / "t.parquet", written_kinds, "here")
+    read = read_columns(tmp_path / "t.parquet", written_kinds)
     assert read["name"].tolist() == ["b", "a", "b"]
     for ours, theirs in zip(frame["curve"], read["curve"], strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.analyses.marker_masks import image_masks, with_anatomy
-from bench.extensions.chexmask import plan, report
+from bench.extensions.chexmask import cohorts
 from bench.extensions.chexmask.detector import agreement
 from bench.extensions.chexmask.file import (
     HEIGHT,
@@ -232,12 +232,12 @@ def test_the_detector_is_compared_with_the_masks(nih: SimpleNamespace) -> None:
 
 
 def test_the_page_says_whose_lungs_are_meant(nih: SimpleNamespace, tmp_path: Path) -> None:
-    found = plan.facts(SimpleNamespace(refs=[nih.ref]))  # type: ignore[arg-type]
+    found = cohorts.facts(SimpleNamespace(refs=[nih.ref]))  # type: ignore[arg-type]
     assert found == {"chexmask": ["nih"]}
     manifest = invented_manifest(Store.open(tmp_path / "runs"))
-    assert report.meta(manifest, {}) == {}
+    assert cohorts.meta(manifest) == {}
     manifest.extras["chexmask"] = [manifest.cohorts[0].name]  # type: ignore[index]
-    said = report.meta(manifest, {})["lungs"]
+    said = cohorts.meta(manifest)["lungs"]
     assert manifest.hospital(manifest.cohorts[0]).short in said
     assert "in other images an algorithm without learning detects the lungs" in said
 

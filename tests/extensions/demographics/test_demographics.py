@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.config.registry import Registry
 from bench.extensions.bundles.export import export
-from bench.extensions.demographics import patient_attributes, plan, store
+from bench.extensions.demographics import cohorts
 from bench.extensions.demographics.files import (
     ADMISSIONS,
     ETHNICITY,
@@ -184,19 +184,19 @@ def test_a_plan_states_the_attributes_and_writes_them_beside_the_cohorts(tmp_pat
         refs=[SimpleNamespace(name=name, places=(Place(name, root),)) for name, root in roots.items()],
         cohorts={name: SimpleNamespace(table=pd.DataFrame({"patient_id": list(of)})) for name, of in ids.items()},
     )
-    assert plan.remarks(planned) == [  # type: ignore[arg-type]
+    assert cohorts.remarks(planned) == [  # type: ignore[arg-type]
         "chexpert: race of 3, ethnicity of 2 of 3 patients (CHEXPERT DEMO.xlsx)",
         "mimic: race of 3, insurance of 3 of 4 patients (admissions.csv.gz)",
     ]
-    facts = plan.facts(planned)["people"]  # type: ignore[arg-type]
+    facts = cohorts.facts(planned)["people"]  # type: ignore[arg-type]
     assert list(facts) == ["chexpert", "mimic"]
     assert people(planned.store, facts["chexpert"])["race"].tolist() == ["White", "Black", "Asian"]
-    assert not list(store.problems(planned.store))
+    assert not list(cohorts.problems(planned.store))
     path = planned.store.root / "people" / f"{facts['mimic']}.parquet"
     pd.read_parquet(path).assign(race="White").to_parquet(path)
     with pytest.raises(StoreError, match="changed"):
         people(planned.store, facts["mimic"])
-    assert [name for name, _, _ in store.problems(planned.store)] == [f"people/{path.name}"]
+    assert [name for name, _, _ in cohorts.problems(planned.store)] == [f"people/{path.name}"]
 
 
 def test_children_are_a_group_only_beside_adults(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_children_are_a_group_only_beside_adults(tmp_path: Path) -> None:
 
     def child(*ages: float) -> list[str] | None:
         table = pd.DataFrame({"age": ages, "patient_id": [str(k) for k in range(len(ages))]})
-        found = patient_attributes.of(manifest, cohort, table).get("child")
+        found = cohorts.attributes(manifest, cohort, table).get("child")
         return None if found is None else list(found)
 
     assert child(3.0, 17.9, 18.0, np.nan) == ["below 18", "below 18", "from 18", ""]

@@ -19,6 +19,7 @@ from bench.extensions.downloads.sources import DownloadSource, RemoteFile, sourc
 from harmonize.datasets import PUBLISHED
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import DatasetError, SetupError
+from harmonize.file_lock import file_lock
 from tests.conftest import Command
 
 
@@ -194,8 +195,13 @@ def test_a_web_page_in_place_of_the_archive_is_refused(
 
 def test_an_error_of_the_server_and_a_server_that_is_away_are_named(server: Server, tmp_path: Path) -> None:
     server.status = 503
-    with pytest.raises(SetupError, match="the server answers 503"):
+    with pytest.raises(SetupError, match="the server answers 503") as busy:
         receive(file_of(server), tmp_path, "", quiet)
+    assert "run the same command later" in busy.value.fix
+    server.status = 404
+    with pytest.raises(DatasetError, match="the server answers 404") as gone:
+        receive(file_of(server), tmp_path, "", quiet)
+    assert "look at the owner's page" in gone.value.fix
     with pytest.raises(SetupError, match="does not answer, or stopped: ConnectionError"):
         receive(RemoteFile(url="http://127.0.0.1:1/set.zip"), tmp_path, "", quiet)
     assert names(tmp_path) == []
@@ -264,12 +270,54 @@ def test_a_changed_byte_in_an_archive_is_found_by_its_checksum(tmp_path: Path) -
 def test_every_layout_has_a_source_and_every_download_is_of_an_open_dataset(here: Command, tmp_path: Path) -> None:
     assert tuple(sources()) == PUBLISHED
     open_sets = [name for name, source in sources().items() if source.files]
-    assert open_sets == ["openi", "shenzhen", "montgomery", "guangzhou", "covid"]
+    assert open_sets == ["nih", "openi", "shenzhen", "montgomery", "guangzhou", "covid"]
     assert all(file.url.startswith("https://") for name in open_sets for file in sources()[name].files)
     printed = here("data", "get", "mimic", str(tmp_path), cwd=tmp_path).stdout
     assert "https://physionet.org/content/mimic-cxr-jpg/" in printed
     assert "credentialed account" in printed
     assert str(tmp_path / "mimic") in printed
+
+
+PARTS = tuple(tarred((tarfile.TarInfo(f"images/0000000{k}_000.png"), b"x")) for k in (1, 2))
+
+
+def test_a_release_in_parts_is_downloaded_by_parts(
+    here: Command, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://127.0.0.1:{server.server_port}"
+    files = tuple(
+        RemoteFile(url=f"{address}/{k}.gz", name=f"images_00{k}.tar.gz", into=f"images_00{k}", part=k) for k in (1, 2)
+    )
+    monkeypatch.setattr(module, "sources", lambda: {"nih": DownloadSource(page="https://owner", files=files)})
+    server.content = PARTS[0]
+    said = here("data", "get", "nih", str(tmp_path), "--parts", "1", "--accept", cwd=tmp_path).stdout
+    assert "doi:10.1109/CVPR.2017.369" in said
+    assert names(tmp_path / "nih") == ["downloads.json", "images_001/images/00000001_000.png"]
+    assert server.asked == 1
+    for wrong in ("3", "0", "1-", "x", "1-99999999999"):
+        assert (
+            "has no parts" in here("data", "get", "nih", str(tmp_path), "--parts", wrong, cwd=tmp_path, code=2).stderr
+        )
+    server.content = PARTS[1]
+    here("data", "get", "nih", str(tmp_path), "--parts", "1-2", "--accept", cwd=tmp_path)
+    assert server.asked == 2
+
+
+def test_of_two_downloads_at_once_the_second_waits_and_finds_the_files(
+    here: Command, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered(monkeypatch, file_of(server))
+    (tmp_path / "montgomery").mkdir()
+    with file_lock(tmp_path / "montgomery"):
+        first = threading.Thread(
+            target=lambda: here("data", "get", "montgomery", str(tmp_path), "--accept", "--quiet", cwd=tmp_path)
+        )
+        first.start()
+        first.join(0.5)
+        assert server.asked == 0
+        assert first.is_alive()
+    first.join(60)
+    assert names(tmp_path / "montgomery") == sorted(UNPACKED)
 
 
 def test_an_unknown_dataset_is_refused_with_the_most_similar_name(here: Command, tmp_path: Path) -> None:

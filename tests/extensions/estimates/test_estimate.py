@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ import pandas as pd
 import pytest
 
 from bench import api
+from bench.extensions.estimates import hospital_logits as hospital_logits_module
 from bench.extensions.estimates.expected_at_hospital import expected_scores
 from bench.extensions.estimates.hospital_logits import hospital_logits
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.planned_grid import IMPORTED
 from bench.results.read_predictions import load_scores
+from bench.runs.new_images import Inference
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from harmonize.errors import ConfigError
@@ -462,3 +465,17 @@ def test_the_page_has_the_numbers_of_the_table(finished: Path, logits: Path, tmp
     for row in macro:
         assert row["run_id"] in text
         assert row["value"] is None or f"{row['value']:.3f}".removeprefix("0") in text
+
+
+def test_images_that_look_wrong_are_counted_in_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings = ["", "looks inverted; mean gray: 9", "looks inverted", "looks upside down", "no lungs found"]
+    table = pd.DataFrame({"image": list("abcde"), "finding": "Edema", "logit": 0.5, "warnings": warnings})
+    result = Inference("r", table, pd.DataFrame({"image": ["f"], "reason": ["empty file"]}))
+    monkeypatch.setattr(hospital_logits_module, "infer", lambda *_: result)
+    monkeypatch.setattr(hospital_logits_module, "load", lambda *_: None)
+    run = SimpleNamespace(id="r", is_imported=False, config=SimpleNamespace(findings=("Edema",)))
+    _, notes = hospital_logits(SimpleNamespace(store=None), [run], [Path("a")], "cpu", lambda *_: None)  # type: ignore[arg-type]
+    assert notes == [
+        "1 files are left out, e.g. f: empty file",
+        "3 of 5 images may be wrong, most often: looks inverted",
+    ]

@@ -44,7 +44,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def test_options_that_cannot_be_are_refused() -> None:
-    for raw in ({"images": 0}, {"gallery": -1}, {"method": "lime"}, {"sanity": -1}):
+    for raw in ({"images": 0}, {"gallery": -1}, {"sanity": -1}):
         with pytest.raises(ConfigError):
             read_analyses({"attention": raw}, "grid.yaml: analyses")
 
@@ -72,7 +72,7 @@ def test_a_network_that_reads_the_tag_is_seen_to_look_at_the_tag_and_one_that_re
     ]
     images = np.stack([cv2.resize(t.image, (128, 128)) for t in taken])
     network = Network(TagReader(), (0.5,) * 3, (0.5,) * 3, 1)
-    found = heat_maps(network, torch.from_numpy(images)[:, None], stage=-1)
+    found = heat_maps(network, torch.from_numpy(images)[:, None])
     heat = upsampled(found.heat_NKhw, 128).numpy()
     for i, each in enumerate(taken):
         tag, effusion = (

@@ -66,14 +66,6 @@ def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_
 
 
 @pytest.mark.slow
-def test_the_method_of_the_maps_is_that_of_the_grid() -> None:
-    found = with_looks(tables(Invented(runs=2)), 2.0)
-    assert "A heat map is Grad-CAM of the finding" in render(found)
-    chosen = {"name": "attention", "run_id": "", "options": {"method": "hirescam"}, "state": "done", "reason": ""}
-    assert "A heat map is HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
-
-
-@pytest.mark.slow
 def test_hostile_names_are_escaped_and_missing_numbers_are_accepted() -> None:
     page = render(with_looks(tables(Invented(runs=1)), float("nan"), "<script>alert(1)</script>"))
     assert "<script>alert(1)" not in page

@@ -25,7 +25,7 @@ def interval(metric: str, numbers: np.ndarray, empty: np.ndarray | None = None, 
 def test_hits_in_all_or_no_map_have_intervals_with_a_width() -> None:
     """Of five patients, all hits: Agresti and Coull's lower bound is (5 + z² / 2) / (5 + z²) minus z standard errors, .51."""
     assert interval("hit", np.ones(5)) == pytest.approx((1, 0.511, 1), abs=0.002)
-    assert interval("iou_70", np.zeros(5)) == pytest.approx((0, 0, 0.489), abs=0.002)
+    assert interval("iou_50", np.zeros(5)) == pytest.approx((0, 0, 0.489), abs=0.002)
     assert np.isnan(interval("enrichment", np.zeros(5))[1])
 
 
@@ -35,7 +35,7 @@ def test_the_mean_of_fewer_maps_with_heat_than_needed_is_unknown() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("metric", "least"), [("hit", 0.93), ("iou_top", 0.9), ("energy", 0.9)])
+@pytest.mark.parametrize(("metric", "least"), [("hit", 0.93), ("iou_50", 0.9), ("energy", 0.9)])
 def test_intervals_of_eight_patients_contain_the_truth(metric: str, least: float) -> None:
     """Percentiles contain a share of .9 in 55 % of samples, and a mean of overlaps in 88 %."""
     draw = np.random.default_rng(5)

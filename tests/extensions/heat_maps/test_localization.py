@@ -8,15 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.extensions.heat_maps.image_sample import KINDS, OperatingPoint, ScoredImages, cases, positives
-from bench.extensions.heat_maps.localization import (
-    above,
-    energy,
-    hottest,
-    localization_metrics,
-    near,
-    overlap,
-    pointing,
-)
+from bench.extensions.heat_maps.localization import energy, iou, near, pointing
 from bench.extensions.heat_maps.pictures import SIDE, png, views, webp
 from bench.extensions.heat_maps.summary import MEASURES, OVERLAPS, summarize
 from tests.extensions.heat_maps.enrichment import enrichment
@@ -30,10 +22,8 @@ masks = arrays(np.bool_, (8, 8))
 
 
 def test_a_worked_example_has_its_published_values() -> None:
-    metrics = localization_metrics(HEAT, BOX)
-    assert metrics["iou_30"] == pytest.approx(0.4)
-    assert metrics["dice_30"] == pytest.approx(0.5714, abs=1e-4)
-    assert metrics["hit"] == 1
+    assert iou(HEAT, BOX) == pytest.approx(0.25)  # 1 of 4 pixels
+    assert pointing(HEAT, BOX) == 1
     assert energy(HEAT, BOX) == pytest.approx(0.8)
     assert enrichment(HEAT, BOX) == pytest.approx(1.8)
 
@@ -42,12 +32,10 @@ def test_a_worked_example_has_its_published_values() -> None:
 def test_metrics_do_not_depend_on_the_scale_of_a_map_and_lie_between_0_and_1(
     heat: np.ndarray, mask: np.ndarray, scale: float
 ) -> None:
-    metrics = localization_metrics(heat, mask)
-    assert all(0 <= value <= 1 for value in metrics.values())
-    assert metrics == pytest.approx(localization_metrics(heat * np.float32(scale), mask))
-    for name in ("30", "50", "70", "top"):  # Dice is a function of IoU
-        iou = metrics[f"iou_{name}"]
-        assert metrics[f"dice_{name}"] == pytest.approx(2 * iou / (1 + iou))
+    for metric in (iou, pointing):
+        value = metric(heat, mask)
+        assert 0 <= value <= 1
+        assert value == pytest.approx(metric(heat * np.float32(scale), mask))
 
 
 @given(maps, masks)
@@ -63,21 +51,13 @@ def test_energies_inside_and_outside_sum_to_1_and_a_uniform_map_is_at_chance(
 @given(masks)
 def test_a_map_equal_to_the_mask_overlaps_it_completely(mask: np.ndarray) -> None:
     if mask.any():
-        assert set(localization_metrics(mask.astype(np.float32), mask).values()) == {1.0}
-
-
-@given(maps, st.integers(0, 64))
-def test_the_hottest_pixels_have_the_requested_number_if_all_values_differ(heat: np.ndarray, count: int) -> None:
-    distinct = np.argsort(np.argsort(heat, axis=None)).reshape(8, 8).astype(np.float32) + 1
-    assert hottest(distinct, count).sum() == count
+        assert iou(mask.astype(np.float32), mask) == pointing(mask.astype(np.float32), mask) == 1
 
 
 def test_an_empty_map_has_overlap_0_and_energy_nan() -> None:
     nothing = np.zeros((3, 3), np.float32)
-    assert set(localization_metrics(nothing, BOX).values()) == {0.0}
+    assert iou(nothing, BOX) == pointing(nothing, BOX) == 0
     assert np.isnan(energy(nothing, BOX))
-    assert not above(nothing, 0.3).any()
-    assert overlap(np.zeros(2, bool), np.zeros(2, bool)) == (0.0, 0.0)
 
 
 def test_a_point_outside_a_mask_hits_it_only_within_the_tolerance() -> None:

@@ -45,18 +45,18 @@ def test_shuffling_weights_changes_the_map_and_leaves_the_original_network_uncha
 ) -> None:
     network = build(use, options, 2).eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    similarity_N = randomization(network, images(4, 64), 1, 0, "gradcam")
+    similarity_N = randomization(network, images(4, 64), 1, 0)
     assert similarity_N.shape == (4,)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-    np.testing.assert_array_equal(similarity_N, randomization(network, images(4, 64), 1, 0, "gradcam"))
-    assert not np.array_equal(similarity_N, randomization(network, images(4, 64), 1, 1, "gradcam"))
+    np.testing.assert_array_equal(similarity_N, randomization(network, images(4, 64), 1, 0))
+    assert not np.array_equal(similarity_N, randomization(network, images(4, 64), 1, 1))
     assert abs(np.nanmean(similarity_N)) < 0.9
 
 
 def test_a_map_that_shows_only_the_image_is_detected() -> None:
     network = Network(Corner(), *SCALE, 3)  # no weight to shuffle: its map cannot change
     network.backbone.scale = nn.Parameter(torch.ones(2))
-    assert randomization(network, images().abs(), 0, 0, "gradcam") == pytest.approx([1.0] * 3)
+    assert randomization(network, images().abs(), 0, 0) == pytest.approx([1.0] * 3)
 
 
 def test_equal_maps_have_similarity_1_and_an_empty_map_has_rank_correlation_0() -> None:

@@ -346,3 +346,9 @@ def test_weights_that_do_not_fit_and_pickles_are_refused(write: Write, tmp_path:
 def test_a_grid_whose_findings_the_model_lacks_is_refused(write: Write) -> None:
     with pytest.raises(ConfigError, match="predicts no finding"):
         ModelDeclaration.read(write()).predicted(["Cardiomegaly"])
+
+
+def test_a_missing_module_is_named_with_the_key_of_the_file(write: Write) -> None:
+    found = error(write(model={"function": "no_such_package.nets:make"}))
+    assert "cannot load 'no_such_package.nets:make'" in found.what
+    assert found.where.endswith("model.yaml: model.function")

@@ -84,11 +84,10 @@ def test_external_predictions_are_required(folder: Path) -> None:
 def test_a_network_needs_images(folder: Path) -> None:
     model = yaml.safe_load((folder / "model.yaml").read_text())
     model |= {
-        "model": {"timm": "resnet10t", "weights": "none.safetensors"},
-        "preprocessing": {"size": 64, "range": [0, 1]},
+        "model": {"function": "tests.networks:Flat"},
+        "preprocessing": {"size": 32, "channels": 1, "range": [-1024, 1024]},
     }
-    model["outputs"]["names"] = ["Edema"]
-    (folder / "none.safetensors").touch()
+    model["outputs"]["names"] = ["Edema", "Atelectasis", "Pneumonia"]
     (folder / "model.yaml").write_text(yaml.safe_dump(model))
     with pytest.raises(CxrError, match="the cohort has no images"):
         evaluated(folder)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bench.extensions.labels.gap_notes import note
+from bench.extensions.labels.gap_note import gap_note
 from bench.extensions.labels.readings_section import label_readings
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -169,26 +169,28 @@ def test_a_reading_is_named_if_it_moves_more_than_a_few_of_many_recipes(
     made = study(("standard", 0.075, worse), ("uncertain-present", 0.07, under_other))
     made.frames["mean_reading_gaps"]["num_runs"] = runs
     recipes = f"the mean gap is .070 and clear; {under_other} of {runs} runs have a clearly lower AUROC."
-    assert note(read(made))[1].endswith(recipes) == said
+    assert gap_note(read(made))[1].endswith(recipes) == said
 
 
 def test_a_reading_with_other_numbers_of_better_recipes_alone_is_named() -> None:
     made = study(("standard", 0.075, 1), ("uncertain-present", 0.075, 1))
     rows = made.frames["mean_reading_gaps"]
     rows.loc[rows["reading"] == "uncertain-present", "num_better"] = 1
-    assert note(read(made))[1].endswith("the mean gap is .075 and clear; 1 of 2 runs has a clearly higher AUROC.")
+    assert gap_note(read(made))[1].endswith("the mean gap is .075 and clear; 1 of 2 runs has a clearly higher AUROC.")
 
 
 def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
     data = read(study(*DISAGREE))
     said = "If uncertain labels count as present, the mean gap is .026 and unclear; no run has a clearly lower AUROC."
-    assert note(data) == ("label-readings", said)
+    assert gap_note(data) == ("label-readings", said)
     # another verdict matters more than a larger change
     farther = read(study(*DISAGREE[:3], ("unmentioned-dropped", 0.175, 2)))
-    assert note(farther)[1] == said
+    assert gap_note(farther)[1] == said
     agree = read(study(*((name, value, 2) for name, value, _ in DISAGREE)))
-    assert note(agree)[1].startswith("If uncertain labels count as present, the mean gap is .026")
-    assert note(read(study(DISAGREE[0], *DISAGREE[2:])))[1] == "", "the other gaps lie inside the interval of the page"
+    assert gap_note(agree)[1].startswith("If uncertain labels count as present, the mean gap is .026")
+    assert gap_note(read(study(DISAGREE[0], *DISAGREE[2:])))[1] == "", (
+        "the other gaps lie inside the interval of the page"
+    )
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", str(opening(data).html)))
     assert said in text
     section = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", str(label_readings(data).html)))
@@ -200,7 +202,7 @@ def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
 
 def test_without_the_table_the_page_says_nothing_about_readings() -> None:
     data = read(tables(Invented(runs=3)))
-    assert (note(data)[1], str(label_readings(data).html)) == ("", "")
+    assert (gap_note(data)[1], str(label_readings(data).html)) == ("", "")
 
 
 @pytest.mark.grid

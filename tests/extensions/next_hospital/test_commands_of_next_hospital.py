@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit, logit
 
 from bench import api
-from bench.extensions.next_hospital import compare_notes
+from bench.extensions.next_hospital import notes
 from bench.extensions.next_hospital.random_effects import Panels, bayes
 from bench.extensions.next_hospital.report_tables import LOGIT_SCALE, SHARE_SCALE
 from bench.scoring.metrics_of_split import AUROC, Key
@@ -72,15 +72,15 @@ def table_of(differences: dict[str, float]) -> pd.DataFrame:
 def test_a_comparison_states_the_difference_at_a_new_hospital() -> None:
     both = [Planned("mimic", "nih", "brax", "vindr"), Planned("nih", "brax", "mimic", "padchest")]
     table = table_of({"chexpert": 0.5, "mimic": 0.03, "nih": 0.02, "brax": 0.05, "vindr": 0.9, "external": 0.4})
-    [sentence] = compare_notes.notes(both, AUROC, table)
+    [sentence] = notes.of_comparison(both, AUROC, table)
     fit = bayes(Panels.of(np.array([0.03, 0.02, 0.05]), np.full(3, (0.04 / 1.959964) ** 2)), SHARE_SCALE)
     numbers = f"{fit.mean[0]:+.3f} [{fit.new_low[0]:+.3f}, {fit.new_high[0]:+.3f}]"
     assert f"like these 3: difference {numbers}" in sentence
     assert float(re.findall(r"probability of (\S+)\.", sentence)[0]) == pytest.approx(
         1 - fit.below(np.zeros(1))[0], abs=0.006
     )
-    assert compare_notes.notes(both, Key("ece"), table) == ()
-    assert compare_notes.notes(both, AUROC, table[table["dataset"] != "nih"]) == ()
+    assert notes.of_comparison(both, Key("ece"), table) == ()
+    assert notes.of_comparison(both, AUROC, table[table["dataset"] != "nih"]) == ()
 
 
 @pytest.mark.grid

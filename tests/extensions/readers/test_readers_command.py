@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import recall_score, roc_curve
 
+from bench.extensions.readers.cohorts import problems, save, stored
 from bench.extensions.readers.reader_files import READER, STUDY, Panel, own_panel
 from bench.extensions.readers.report_tables import logits_of, measured
-from bench.extensions.readers.store import problems, save, stored
 from bench.planning.manifest import Manifest, read_manifest
 from bench.store.checked_files import write_cohort
 from bench.store.store import Store

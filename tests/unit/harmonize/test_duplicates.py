@@ -15,15 +15,22 @@ from pictures import save, save_dicom
 from harmonize import CohortSpec, load
 from harmonize.checks import scan
 from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
+from harmonize.checks.frontal_view import wrong_views
 from harmonize.checks.release import Check
 from harmonize.checks.scan import scan as scan_images
 from harmonize.images.image_header import INSTALL_DECODERS, UnreadableImage
+from harmonize.images.perceptual_hash import smaller, thumbnail
 
 
 def random_image(seed: int) -> np.ndarray:
-    noise = np.random.default_rng(seed).normal(size=(9, 8)).astype(np.float32)
-    large = cv2.resize(noise, (150, 180), interpolation=cv2.INTER_CUBIC)
-    return cv2.normalize(large, None, 5, 250, cv2.NORM_MINMAX).astype(np.uint8)
+    """Return smooth noise that does not look like an inverted or turned radiograph."""
+    rng = np.random.default_rng(seed)
+    while True:
+        noise = rng.normal(size=(9, 8)).astype(np.float32)
+        large = cv2.resize(noise, (150, 180), interpolation=cv2.INTER_CUBIC)
+        image = cv2.normalize(large, None, 5, 250, cv2.NORM_MINMAX).astype(np.uint8)
+        if wrong_views(smaller(thumbnail(image)[np.newaxis])) == [""]:
+            return image
 
 
 def write_dataset(root: Path, layout: str, seed: int) -> CohortSpec:

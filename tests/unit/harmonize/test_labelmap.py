@@ -87,9 +87,30 @@ def test_padchest_labels_match_complete_labels_only() -> None:
     assert label_mapping.apply(table, "padchest")["Pneumonia"].tolist() == [1, 1, 0, 0, 0]
     assert label_mapping.apply(table, "padchest", "strict")["Pneumonia"].tolist() == [1, 0, 0, 0, 0]
     assert label_mapping.apply(table, "padchest")["Lung Lesion"].tolist() == [0] * 5
-    assert label_mapping.apply(table, "padchest")["Consolidation"].tolist() == [0] * 5
+    assert label_mapping.apply(table, "padchest")["Consolidation"].fillna(-9).tolist() == [0, 0, 0, -9, 0]
     assert label_mapping.apply(table, "padchest", "broad")["Consolidation"].tolist() == [0, 0, 0, 1, 0]
     assert label_mapping.apply(table, "padchest")["No Finding"].tolist() == [0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("layout", "finding", "row", "states"),  # states of the mappings default and broad
+    [
+        ("padchest", "Consolidation", "infiltrates", (None, None)),
+        ("padchest", "Consolidation", "alveolar pattern", (None, 1)),
+        ("padchest", "Consolidation", "infiltrates|consolidation", (1, 1)),
+        ("padchest", "Pleural Effusion", "costophrenic angle blunting", (None, None)),
+        ("padchest", "Lung Lesion", "pseudonodule", (None, 1)),
+        ("openi", "Consolidation", "airspace disease", (None, 1)),
+        ("openi", "Cardiomegaly", "cardiomegaly, borderline", (None, None)),
+        ("openi", "Lung Lesion", "mass, breast", (0, 0)),
+    ],
+)
+def test_a_doubtful_label_is_neither_present_nor_absent(
+    layout: str, finding: str, row: str, states: tuple[int | None, int | None]
+) -> None:
+    table = pd.DataFrame({LABELS: [row]})
+    found = [label_mapping.apply(table, layout, mapping)[finding].iloc[0] for mapping in ("default", "broad")]
+    assert [None if pd.isna(state) else state for state in found] == list(states)
 
 
 def test_the_strongest_state_of_several_native_labels_is_used() -> None:

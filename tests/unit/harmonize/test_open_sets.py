@@ -103,6 +103,21 @@ def test_the_folders_of_guangzhou_state_label_and_split_and_each_split_numbers_i
     assert table[LABELS].to_dict() == dict(zip(names, ["pneumonia", "pneumonia", "normal", "pneumonia"], strict=True))
 
 
+def test_the_lists_of_tbx11k_state_the_splits(tmp_path: Path) -> None:
+    files = {"lists/TBX11K_train.txt": "health/h1.png\ntb/tb1.png\n", "lists/TBX11K_val.txt": "imgs/sick/s1.png\n"}
+    put(
+        tmp_path,
+        files | {f"imgs/{name}.png": "" for name in ("health/h1", "tb/tb1", "sick/s1", "sick/s2", "extra/da1")},
+    )
+    table = adapter("tbx11k").read(tmp_path).set_index("image_id")["split"]
+    assert table.to_dict() == {
+        "imgs/health/h1": "train",
+        "imgs/sick/s1": "val",
+        "imgs/sick/s2": "",
+        "imgs/tb/tb1": "train",
+    }
+
+
 def test_findings_that_a_dataset_does_not_label_are_null(tmp_path: Path) -> None:
     written("shenzhen", tmp_path)
     cohort = harmonize.load(CohortSpec("shenzhen", "shenzhen", tmp_path)).table
@@ -231,14 +246,15 @@ def test_one_image_in_two_formats_is_refused(tmp_path: Path, layout: str) -> Non
 def test_cases_of_the_covid_collection(tmp_path: Path) -> None:
     head = "patientid,sex,age,finding,view,modality,folder,filename\n"
     rows = ["1,M,65,Pneumonia/Viral/COVID-19,PA,X-ray,images,a.jpg", "1,M,65,Pneumonia/Viral/COVID-19,Axial,CT,volumes,b.nii",
-            '2,F,40,"COVID-19, ARDS",AP Supine,X-ray,images,c.png', "3,F,,No Finding,L,X-ray,images,d.png", "4,,,todo,PA,X-ray,images,e.png"]  # fmt: skip
-    put(tmp_path, {"metadata.csv": head + "\n".join(rows), "images/a.jpg": "", "images/c.png": ""})
+            '2,F,40,"COVID-19, ARDS",AP Supine,X-ray,images,c.png', "3,F,,No Finding,L,X-ray,images,d.png", "4,,,todo,PA,X-ray,images,e.png",
+            "5,M,20,Mycoplasma Bacterial Pneumonia,PA,X-ray,images,f.png"]  # fmt: skip
+    put(tmp_path, {"metadata.csv": head + "\n".join(rows), "images/a.jpg": "", "images/c.png": "", "images/f.png": ""})
     table = adapter("covid").read(tmp_path)
-    assert table["drop"].tolist() == ["", "no radiograph", "", "", "no mapped finding"]
+    assert table["drop"].tolist() == ["", "no radiograph", "", "", "no mapped finding", ""]
     assert table["view"].tolist()[:4] == ["PA", "UNKNOWN", "AP", "LATERAL"]
-    assert table["patient_id"].tolist() == ["1", "1", "2", "3", "4"]
+    assert table["patient_id"].tolist() == ["1", "1", "2", "3", "4", "5"]
     cohort = harmonize.load(CohortSpec("covid", "covid", tmp_path)).table
-    assert cohort["Pneumonia"].tolist() == [1, 1]
+    assert cohort["Pneumonia"].tolist() == [1, 1, 1]
 
 
 def test_columns_of_vindr_pcxr_become_labels(tmp_path: Path) -> None:

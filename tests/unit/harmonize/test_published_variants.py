@@ -10,6 +10,7 @@ from native_tables import TABLES, assert_same, on_disk, touch, written
 from harmonize import load
 from harmonize.cohorts import label_mapping
 from harmonize.datasets import FAULT, adapter, chexpert, mimic, nih, padchest, vindr
+from harmonize.errors import DatasetError
 
 
 def test_mimic_files_may_be_unzipped(tmp_path: Path) -> None:
@@ -153,6 +154,17 @@ def test_nih_ages_may_have_units_and_impossible_ages_are_unknown(tmp_path: Path)
     raw = pd.read_csv(tmp_path / nih.ENTRIES[0], dtype=str).assign(**{"Patient Age": ["058Y", "414", "018M", "7"]})
     raw.to_csv(tmp_path / nih.ENTRIES[0], index=False)
     assert load(spec).table["age"].fillna(-1).tolist() == [58.0, -1.0, 1.5, 7.0]
+
+
+def test_different_nih_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = written("nih", tmp_path)
+    name = Path(str(table["path"].iloc[0])).name
+    (tmp_path / "images_012/images").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "images_012/images" / name).write_bytes((tmp_path / str(table["path"].iloc[0])).read_bytes())
+    nih.read(tmp_path)  # a copy
+    (tmp_path / "images_012/images" / name).write_bytes(b"another image")
+    with pytest.raises(DatasetError, match="1 images are there twice with different content"):
+        nih.read(tmp_path)
 
 
 def test_nih_images_may_be_in_one_folder_without_lists(tmp_path: Path) -> None:

@@ -156,7 +156,11 @@ def test_a_cohort_that_is_left_out_is_named_with_the_reason():
 
 @pytest.mark.slow
 def test_cohorts_have_their_licenses_and_phantoms_need_none():
-    assert "research only" in data_exposure(read(tables(Invented(runs=2)))).html
+    made = tables(Invented(runs=2))
+    made.frames["cohorts"]["layout"] = "shenzhen"
+    html = data_exposure(read(made)).html
+    assert "research only" in html
+    assert "doi:10.1109/TMI.2013.2284099" in html
     synthetic = data_exposure(read(tables(Invented(runs=2, phantom=True)))).html
     assert "research only" not in synthetic
     assert "synthetic images, no license needed" in synthetic

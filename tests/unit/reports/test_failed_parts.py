@@ -8,11 +8,12 @@ import pytest
 from markupsafe import Markup
 
 from harmonize.errors import StoreError
-from reports import extensions, failed_parts, page
+from reports import extensions, failed_parts, hooks, page
 from reports.__main__ import main
 from reports.html.section import Section
 from reports.page import placed_sections, render
 from reports.report_data.report_data import ReportData, read
+from reports.schemas.criterion import further_scores
 from reports.schemas.tables import SCHEMAS
 from reports.site import write_site
 from reports.tables import Tables
@@ -91,12 +92,11 @@ def test_an_error_that_the_user_can_mend_is_raised():
     assert not failed
 
 
-@pytest.mark.parametrize("hook", ["opening", "gap_notes", "criterion"])
-def test_an_extension_that_fails_on_the_page_is_named_once(monkeypatch, hook):
-    names = {"opening": "sentence", "gap_notes": "note", "criterion": "scores"}
-    modules = nonempty(extensions.modules(hook))
+@pytest.mark.parametrize("function", ["opening", "gap_note", "scores"])
+def test_an_extension_that_fails_on_the_page_is_named_once(monkeypatch, function):
+    modules = nonempty(further_scores() if function == "scores" else extensions.modules(hooks.Sections))
     for module in modules:
-        monkeypatch.setattr(module, names[hook], lambda *_: 1 / 0)
+        monkeypatch.setattr(module, function, lambda *_: 1 / 0)
     with failed_parts.collected() as failed:
         text = render(MADE)
     assert len(failed) == len(modules)
@@ -112,7 +112,7 @@ def test_tables_that_could_not_be_made_are_named_on_the_page_of_stored_tables():
 
 
 def test_the_details_of_a_run_that_fail_cost_neither_its_page_nor_the_site(monkeypatch, tmp_path):
-    for module in nonempty(extensions.modules("run_details")):
+    for module in nonempty(extensions.modules(hooks.RunDetails)):
         monkeypatch.setattr(module, "details", lambda *_: 1 / 0)
     with failed_parts.collected() as failed:
         index = write_site(MADE, tmp_path / "site")

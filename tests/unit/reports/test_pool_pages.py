@@ -9,7 +9,7 @@ import pytest
 import synthetic
 from bs4 import BeautifulSoup
 
-from reports import extensions
+from reports import extensions, hooks
 from reports.formatting import integer
 from reports.page import render
 from reports.report_data.report_data import ReportData, read
@@ -47,7 +47,7 @@ def with_pool(made: Tables, hospitals: tuple[str, ...], unscored: tuple[str, ...
 def leaving_out(made: Tables, left_out: Mapping[str, str]) -> Tables:
     """Return the tables of a leave-one-out grid: a run has scores at the hospital that it leaves out, and not inside it."""
     frames, pool = dict(made.frames), list(made.meta["pool"])
-    of_extensions = (name for module in extensions.modules("schemas") for name in (*module.SHOWN, *module.DETAILS))
+    of_extensions = (name for module in extensions.modules(hooks.Schemas) for name in (*module.SHOWN, *module.DETAILS))
     for name in ("scores", "gaps", "confusion", "subgroups", "reliability", *of_extensions):
         frame = frames[name]
         out = frame["run_id"].map(left_out)

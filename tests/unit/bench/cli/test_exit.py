@@ -1,5 +1,6 @@
-"""A command ends with its own exit code, even if a library crashes during the teardown of the process."""
+"""A command ends with its own exit code, even if a library crashes during the teardown, or an extension is broken."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,26 @@ def test_a_reader_that_closes_the_pipe_is_no_crash() -> None:
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1, 120, 141)
     assert "Traceback" not in done.stderr
+
+
+def test_a_broken_extension_is_named_and_the_command_goes_on(tmp_path: Path) -> None:
+    for name, text in {
+        "broken/__init__.py": "",
+        "broken/commands.py": "def add(): ...",
+        "broken-1.dist-info/METADATA": "Name: broken\nVersion: 1\n",
+        "broken-1.dist-info/entry_points.txt": "[unseen_cxr.extensions]\nbroken = broken\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[4])])
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "list", "losses"],
+        env=os.environ | {"PYTHONPATH": path, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "focal" in done.stdout
+    assert "does not fit the hook Commands: the attribute add is no function of (app)" in " ".join(done.stderr.split())
+    assert "broken.commands" in done.stderr

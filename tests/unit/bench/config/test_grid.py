@@ -148,7 +148,6 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ("sweeps:\n  - {algorithm: irm, schedule.sampling: balanced}\n", "fill the batches", "sampling", "remove"),
         ("sweeps:\n  - {algorithm: irm, optimizer: [adamw, sam]}\n", "several times", "optimizer", "adamw"),
         ("sweeps:\n  - {algorithm: coral, compile: true}\n", "the features", "sweeps[0].compile", "remove `compile`"),
-        ("sweeps:\n  - {algorithm: label_smoothing, uncertainty: u_multiclass}\n", "smoothed", "algorithm", "u_ignore"),
         ("sweeps:\n  - {algorithm: swa, schedule.ema: 0.9}\n", "both average", "sweeps[0].schedule.ema", "remove"),
         ("sweeps:\n  - {algorithm: swa, optimizer: schedulefree}\n", "both average", "optimizer", "remove"),
         ("sweeps:\n  - {algorithm: swa, schedule.patience: 1}\n", "may stop before", "schedule.patience", "remove"),

@@ -245,6 +245,7 @@ def test_a_value_outside_0_and_1_is_no_probability(tmp_path: Path) -> None:
             lambda t: t.assign(patient_id="8.39860488694292E+35"),
             ["'patient_id'", "'8.39860488694292E+35'", "spreadsheet"],
         ),
+        (None, lambda t: t.assign(patient_id="9007199254740993.0"), ["'9007199254740993.0'", "rounded"]),
         (None, lambda t: t.assign(image_id=[f"1.0{k}E+12" for k in range(len(t))]), ["'image_id'", "'1.00E+12'"]),
     ],
 )

@@ -49,7 +49,7 @@ SEARCH = "search: {trials: 4, over: {schedule.lr: [choice, 0.003, 0.0006]}}\n"
 def plan_of(drawn: Callable[[str | Path, Path], Path], tmp_path: Path) -> Callable[[str], Plan]:
     def plan(search: str) -> Plan:
         keys = TWO + search
-        path = tiny_with(tmp_path, "tuned", "{algorithm: [erm, label_smoothing], seed: [0, 1]}", 0, keys)
+        path = tiny_with(tmp_path, "tuned", "{algorithm: [erm, swa], seed: [0, 1]}", 0, keys)
         folder = drawn(path, tmp_path)
         grid = Grid.read(str(path), Registry.read())
         return make_plan(grid, Registry.read(), Store.open(folder / "runs"), None, None, 1, "", lambda *_: None)

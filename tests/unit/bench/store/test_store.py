@@ -52,6 +52,13 @@ def test_a_store_with_an_invalid_schema_is_refused(tmp_path: Path, content: str)
         Store.open(tmp_path)
 
 
+@pytest.mark.parametrize("create", [True, False])
+def test_a_store_whose_path_is_not_utf_8_is_refused_by_its_path(tmp_path: Path, create: bool) -> None:
+    with pytest.raises(StoreError, match="the path is not UTF-8") as caught:
+        Store.open(tmp_path / "s\udcff", create=create)
+    caught.value.where.encode()
+
+
 def test_opening_for_reading_does_not_create_a_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no run store"):
         Store.open(tmp_path / "nothing", create=False)

@@ -26,12 +26,12 @@ from bench.training import TrainingError
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
 from bench.training.algorithms.features import mean_and_covariance_distance
-from bench.training.algorithms.inputs import label_smoothing, mixed_loss, mixup
+from bench.training.algorithms.inputs import mixed_loss, mixup
 from bench.training.batch_sampling import group_balanced, shuffled
 from bench.training.checkpoint import load_checkpoint
 from bench.training.fit import TrainingResult, fit
 from bench.training.step import TooLargeError
-from bench.training.training_loss import TrainingLoss, TrainingTargets
+from bench.training.training_loss import TrainingTargets
 from tests.nonempty import nonempty
 from tests.unit.bench.training.test_train import CPU, REGISTRY, K, a_cohort, a_run, train
 from tests.unit.bench.training.test_training_policies import a_step, epoch_of
@@ -71,7 +71,7 @@ def batch_of(case: dict[str, Any], step: int, network: nn.Module, classifier: nn
     x, y = torch.tensor(case["x"][step]), torch.tensor(case["y"][step]).double()
     group_N = torch.arange(len(x)).repeat_interleave(x.shape[1])
 
-    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
         return binary_cross_entropy_with_logits(output_NO[:, 0], y.flatten()[index_N])
 
     images, index_N = x.flatten(0, 1), torch.arange(y.numel())
@@ -125,7 +125,7 @@ def random_losses(num_groups: int = 3, each: int = 5, seed: int = 0) -> tuple[Ba
     group = draw.permutation(np.arange(num_groups).repeat(each))
     targets = torch.tensor(y)
 
-    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
         return binary_cross_entropy_with_logits(output_NO[:, 0], targets[index_N])
 
     outputs = torch.tensor(logit)
@@ -212,7 +212,7 @@ def test_irm_multiplies_the_slopes_of_two_halves_of_each_group() -> None:
     penalty = np.mean([part[::2].mean() * part[1::2].mean() for part in slope])
     targets, group_N = torch.tensor(y.flatten()), torch.arange(3).repeat_interleave(6)
 
-    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
         return binary_cross_entropy_with_logits(output_NO[:, 0], targets[index_N])
 
     batch = Batch(torch.tensor(z.reshape(-1, 1)), torch.arange(18), group_N, nn.Identity(), nn.Identity(), loss, 0)  # type: ignore[arg-type]
@@ -241,7 +241,7 @@ def test_mixup_mixes_each_group_with_the_next_of_a_circle_by_weights_of_its_seed
     group_N = torch.tensor([0, 1, 2, 0, 1, 2, 0])
     x = torch.eye(7).double()
 
-    def loss(output_NO: Tensor, index_N: Tensor, smoothing: float = 0.0) -> Tensor:
+    def loss(output_NO: Tensor, index_N: Tensor) -> Tensor:
         return output_NO[torch.arange(len(index_N)), index_N].mean()
 
     for seed in (1, 2):
@@ -258,20 +258,6 @@ def test_mixup_mixes_each_group_with_the_next_of_a_circle_by_weights_of_its_seed
         assert len(groups) == 2
     squares = (second**2).sum(1).mean()  # the loss of each side is its weight: w w + (1 - w) (1 - w)
     assert value == pytest.approx(float(squares), abs=1e-12)
-
-
-def test_label_smoothing_moves_targets_towards_one_half_and_leaves_unlabeled_pairs_out() -> None:
-    run = a_run(algorithm="label_smoothing")
-    _, internal, _ = a_cohort()
-    targets = TrainingTargets.of(run, internal, CPU)
-    loss, index_N = TrainingLoss(run, targets), torch.arange(len(internal))
-    output_NO = torch.randn(len(internal), K, generator=torch.Generator().manual_seed(0))
-    z, t, w = (tensor.double().numpy() for tensor in (output_NO, targets.target_NK, targets.weight_NK))
-    smooth = 0.7 * np.where(w > 0, t, 0) + 0.15
-    expected = (w * (np.logaddexp(0, z) - smooth * z)).sum() / w.sum()
-    batch = Batch(output_NO, index_N, None, nn.Identity(), nn.Identity(), loss, 0)
-    assert float(label_smoothing(batch, 0.3)) == pytest.approx(expected, rel=1e-6)
-    assert float(label_smoothing(batch, 0.0)) == float(loss(output_NO, index_N))
 
 
 def grouped_cohort(num_groups: int = 2, n: int = 40) -> tuple[Any, Examples, Examples]:

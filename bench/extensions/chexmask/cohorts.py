@@ -1,12 +1,17 @@
-"""Locations of lungs and heart that CheXmask knows, in addition to outlines, boxes and the masks of phantoms."""
+"""The hook `cohorts`: locations of lungs and heart that CheXmask knows, in addition to outlines, boxes and the masks of phantoms."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from bench.extensions.chexmask.file import EncodedMasks, find_table, read_masks
+from bench.extensions.chexmask.file import QUALITY, EncodedMasks, find_table, read_masks
+from bench.planning.manifest import Manifest
+from bench.planning.plan import Plan
 from harmonize.cohorts.pooled import Place
 from harmonize.ground_truth.ground_truth import Masks, Truth
+from reports.formatting import listing, places
+
+KEY = "chexmask"
 
 
 def with_masks(truth: Truth, places: Sequence[Place], image_ids: Sequence[str]) -> Truth:
@@ -44,3 +49,18 @@ class _Tables:
             masks = read_masks(place.layout, path, ids)
             out |= {place.prefix + image: encoded for image, encoded in masks.items()}
         return out
+
+
+def facts(plan: Plan) -> dict[str, list[str]]:
+    """Return the names of the cohorts with a table; {} if there are none."""
+    found = [ref.name for ref in plan.refs if any(find_table(place.layout, place.root) for place in ref.places)]
+    return {KEY: found} if found else {}
+
+
+def meta(manifest: Manifest) -> dict[str, str]:
+    """Return the sentence on the source of the lungs, {} if no cohort has a table of CheXmask."""
+    cohorts = [manifest.hospital(c).short for c in manifest.cohorts if c.name in manifest.extras.get(KEY, ())]
+    if not cohorts:
+        return {}
+    of_masks = f"Lungs and heart are CheXmask’s at {listing(cohorts)}, where its mask has a quality of {places(QUALITY, 1)} or more"
+    return {"lungs": f"{of_masks}; in other images an algorithm without learning detects the lungs."}

@@ -27,7 +27,7 @@ def verdict(row: Mapping[str, object]) -> tuple[int, int]:
     return worse, better
 
 
-def note(data: ReportData) -> tuple[str, str]:
+def gap_note(data: ReportData) -> tuple[str, str]:
     """Return the key of the section, and a sentence on the reading that changes the verdicts or else the mean gap most; "" if none does."""
     (_, own), *others = [(name, rows[EXTERNAL]) for name, rows in gaps_by_reading(data).items()] or [("", {})]
     if not others:

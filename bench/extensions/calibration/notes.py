@@ -10,7 +10,7 @@ from bench.store.checked_folders import ScoresFolder
 from reports.formatting import number
 
 
-def notes(planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> tuple[str, ...]:  # noqa: ARG001
+def of_comparison(planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> tuple[str, ...]:  # noqa: ARG001
     """State the median slope, intercept and O:E of both runs at external hospitals; () for another metric than ECE."""
     if key.metric != "ece":
         return ()

@@ -16,12 +16,11 @@ from disturbed import WITH_IMAGES, assert_same_bytes, holder, wait_for, with_par
 
 from bench.executors.choose_executor import ExecutorChoice
 from bench.executors.local import Local
-from bench.extensions.clusters import executors
-from bench.extensions.clusters.ray import Ray
-from bench.extensions.clusters.slurm import Slurm
+from bench.executors.ray import Ray
+from bench.executors.slurm import Slurm
 from bench.store.store import Store
 from bench.system import devices
-from harmonize.errors import ConfigError, RegistryError, SetupError
+from harmonize.errors import ConfigError, SetupError
 from tests.forked import Begun
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -60,15 +59,6 @@ def test_a_wrong_executor_is_refused_with_the_place_and_the_fix(text: str, what:
         ExecutorChoice.of(text).executor("auto", 2)
     assert what in str(error.value)
     assert text in str(error.value)
-
-
-@pytest.mark.parametrize("kind", [Ray, "Ray", "bench.extensions.clusters.rai:Ray", "bench.extensions.clusters.ray:Rai"])
-def test_an_executor_that_its_extension_names_wrongly_is_refused(kind: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(executors.EXECUTORS, "ray", kind)
-    with pytest.raises(RegistryError, match="cannot load") as error:
-        ExecutorChoice.of("ray").executor("auto", 2)
-    assert "--executor ray" in str(error.value)
-    assert "module:class" in str(error.value)
 
 
 def test_without_its_package_or_its_cluster_an_executor_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
