@@ -55,7 +55,7 @@ def findings_of_means(internal: SplitMetrics | None, external: Sequence[SplitMet
 def hospital_macros(key: Key, external: Sequence[SplitMetrics], used: Mask | None) -> list[Macro]:
     """Return the macro of a metric at each external hospital over the findings `used` [K] (None: all that it scores)."""
     plain = [macro(split, key, used) for split in external]
-    if used is None:
+    if used is None or not external:
         return plain
     value_HK = np.where(used, np.stack([split.value[key] for split in external]), np.nan)
     scored_HK: Mask = np.asarray(np.isfinite(value_HK))
