@@ -11,7 +11,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from bench.scoring.bootstrap.intervals import enough
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
