@@ -552,6 +552,8 @@ def _cohorts(study: Invented, rows: Rows, prevalence: dict[tuple[str, str], tupl
                 "female": used // 2,
                 "male": used - used // 2,
                 "age_median": 57.0 if key != "vindr" else float("nan"),
+                "ages": used if key != "vindr" else 0,
+                "children": 0,
                 "ap": used // 3,
                 "pa": used - used // 3,
                 "headline_split": "test" if key == internal else "all",

@@ -440,6 +440,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "female",  # number of images of women
         "male",  # number of images of men
         "age_median",  # may be empty: median age over images, in years
+        "ages",  # number of images with a recorded age, or of a layout whose patients are all children
+        "children",  # number of these images that are of patients below 18 years
         "ap",  # number of images with the view AP
         "pa",  # number of images with the view PA
         "headline_split",  # name of the split whose scores the page shows
