@@ -305,8 +305,8 @@ def _notes(manifest: Manifest) -> list[str]:
         names = ", ".join(bundle.file for bundle in manifest.bundles)
         notes.append(
             f"Made from bundles of predictions ({names}), which were scored again here. Verified: the scores follow from the logits. Not verified: "
-            "that the logits come from the stated networks. Bundles have no images, weights or features, so analyses "
-            "that need them are missing. Only scored images are counted, and each age is the middle of its decade."
+            "that the logits come from the stated networks. Not in bundles: images, weights and features, and so source "
+            "classifiers, heat maps and region transplant tests. Only scored images are counted, and each age is the middle of its decade."
         )
         if stated := _stated(manifest):
             notes.append(f"Stated by the submitters, not checked: {'; '.join(stated)}.")
