@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.formatting import integer, listing, plural
+from reports.formatting import integer, listing, of_all, plural
 
 LABEL_SOURCES = {  # label source in the tables -> words on the page
     "report": "radiology reports, labeled by a program",
@@ -278,6 +278,20 @@ def without_internal_score(hospitals: Sequence[str], min_count: int) -> str:
     names = listing(hospitals, len(hospitals))
     few = f"at least {min_count} test patients with it and {min_count} without it"
     return f"No internal score includes {names}: no finding has {few} {'there' if len(hospitals) == 1 else 'at any of them'}."
+
+
+def few_validated(num_findings: int, total: int) -> str:
+    """State for how many of `total` findings the validation split has enough patients; "" if for all.
+
+    >>> few_validated(4, 9)
+    'The validation split has enough patients for 4 of 9 findings: an epoch chosen by AUROC rests on these; the others have no threshold or calibrator.'
+    >>> few_validated(9, 9)
+    ''
+    """
+    if num_findings >= total:
+        return ""
+    rest = "an epoch chosen by AUROC rests on these; the others have no threshold or calibrator."
+    return f"The validation split has enough patients for {of_all(num_findings, total, 'finding')}: {rest}"
 
 
 # analysis -> its name on the page
