@@ -3,7 +3,7 @@
     python -m benchmarks                       # all benchmarks; about an hour on two cores
     python -m benchmarks B1 B3                 # these benchmarks; the other rows of the table stay
     python -m benchmarks --table               # after a merge of results.csv: write the table from its rows
-    python -m benchmarks --check B4 B7         # compare these with the committed figures; nothing written
+    python -m benchmarks --check B4 B6         # compare these with the committed figures; nothing written
     python -m benchmarks --trends              # write benchmarks/TRENDS.md from the committed figures
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
     python -m benchmarks unit                  # the unit of speed on this machine; nothing written

@@ -14,47 +14,38 @@ and the true AUPRC an integral.
   mean    mean over five findings of the same patients, with a correlation of their scores, or over five hospitals
   gap     difference of two hospitals, and its mean over three external hospitals
 
-Columns: `coverage` with Wilson's interval `low` to `high`, mean `width`, and share of intervals of zero width (`zero_width`). The columns
-`old_...` have the same of an earlier method: normal on the logit scale, or percentiles if a replicate is 0 or 1; for gaps percentiles.
+Columns: `coverage` with Wilson's interval `low` to `high`, mean `width`, share of intervals of zero width (`zero_width`), and `oracle`: the
+distance of the 2.5th and the 97.5th percentile of the estimates, the width of an interval that knows their distribution.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from bench.scoring.bootstrap.area_intervals import (
-    NORMAL_QUANTILE,
-    ClassSizes,
-    area_interval,
-    effective_patients,
-    mean_interval,
-)
-from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import interval_of_difference, wilson
-from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.bootstrap.sorted_images import Column
 from numpy.typing import NDArray
 from parts import run_parts
-from planted import NOISE_SD, PATIENT_SD, SD, percentile
-from scipy.special import expit, logit, ndtri
+from planted import NOISE_SD, PATIENT_SD, SD
+from scipy.special import ndtri
 from scipy.stats import norm
 
-from bench.scoring.across_runs.paired_tests import simultaneous, simultaneous_own
+from bench.scoring.across_runs.paired_tests import simultaneous_own
+from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval
+from bench.scoring.column import Column
+from bench.scoring.influence import correlations
+from bench.scoring.intervals import interval_of_difference, wilson
+from bench.scoring.sample import Sample
 
 Array = NDArray[np.float64]
-Bounds = tuple[Array, Array]
-# bounds of all intervals, [S, F] each: those of this project, then those of the earlier method
-Compared = tuple[Bounds, Bounds]
+# estimates [S, F], and the bounds [S, F] of their intervals
+Found = tuple[Array, Array, Array]
 
 POSITIVES, AUROCS = (5, 10, 20, 40, 100), (0.60, 0.75, 0.90, 0.97, 0.995)
 IMAGES = ("independent", "clustered")
 UNEQUAL = 1.5  # standard deviation of the scores of positives, of negatives 1
 MOST_IMAGES = 30
-SEEDS = 8  # number of different resamples of one number of patients; they do not depend on the simulated patients
 
 
 class Cell(NamedTuple):
@@ -69,21 +60,21 @@ class Cell(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Areas of S samples of F numbers: value [S, F] and replicates [S, F, B] of one metric, with sizes [2, S, F]."""
+    """Areas of S samples of F numbers: value [S, F], covariance [S, F, F] of one metric, with sizes [2, S, F]."""
 
     value: Array
-    replicates: Array
+    covariance: Array
     sizes: ClassSizes
 
-    def bounds(self, metric: str) -> Bounds:
+    def bounds(self, metric: str) -> tuple[Array, Array]:
         """Return the bounds [S, F] of each number alone."""
-        return area_interval(metric, self.value, self.replicates, self.sizes)
+        error = np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
+        return area_interval(metric, self.value, error, self.sizes)
 
 
-@lru_cache(32)
-def resamples_of(num_patients: int, name: str, num: int) -> Resamples:
-    """Return `num` resamples of patients with one image each; `name` chooses them."""
-    return Resamples.draw(np.array([f"{p:06}" for p in range(num_patients)], object), num, name)
+def sample_of(patient: NDArray[np.int32], num: int) -> Sample:
+    """Return the sample of images whose patients have the codes 0 to num - 1."""
+    return Sample("", patient, patient, num, num, 0)
 
 
 def patients(cell: Cell, generator: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
@@ -100,19 +91,13 @@ def patients(cell: Cell, generator: np.random.Generator) -> tuple[NDArray[np.int
     return np.repeat(np.arange(len(label), dtype=np.int32), num_images), label
 
 
-def draw(
-    cell: Cell, generator: np.random.Generator, num_samples: int, num_resamples: int, count: int = 1, first: int = 0
-) -> Samples:
-    """Return samples of `count` numbers: of the same patients (findings, runs; half of the variance is shared), or of hospitals.
-
-    first: number of the first hospital; it chooses the resamples.
-    """
-    metric = 1 if cell.part == "auprc" else 0
+def draw(cell: Cell, generator: np.random.Generator, num_samples: int, count: int = 1) -> Samples:
+    """Return samples of `count` numbers: of the same patients (findings, runs; half of the variance is shared), or of hospitals."""
     sd = UNEQUAL if cell.kind == "unequal" else 1.0
     distance = float(ndtri(cell.auroc)) * np.hypot(1.0, sd)
     is_shared = cell.kind in ("five findings", "six runs")
     value, sizes = np.empty((num_samples, count)), np.empty((2, 2, num_samples, count))
-    replicates = np.empty((num_samples, count, num_resamples))
+    covariance = np.zeros((num_samples, count, count))
 
     def noise(patient: NDArray[np.int32], num: int) -> Array:
         return np.asarray(
@@ -120,6 +105,7 @@ def draw(
         )
 
     for s in range(num_samples):
+        influence = []
         for f in range(count):
             if not f or not is_shared:
                 patient, label_of_patient = patients(cell, generator)
@@ -128,70 +114,51 @@ def draw(
                 of_class = np.stack([images * (label_of_patient == sign) for sign in (1, 0)])
             score = noise(patient, len(label_of_patient))
             score = (score + shared) / np.sqrt(2) if is_shared else score
-            name = str((s + (0 if is_shared else f) + first) % SEEDS)
-            resamples = replace(resamples_of(len(label_of_patient), name, num_resamples), patient=patient)
+            sample = sample_of(patient, len(label_of_patient))
             column = Column.of(patient, label, score * np.where(label == 1, sd, 1.0) + distance * label)
-            value[s, f] = column.areas()[metric]
-            replicates[s, f] = column_metrics(resamples, column, with_auprc=metric == 1)[metric]
+            value[s, f], of_images = column.average_precision() if cell.part == "auprc" else column.auroc()
+            influence.append(sample.sums(of_images, column.rows))
+            covariance[s, f, f] = influence[-1] @ influence[-1]
             sizes[:, :, s, f] = effective_patients(of_class), of_class.sum(1)
-    return Samples(value, replicates, ClassSizes(*sizes))
+        if is_shared:
+            covariance[s] = np.array(influence) @ np.array(influence).T
+    return Samples(value, covariance, ClassSizes(*sizes))
 
 
-def earlier(value: Array, replicates: Array) -> Bounds:
-    """Return intervals of the earlier method: normal on the logit scale; percentiles if an area or a replicate is 0 or 1."""
-    low, high = percentile(value, replicates)
-    inside = (value > 0) & (value < 1) & ~((replicates <= 0) | (replicates >= 1)).any(-1) & np.isfinite(low)
-    half = NORMAL_QUANTILE * np.nanstd(logit(replicates[inside]), axis=-1, ddof=1)
-    low[inside], high[inside] = expit(logit(value[inside]) - half), expit(logit(value[inside]) + half)
-    return low, high
-
-
-def single(cell: Cell, generator: np.random.Generator, num_samples: int, num_resamples: int) -> Compared:
+def single(cell: Cell, generator: np.random.Generator, num_samples: int) -> Found:
     """Return the intervals of one area."""
-    drawn = draw(cell, generator, num_samples, num_resamples)
-    return drawn.bounds("auprc" if cell.part == "auprc" else "auroc"), earlier(drawn.value, drawn.replicates)
+    drawn = draw(cell, generator, num_samples)
+    return drawn.value, *drawn.bounds("auprc" if cell.part == "auprc" else "auroc")
 
 
-def mean(cell: Cell, generator: np.random.Generator, num_samples: int, num_resamples: int) -> Compared:
+def mean(cell: Cell, generator: np.random.Generator, num_samples: int) -> Found:
     """Return the intervals of a mean of five AUROCs."""
-    drawn = draw(cell, generator, num_samples, num_resamples, 5)
-    bounds = drawn.bounds("auroc")
-    found = [
-        mean_interval("auroc", *numbers)
-        for numbers in zip(drawn.value, np.stack(bounds, 1), drawn.replicates, strict=True)
-    ]
-    low, high = np.array(found).T[..., None]
-    return (low, high), earlier(drawn.value.mean(1, keepdims=True), drawn.replicates.mean(1, keepdims=True))
+    drawn = draw(cell, generator, num_samples, 5)
+    numbers = zip(drawn.value, np.stack(drawn.bounds("auroc"), 1), correlations(drawn.covariance), strict=True)
+    low, high = np.array([mean_interval("auroc", *of_sample) for of_sample in numbers]).T[..., None]
+    return drawn.value.mean(1, keepdims=True), low, high
 
 
-def family(cell: Cell, generator: np.random.Generator, num_samples: int, num_resamples: int) -> Compared:
-    """Return the simultaneous intervals of the AUROCs of a family; those of the earlier method are on one scale for all."""
-    drawn = draw(cell, generator, num_samples, num_resamples, {"five hospitals": 5, "six runs": 6}[cell.kind])
-    found, old = np.empty((2, 2, *drawn.value.shape))
-    low, high = drawn.bounds("auroc")
-    for s, (value, replicates) in enumerate(zip(drawn.value, drawn.replicates, strict=True)):
-        found[:, s] = simultaneous_own("auroc", value, low[s], high[s], replicates)
-        complete = replicates[:, np.isfinite(replicates).all(0)]
-        areas = np.column_stack([value, complete])
-        if ((areas > 0) & (areas < 1)).all():
-            old[:, s] = expit(simultaneous(logit(value), logit(complete)))
-        else:
-            old[:, s] = np.clip(simultaneous(value, complete), 0, 1)
-    return (found[0], found[1]), (old[0], old[1])
+def family(cell: Cell, generator: np.random.Generator, num_samples: int) -> Found:
+    """Return the simultaneous intervals of the AUROCs of a family."""
+    drawn = draw(cell, generator, num_samples, {"five hospitals": 5, "six runs": 6}[cell.kind])
+    numbers = zip(drawn.value, *drawn.bounds("auroc"), drawn.covariance, strict=True)
+    low, high = np.array([simultaneous_own("auroc", *of_sample) for of_sample in numbers]).swapaxes(0, 1)
+    return drawn.value, low, high
 
 
-def gap(cell: Cell, generator: np.random.Generator, num_samples: int, num_resamples: int) -> Compared:
+def gap(cell: Cell, generator: np.random.Generator, num_samples: int) -> Found:
     """Return the intervals of the mean of the gaps to one or three external hospitals, whose AUROC is that of `external`."""
     count = 3 if cell.kind == "three hospitals" else 1
-    inside = draw(cell, generator, num_samples, num_resamples)
-    there = draw(cell._replace(auroc=external(cell.auroc)), generator, num_samples, num_resamples, count, 1)
+    inside = draw(cell, generator, num_samples)
+    there = draw(cell._replace(auroc=external(cell.auroc)), generator, num_samples, count)
     first, second = ((one.value, *one.bounds("auroc")) for one in (inside, there))
     sides = [np.stack(np.broadcast_arrays(*both)) for both in zip(first, second, strict=True)]
     bounds = interval_of_difference(*sides, np.zeros(there.value.shape))
-    value, replicates = inside.value - there.value, inside.replicates - there.replicates
-    found = [mean_interval("", *numbers) for numbers in zip(value, np.stack(bounds, 1), replicates, strict=True)]
-    low, high = np.array(found).T[..., None]
-    return (low, high), percentile(value.mean(1, keepdims=True), replicates.mean(1, keepdims=True))
+    value, matrix = inside.value - there.value, correlations(inside.covariance + there.covariance)
+    numbers = zip(value, np.stack(bounds, 1), matrix, strict=True)
+    low, high = np.array([mean_interval("", *of_sample) for of_sample in numbers]).T[..., None]
+    return value.mean(1, keepdims=True), low, high
 
 
 def external(auroc: float) -> float:
@@ -233,7 +200,7 @@ def cells(part: str) -> Iterator[Cell]:
         yield Cell(part, kind, images, num, prevalence, auroc)
 
 
-SIMULATIONS: dict[str, Callable[..., Compared]] = {
+SIMULATIONS: dict[str, Callable[[Cell, np.random.Generator, int], Found]] = {
     "auroc": single,
     "unequal": single,
     "auprc": single,
@@ -243,22 +210,21 @@ SIMULATIONS: dict[str, Callable[..., Compared]] = {
 }
 
 
-def simulate(part: str, num_samples: int, num_resamples: int, seed: int) -> pd.DataFrame:
+def simulate(part: str, num_samples: int, seed: int) -> pd.DataFrame:
     """Return one row per cell, with the columns of Cell and those that the module names."""
     rows = []
     for cell in cells(part):
         generator, true = np.random.default_rng([seed, *repr(cell).encode()]), truth(cell)
-        numbers = []
-        for low, high in SIMULATIONS[cell.part](cell, generator, num_samples, num_resamples):
-            known = np.isfinite(low).all(1)
-            held = ((low <= true) & (true <= high)).all(1)[known]
-            numbers.append((held.mean(), (high - low)[known].mean(), (low == high)[known].any(1).mean(), len(held)))
-        (coverage, width, zero, num), old = numbers
-        low, high = wilson(np.array(coverage), np.array(float(num)))
-        rows.append((*cell, coverage, float(low), float(high), width, zero, *old[:3], num))
+        value, low, high = SIMULATIONS[cell.part](cell, generator, num_samples)
+        known = np.isfinite(low).all(1)
+        coverage = ((low <= true) & (true <= high)).all(1)[known].mean()
+        bounds = wilson(np.array(coverage), np.array(float(known.sum())))
+        oracle = np.ptp(np.quantile(value, (0.025, 0.975), axis=0), axis=0).mean()
+        width, zero = (high - low)[known].mean(), (low == high)[known].any(1).mean()
+        rows.append((*cell, coverage, *map(float, bounds), width, zero, oracle, int(known.sum())))
         print(*rows[-1], flush=True)
-    columns = [*Cell._fields, "coverage", "low", "high", "width", "zero_width"]
-    return pd.DataFrame(rows, columns=[*columns, "old_coverage", "old_width", "old_zero_width", "simulations"])
+    columns = [*Cell._fields, "coverage", "low", "high", "width", "zero_width", "oracle", "simulations"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ CPU seconds are those of the whole command with its child processes; memory is t
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import re
@@ -32,7 +33,7 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 
 from bench.planning.manifest import read_manifest
-from bench.results.read_predictions import REPLICATES, SCORING_VERSION, STORED
+from bench.results.read_predictions import INFLUENCES, SCORING_VERSION, STORED, StoredInfluences
 from bench.results.score_runs import FILES
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
@@ -74,7 +75,7 @@ def copied(source: Path, root: Path, num: int) -> None:
     manifest = replace(old, store=store, name="many", runs=tuple(runs), analyses=())
     manifest.write()
     tables = {run.id: _tables(old.scores / run.id) for run in old.runs}
-    replicates = {run.id: safetensors.numpy.load_file(old.scores / run.id / REPLICATES) for run in old.runs}
+    stored = {run.id: StoredInfluences.of(old, run.id) for run in old.runs}
     draw = np.random.default_rng(0)
     for run_id, original in original_of.items():
         shift = draw.normal(scale=SHIFT)
@@ -83,11 +84,12 @@ def copied(source: Path, root: Path, num: int) -> None:
         for name, table in tables[original].items():
             moved = _moved(table, SHIFTED.get(name, ()), shift)
             _write(scores / f"{name}.parquet", moved, run_id, key)
-        of_copy = {
-            name: drawn if re.search(f"draws|{DIFFERENCE}", name) else (drawn + shift).astype(drawn.dtype)
-            for name, drawn in replicates[original].items()
+        values = {
+            name: value + (0.0 if re.search(DIFFERENCE, name) else shift)
+            for name, value in stored[original].value.items()
         }
-        safetensors.numpy.save_file(of_copy, scores / REPLICATES)
+        influences = safetensors.numpy.load_file(old.scores / original / INFLUENCES)
+        safetensors.numpy.save_file(influences, scores / INFLUENCES, {"values": json.dumps(values)})
         # Without checksums, `bench report` would score each run again.
         CheckedFolder(scores).write_checksums({name: file_sha256(scores / name) for name in FILES})
         (scores / "KEY").write_text(key)

@@ -34,7 +34,7 @@ from harmonize.images.pixels import read_radiograph, to_geometry
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.drawing import Map
 from harmonize.phantom.patient import draw_patient, draw_study
-from harmonize.phantom.radiograph import render_lateral
+from harmonize.phantom.radiograph import views
 from harmonize.phantom.sites import SITES
 
 Gray = NDArray[np.uint8]
@@ -75,7 +75,7 @@ def groups(settings: PhantomSettings, num: int) -> Iterator[tuple[str, list[Gray
     yield "view: all AP", [drawn(internal, number, view="AP") for number in patients], patients
     yield "view: all PA", [drawn(internal, number, view="PA") for number in patients], patients
     people = [draw_patient(settings.seed, internal, number) for number in patients]
-    lateral = [render_lateral(settings, person, draw_study(person, 0)).image for person in people]
+    lateral = [list(views(settings, person, draw_study(person, 0), lateral=True))[1].image for person in people]
     yield "view: lateral", [stored_as(image, internal) for image in lateral], patients
     for site in SITES:
         if site != internal:

@@ -13,9 +13,7 @@ half of the variance (.95 of it in the cells "alike"). So the true AUROC of a ru
               hospital, and `step` less at the external one, which has as many patients
 
 Columns: `coverage` with Wilson's interval `low` to `high`, mean `width`, share of intervals of zero width (`zero_width`), and `false`: the
-share of samples with a significant difference in the wrong direction, or between equal runs. The columns `old_...` have the same of an
-earlier method: ranks as percentiles of the ranks in resamples; differences as normal intervals with the deviation of the resamples;
-mean gaps as percentiles.
+share of samples with a significant difference in the wrong direction, or between equal runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,18 +22,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from areas import resamples_of
-from bench.scoring.bootstrap.area_intervals import ClassSizes, area_interval, mean_interval
-from bench.scoring.bootstrap.bootstrap import column_metrics
-from bench.scoring.bootstrap.intervals import interval_of_difference, wilson
-from bench.scoring.bootstrap.sorted_images import Column
+from areas import sample_of
 from numpy.typing import NDArray
 from parts import run_parts
-from planted import percentile
 from scipy.special import ndtri
 
-from bench.scoring.across_runs.paired_tests import own_error, pair_tests, paired
+from bench.scoring.across_runs.paired_tests import all_pairs, own_error, pair_tests
 from bench.scoring.across_runs.ranks import SIGNIFICANT, rank_sets
+from bench.scoring.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.column import Column
+from bench.scoring.influence import correlations
+from bench.scoring.intervals import interval_of_difference, wilson
 
 Array = NDArray[np.float64]
 SHARED = {"half": 0.5, "alike": 0.95}  # share of the variance that all runs have in common
@@ -57,13 +54,13 @@ class Cell(NamedTuple):
         return self.auroc + self.step * ((self.runs - 1) / 2 - np.arange(self.runs))
 
 
-class Sample(NamedTuple):
-    """AUROCs of R runs on the same patients: value [R], low [R], high [R] and replicates [R, B]."""
+class Areas(NamedTuple):
+    """AUROCs of R runs on the same patients: value [R], low [R], high [R] and covariance [R, R]."""
 
     value: Array
     low: Array
     high: Array
-    replicates: Array
+    covariance: Array
 
 
 class Seen(NamedTuple):
@@ -75,37 +72,33 @@ class Seen(NamedTuple):
     false: bool
 
 
-def draw(cell: Cell, aurocs: Array, generator: np.random.Generator, number: int, num_resamples: int) -> Sample:
-    """Return estimates of the AUROCs of runs on newly drawn patients; `number` chooses the resamples."""
+def draw(cell: Cell, aurocs: Array, generator: np.random.Generator) -> Areas:
+    """Return estimates of the AUROCs of runs on newly drawn patients."""
     label = np.repeat(np.array([1, 0], np.int8), [cell.positives, max(150, 7 * cell.positives)])
     patient, share = np.arange(len(label), dtype=np.int32), SHARED[cell.shared]
     common = np.sqrt(share) * generator.normal(size=len(label))
     noise = common[:, None] + np.sqrt(1 - share) * generator.normal(size=(len(label), cell.runs))
     score = noise + np.sqrt(2) * ndtri(aurocs) * label[:, None]
-    resamples = resamples_of(len(label), str(number % 8), num_resamples)
-    columns = [Column.of(patient, label, of_run) for of_run in score.T]
-    value = np.array([column.areas()[0] for column in columns])
-    replicates = np.stack([column_metrics(resamples, column, with_auprc=False)[0] for column in columns])
+    sample, columns = sample_of(patient, len(label)), [Column.of(patient, label, of_run) for of_run in score.T]
+    values, influences = zip(*(column.auroc() for column in columns), strict=True)
+    influence = np.stack([sample.sums(of, column.rows) for of, column in zip(influences, columns, strict=True)])
+    value, covariance = np.array(values), influence @ influence.T
     sizes = ClassSizes.of_labels(np.repeat(label[:, None], cell.runs, 1), patient)
-    return Sample(value, *area_interval("auroc", value, replicates, sizes), replicates)
+    return Areas(value, *area_interval("auroc", value, np.sqrt(np.diag(covariance)), sizes), covariance)
 
 
-def ranks(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> tuple[Seen, Seen]:
-    """Return whether rank intervals contain the true ranks, with the method of this project and with the earlier one."""
-    sample = draw(cell, cell.aurocs, generator, number, num_resamples)
-    order = np.argsort(-sample.value, kind="stable")
-    own = own_error(sample.value, sample.low, sample.high)
-    tests = pair_tests(sample.value[order], sample.replicates[order], own[order])
+def ranks(cell: Cell, generator: np.random.Generator) -> Seen:
+    """Return whether rank intervals contain the true ranks."""
+    areas = draw(cell, cell.aurocs, generator)
+    order = np.argsort(-areas.value, kind="stable")
+    own = own_error(areas.value, areas.low, areas.high)
+    tests = pair_tests(areas.value[order], areas.covariance[np.ix_(order, order)], own[order])
     wrong = (order[:, None] > order) | (cell.step == 0)  # the true order is that of the numbers of the runs
     false = bool((np.triu(tests.p < SIGNIFICANT, 1) & wrong).any())
     first, last = (np.ones(cell.runs), np.full(cell.runs, cell.runs)) if cell.step == 0 else (order + 1, order + 1)
-    of_resamples = np.argsort(np.argsort(-sample.replicates[order], axis=0, kind="stable"), axis=0) + 1
-    percentiles = np.floor(np.quantile(of_resamples, 0.025, axis=1)), np.ceil(np.quantile(of_resamples, 0.975, axis=1))
-    found = []
-    for low, high in (rank_sets(tests.p), percentiles):
-        held = (low <= last) & (first <= high)
-        found.append(Seen(bool(held.all()), bool(held[0]), float((high - low).mean()), false))
-    return found[0], found[1]
+    low, high = rank_sets(tests.p)
+    held = (low <= last) & (first <= high)
+    return Seen(bool(held.all()), bool(held[0]), float((high - low).mean()), false)
 
 
 def seen(true: float, low: float, high: float) -> Seen:
@@ -114,25 +107,21 @@ def seen(true: float, low: float, high: float) -> Seen:
     return Seen(held, held, high - low, (low > 0 and true <= 0) or (high < 0 and true >= 0))
 
 
-def difference(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> tuple[Seen, Seen]:
+def difference(cell: Cell, generator: np.random.Generator) -> Seen:
     """Return whether the interval of a paired difference holds."""
-    sample = draw(cell, cell.aurocs, generator, number, num_resamples)
-    own = own_error(sample.value, sample.low, sample.high)[:, None]
-    sides = (*sample.value[:, None], *sample.replicates[:, None])
-    new, old = paired(*sides, own), paired(*sides)
-    return seen(cell.step, new.low[0], new.high[0]), seen(cell.step, old.low[0], old.high[0])
+    areas = draw(cell, cell.aurocs, generator)
+    _, _, found = all_pairs(areas.value, areas.covariance, own_error(areas.value, areas.low, areas.high))
+    return seen(cell.step, float(found.low[0]), float(found.high[0]))
 
 
-def mean_gap(cell: Cell, generator: np.random.Generator, number: int, num_resamples: int) -> tuple[Seen, Seen]:
+def mean_gap(cell: Cell, generator: np.random.Generator) -> Seen:
     """Return whether the interval of the mean gap over runs holds."""
     aurocs = np.full((2, cell.runs), cell.auroc) - np.array([[0.0], [cell.step]])
-    inside, outside = (draw(cell, a, generator, number + h, num_resamples) for h, a in enumerate(aurocs))
+    inside, outside = (draw(cell, of_hospital, generator) for of_hospital in aurocs)
     sides = [np.stack(both) for both in zip(inside[:3], outside[:3], strict=True)]
     bounds, value = interval_of_difference(*sides, np.zeros(cell.runs)), inside.value - outside.value
-    replicates = inside.replicates - outside.replicates
-    low, high = mean_interval("gap", value, bounds, replicates, correlation=1.0)
-    old = percentile(value.mean(keepdims=True), replicates.mean(0, keepdims=True))
-    return seen(cell.step, low, high), seen(cell.step, float(old[0][0]), float(old[1][0]))
+    matrix = correlations(inside.covariance + outside.covariance, unknown=1.0)
+    return seen(cell.step, *mean_interval("gap", value, bounds, matrix))
 
 
 # part -> numbers of runs, kinds of shared variance, numbers of positives, mean AUROCs and steps
@@ -141,7 +130,7 @@ CELLS: dict[str, tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...], tuple[
     "difference": ((2,), ("half", "alike"), (5, 10, 20, 40), (0.75, 0.90, 0.97, 0.995), (0.0, 0.008)),
     "mean gap": ((3,), ("half",), (5, 12, 40), (0.90, 0.995), (0.0, 0.05)),
 }
-SIMULATIONS: dict[str, Callable[[Cell, np.random.Generator, int, int], tuple[Seen, Seen]]] = {
+SIMULATIONS: dict[str, Callable[[Cell, np.random.Generator], Seen]] = {
     "ranks": ranks,
     "difference": difference,
     "mean gap": mean_gap,
@@ -154,19 +143,17 @@ def cells(part: str) -> Iterator[Cell]:
         yield Cell(part, runs, shared, positives, auroc, step)
 
 
-def simulate(part: str, num_samples: int, num_resamples: int, seed: int) -> pd.DataFrame:
+def simulate(part: str, num_samples: int, seed: int) -> pd.DataFrame:
     """Return one row per cell, with the columns of Cell and those that the module names."""
     rows = []
     for cell in cells(part):
         generator = np.random.default_rng([seed, *repr(cell).encode()])
-        samples = [SIMULATIONS[part](cell, generator, s, num_resamples) for s in range(num_samples)]
-        new, old = (pd.DataFrame(side) for side in zip(*samples, strict=True))
-        low, high = wilson(np.array(new["held"].mean()), np.array(float(num_samples)))
-        row = {**cell._asdict(), "coverage": new["held"].mean(), "low": float(low), "high": float(high)}
-        for prefix, side in (("", new), ("old_", old)):
-            means = {"coverage": side["held"], "first": side["held_first"], "width": side["width"]}
-            means |= {"zero_width": side["width"] == 0, "false": side["false"]}
-            row |= {prefix + name: float(numbers.mean()) for name, numbers in means.items()}
+        found = pd.DataFrame([SIMULATIONS[part](cell, generator) for _ in range(num_samples)])
+        low, high = wilson(np.array(found["held"].mean()), np.array(float(num_samples)))
+        row = {**cell._asdict(), "coverage": found["held"].mean(), "low": float(low), "high": float(high)}
+        means = {"first": found["held_first"], "width": found["width"]}
+        means |= {"zero_width": found["width"] == 0, "false": found["false"]}
+        row |= {name: float(numbers.mean()) for name, numbers in means.items()}
         rows.append(row | {"simulations": num_samples})
         print(*rows[-1].values(), flush=True)
     return pd.DataFrame(rows)

@@ -7,23 +7,20 @@ from pathlib import Path
 import pandas as pd
 
 
-def run_parts(
-    simulate: Callable[[str, int, int, int], pd.DataFrame], parts: Collection[str], file: str, about: str
-) -> None:
+def run_parts(simulate: Callable[[str, int, int], pd.DataFrame], parts: Collection[str], file: str, about: str) -> None:
     """Simulate, and write the table to the folder of the script `file`; rows of other parts stay.
 
-    simulate: takes the part, and the numbers of simulations, of resamples and of the seed. about: first line of the help.
+    simulate: takes the part, and the numbers of simulations and of the seed. about: first line of the help.
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--resamples", type=int, default=320)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", nargs="+", choices=list(parts), default=list(parts))
     parser.add_argument("--to", type=Path, default=Path(file).with_suffix(".csv"))
     options = parser.parse_args()
-    numbers = " ".join(f"--{name} {getattr(options, name)}" for name in ("simulations", "resamples", "seed"))
+    numbers = " ".join(f"--{name} {getattr(options, name)}" for name in ("simulations", "seed"))
     for part in options.parts:
-        table = simulate(part, options.simulations, options.resamples, options.seed)
+        table = simulate(part, options.simulations, options.seed)
         table["command"] = f"python benchmarks/{Path(file).name} {numbers} --parts {part}"
         if options.to.exists():
             old = pd.read_csv(options.to)

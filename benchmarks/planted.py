@@ -11,7 +11,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from bench.scoring.bootstrap.intervals import enough
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import norm
@@ -179,13 +178,3 @@ def planted() -> dict[str, dict[str, float]]:
         name: parts | {"remainder": parts["gap"] - sum(v for p, v in parts.items() if p != "gap")}
         for name, parts in components.items()
     }
-
-
-def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return the 2.5th and the 97.5th percentile [...] of replicates [..., B], the earlier method.
-
-    Both are NaN without a finite value, or if more than 5 % of its replicates are NaN.
-    """
-    known = np.isfinite(value) & enough(replicates)
-    low, high = np.nanquantile(np.where(known[..., None], replicates, 0.0), (0.025, 0.975), axis=-1)
-    return np.where(known, low, np.nan), np.where(known, high, np.nan)

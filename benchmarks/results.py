@@ -43,21 +43,6 @@ _RENAMED = {
     "turn, shift, zoom, light, 320 px": "augmentation (rotation, shift, zoom, brightness), 320 px",
     "torchvision v1, PIL": "torchvision transforms v1, PIL images",
     "torchvision v2, tensors": "torchvision transforms v2, tensors",
-    "AUROC of a replicate, 25,000 images, one core": "AUROC of one bootstrap replicate, 25,000 images, one core",
-    "numpy, sorted once": "numpy, scores sorted once",
-    "largest memory of nine findings' AUROC, 1,000 replicates, two threads": (
-        "peak memory: AUROC of nine findings, 1,000 replicates"
-    ),
-    "peak memory: AUROC of nine findings, 1,000 replicates, two threads": (
-        "peak memory: AUROC of nine findings, 1,000 replicates"
-    ),
-    "calibration errors of a replicate, all eight": "all eight calibration errors of one bootstrap replicate",
-    "the same": "all eight calibration errors of one bootstrap replicate",
-    "netcal, ECE alone": "netcal, only the ECE",
-    "scikit-learn, Brier score alone": "scikit-learn, only the Brier score",
-    "differences of all 4,950 pairs of 100 runs, one finding": (
-        "AUROC differences of all 4,950 pairs of 100 runs, one finding"
-    ),
     "heat maps of 14 findings, efficientnet_b0, 224 px: how much longer than a prediction": (
         "heat maps of 14 findings, efficientnet_b0, 224 px"
     ),

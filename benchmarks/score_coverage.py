@@ -5,15 +5,16 @@
 
 The column `command` of the table has the command of each row.
 
-A world is a simulated study; there are eight. A patient has 1 to 6 images, which share the label and a random effect.
-  findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
+A world is a simulated study; there are seven. A patient has 1 to 6 images, which share the label and a random effect. The worlds
+`findings`, `calibration` and `gap` take the intervals from the tables of `score_run`.
+  findings  two equally good runs, five findings; tests intervals of scores and gaps, paired tests and Holm's correction
+  calibration  runs that are calibrated, nearly calibrated or over-confident, at an internal and at an external hospital; tests the
+            intervals of ECE, Brier score and NLL, and of their drift
   runs      24 runs on the same patients; tests tie groups (`benchmarks/pairs.py` tests rank intervals)
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
             external hospital by known amounts; tests the components of the gap
-  recipes   two to six recipes of two or three seeds, equally good, with equal or different scatter of their seeds; tests the
+  recipes   two to six recipes of one to five seeds, equally good, with equal or different scatter of their seeds; tests the
             intervals of recipes over patients and seeds
-  ece       a calibrated run, a nearly calibrated run and an over-confident run; tests the intervals of ECE
-  drift     runs of these three kinds at an internal and at an external hospital; tests the intervals of the drift of ECE
   benefit   two equally good runs, five findings; tests the intervals of net benefit, of its paired difference, and of the table
             `workload`
   triage    one run, five findings; conformal thresholds from an internal hospital, used at an exchangeable hospital and at one where the
@@ -21,55 +22,46 @@ A world is a simulated study; there are eight. A patient has 1 to 6 images, whic
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
 Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
-shares. The true AUPRC and, in the world `gap`, the true ECE are integrals over mixtures of normal distributions. In the worlds `ece` and
-`drift` the true probability of a label is a logistic function of the score, and a run reports a logistic function of this
-probability's logit; the true ECE is an integral over the scores. So no true value needs a simulation.
+shares. The true AUPRC and, in the world `gap`, the true ECE are integrals over mixtures of normal distributions. In the world
+`calibration` the true probability of a label is a logistic function of the score, and a run reports a logistic function of this
+probability's logit; the true errors are integrals over the scores. So no true value needs a simulation.
 
 With 150 patients, a finding has about 37 positive patients. `benchmarks/areas.py` tests the intervals of AUROC and AUPRC with
 5 to 100 positive patients.
 """
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from bench.scoring.bootstrap.area_intervals import NORMAL_QUANTILE, ClassSizes, area_interval, mean_interval
-from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
-from bench.scoring.bootstrap.intervals import (
-    deviation,
-    distance_difference,
-    distance_interval,
-    excess,
-    interval_of_difference,
-    mean_of,
-    share_interval,
-    wilson,
-)
-from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.bootstrap.sorted_images import Column
-from columns import calibration_metrics
 from numpy.typing import NDArray
-from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, percentile, planted
-from scipy.special import expit, logit
+from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, Mixture, patients, planted, precision
+from scipy.special import expit, log_expit, logit
 from scipy.stats import norm
 
-from bench.scoring.across_runs.paired_tests import error_of, holm, p_value
+from bench.scoring.across_runs.covariances import Covariances
+from bench.scoring.across_runs.paired_runs import ScoredRun, differences
+from bench.scoring.across_runs.paired_tests import p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.calibration_metrics import BIASED, bin_of, ece
-from bench.scoring.delong import areas
-from bench.scoring.gaps import decomposition
-from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
-from bench.scoring.metrics import auroc
-from bench.scoring.metrics_of_split import measure
-from bench.scoring.rates import sizes_of_all
-from bench.scoring.scored_split import Settings
-from reports.report_data.headline_rows import Estimate
+from bench.scoring.area_intervals import ClassSizes, area_interval, images_of_patients, mean_interval
+from bench.scoring.calibration_metrics import bin_of
+from bench.scoring.column import Column
+from bench.scoring.gaps.gap_component import COMPONENTS
+from bench.scoring.influence import Estimate, Influence, correlations, error_of
+from bench.scoring.intervals import NORMAL_QUANTILE, share_interval, wilson
+from bench.scoring.metrics_of_split import Key
+from bench.scoring.patient_groups import PatientGroups
+from bench.scoring.rates import sizes_of
+from bench.scoring.sample import Sample
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import ScoredSplit, Settings
+from reports.report_data import headline_rows
 
 Array = NDArray[np.float64]
 # claim (a row of the table) -> one value per simulated case: whether the claim held, or a measured number
@@ -77,10 +69,12 @@ Seen = dict[str, list[float]]
 Rows = list[tuple[str, str, float, float, float, float, int]]
 
 NUM_FINDINGS = 5
+FINDINGS = [f"finding {k}" for k in range(NUM_FINDINGS)]
+SETTINGS = Settings(min_count=2)
 PREVALENCE = 0.25
 DISTANCE = {"internal": 1.5, "external": 1.0}
 NUM_RUNS = 24
-WORLDS = "findings runs recipes gap ece drift benefit triage"
+WORLDS = "findings calibration runs recipes gap benefit triage"
 THRESHOLDS = (0.1, 0.25, 0.5)  # of the probabilities of the world `benefit`; .25 is the prevalence
 LEVELS = {
     "equal": np.full(NUM_RUNS, 1.2),
@@ -90,10 +84,12 @@ LEVELS = {
 # scores of positives and negatives
 RECIPES = {
     "2 recipes of 2 seeds": ((2, 2), (0.12, 0.12)),
+    "2 recipes of 5 seeds": ((5, 5), (0.12, 0.12)),
     "6 recipes of 3 seeds": ((3,) * 6, (0.12,) * 6),
     "6 recipes of 1 to 3 seeds": ((1, 2, 3, 3, 2, 1), (0.12,) * 6),
     "6 recipes of 3 seeds, unequal scatter": ((3,) * 6, (0.03, 0.03, 0.1, 0.1, 0.25, 0.25)),
 }
+NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "brier": "Brier score", "nll": "NLL", "ece": "ECE"}
 # kind of run -> slope and intercept that turn the true logit into the logit that the run reports
 REPORTED = {"calibrated": (1.0, 0.0), "nearly calibrated": (0.8, 0.15), "over-confident": (2.0, 0.0)}
 # kinds of run (keys of REPORTED) at the internal and at the external hospital
@@ -110,93 +106,119 @@ def truth(distance: float) -> float:
     return float(norm.cdf(distance / (np.sqrt(2) * SD)))
 
 
-def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+def split_of(name: str, split: str, patient: NDArray[np.int64], label: NDArray[np.int8], logits: Array) -> ScoredSplit:
+    """Return a split of images [N] with labels and logits [N, K]."""
+    images, nothing = np.arange(len(patient)).astype(str).astype(object), np.full(len(patient), "", object)
+    groups = PatientGroups(nothing, np.full(len(patient), np.nan), nothing, nothing)
+    ids = patient.astype(object)
+    return ScoredSplit(name, split, "report", images, ids, logits.astype(np.float32), label, patient_groups=groups)
+
+
+def cohort(num: int, generator: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int8], Array]:
+    """Return the patient of each image [N], labels [N, K], and what all runs see of a patient [N, K]."""
+    patient = patients(num, generator)
+    label = (generator.random((num, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
+    return patient, label, generator.normal(0, PATIENT_SD, (num, NUM_FINDINGS))[patient]
+
+
+def note_rows(seen: Seen, claim: str, scores: pd.DataFrame, true: float, **columns: str) -> None:
+    """Record whether the intervals of the findings, and that of the macro, contain the true value; `columns` select the rows."""
+    rows = scores[np.logical_and.reduce([scores[name] == text for name, text in columns.items()])]
+    held = ((rows["low"] <= true) & (true <= rows["high"]))[np.isfinite(rows["low"])]
+    is_macro = rows["finding"] == "macro"
+    note(seen, f"{claim}: interval", *held[rows["finding"].isin(FINDINGS)])
+    note(seen, f"macro {claim}: interval", *held[is_macro])
+
+
+def findings(seen: Seen, seed: int, num_patients: int) -> None:
     """Record in `seen` whether intervals and tests are right for two equal runs on an internal and an external cohort."""
     generator = np.random.default_rng(seed)
-    value: dict[tuple[str, int], Array] = {}
-    drawn: dict[tuple[str, int], Array] = {}
-    bounds: dict[tuple[str, int], tuple[Array, Array]] = {}
-    for name, distance in DISTANCE.items():
-        patient = patients(num_patients, generator)
-        label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
-        shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
-        scores = [distance * label + shared + generator.normal(0, NOISE_SD, label.shape) for _ in range(2)]
-        resamples = Resamples.draw(patient.astype(object), num_resamples, name, seed=seed)
-        for run, score in enumerate(scores):
-            value[name, run] = np.array([auroc(y, s) for y, s in zip(label.T, score.T, strict=True)])
-            drawn[name, run] = rank_metrics(resamples, label, score)[0]
-            sizes = ClassSizes.of_labels(label, resamples.patient)
-            bounds[name, run] = area_interval("auroc", value[name, run], drawn[name, run], sizes)
-        for finding in range(NUM_FINDINGS if name == "internal" else 0):
-            pair = np.stack([score[:, finding] for score in scores], axis=1)
-            for kind, groups in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
-                estimate = areas(label[:, finding], pair, groups)
-                low, high = estimate.interval()
-                note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
-                note(seen, f"paired test by {kind}: false difference", estimate.p_of_difference() < 0.05)
+    splits: list[list[ScoredSplit]] = [[], []]
+    for distance, split in zip(DISTANCE.values(), ("test", "all"), strict=True):
+        patient, label, shared = cohort(num_patients, generator)
+        for of_run in splits:
+            score = distance * label + shared + generator.normal(0, NOISE_SD, label.shape)
+            of_run.append(
+                split_of("internal" if split == "test" else "there", split, patient, label, true_logit(score))
+            )
+    tables = score_run("run", FINDINGS, "internal", splits[0], SETTINGS)
     internal = truth(DISTANCE["internal"])
-    low, high = bounds["internal", 0]
-    note(seen, "AUROC: bootstrap interval", *((low <= internal) & (internal <= high)))
-    note(seen, "AUROC: percentile interval instead", *holds(value["internal", 0], drawn["internal", 0], internal))
-    means = {name: mean_of(value[name, 0], drawn[name, 0]) for name in DISTANCE}
-    sides = {
-        name: np.array([means[name][0], *mean_interval("auroc", value[name, 0], bounds[name, 0], drawn[name, 0])])
-        for name in DISTANCE
-    }
-    note(seen, "macro AUROC: bootstrap interval", sides["internal"][1] <= internal <= sides["internal"][2])
-    lower, upper = interval_of_difference(*np.stack(list(sides.values()), 1), np.zeros(()))
-    note(seen, "macro gap: bootstrap interval", lower <= internal - truth(DISTANCE["external"]) <= upper)
-    difference = value["internal", 0] - value["internal", 1]
-    p = p_value(difference, error_of(difference, drawn["internal", 0] - drawn["internal", 1]))
-    note(seen, "paired bootstrap test: false difference", *(p < 0.05))
-    note(seen, f"any of {NUM_FINDINGS} findings after Holm: false difference", bool((holm(p) < 0.05).any()))
+    for row in tables.delong.query("dataset == 'internal'").to_dict("records"):
+        for kind, error in (("image (DeLong)", row["se_image"]), ("patient (Obuchowski)", row["se_patient"])):
+            held = abs(row["value"] - internal) <= NORMAL_QUANTILE * error
+            note(seen, f"AUROC: analytic interval by {kind}", held)
+    positive, negative = Mixture(np.array([DISTANCE["internal"]]), np.ones(1)), Mixture(np.zeros(1), np.ones(1))
+    true = {"auroc": internal, "auprc": precision(positive, negative, PREVALENCE)}
+    true |= {name: true_loss(name, "calibrated") for name in ("brier", "nll")}
+    plain = {"subgroup": "all", "calibrator": "none"}
+    for metric, value in true.items():
+        note_rows(seen, NAMES[metric], tables.scores, value, metric=metric, dataset="internal", **plain)
+    gap = internal - truth(DISTANCE["external"])
+    note_rows(seen, "gap", tables.gaps, gap, dataset="there")
+    both = [ScoredRun(FINDINGS, "internal", of_run) for of_run in splits]
+    for metric in true:
+        rows = differences(*both, Key(metric), SETTINGS, ["internal"])
+        of_findings = rows[rows["finding"] != "macro"]
+        note(seen, f"paired test of {NAMES[metric]}: false difference", *(of_findings["p"] < 0.05))
+        note(
+            seen,
+            f"macro paired test of {NAMES[metric]}: false difference",
+            *(rows["p"][rows["finding"] == "macro"] < 0.05),
+        )
+        if metric == "auroc":
+            any_false = bool((of_findings["p_holm"] < 0.05).any())
+            note(seen, f"any of {NUM_FINDINGS} findings after Holm: false difference", any_false)
 
 
-def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+def area_of(
+    name: str, patient: NDArray[np.int64], label: NDArray[np.int8], score: Array
+) -> tuple[Array, Influence, tuple[Array, Array]]:
+    """Return the AUROC [R] of the scores [N, R] of R runs, the influences on them, and their bounds."""
+    sample = Sample.of(patient.astype(object), name)
+    columns = [Column.of(sample.patient, label, of_run) for of_run in score.T]
+    values, influences = zip(*(column.auroc() for column in columns), strict=True)
+    influence = np.stack([sample.sums(of, column.rows) for of, column in zip(influences, columns, strict=True)])
+    sizes = ClassSizes.of_labels(np.repeat(label[:, None], len(columns), 1), sample.patient)
+    bounds = area_interval("auroc", np.array(values), error_of(influence), sizes)
+    return np.array(values), Influence({sample.key: influence}), bounds
+
+
+def ranked(name: str, num_patients: int, distance: Array, generator: np.random.Generator) -> tuple[Any, ...]:
+    """Return `area_of` for runs with these distances on the same new patients."""
+    patient = patients(num_patients, generator)
+    label = (generator.random(num_patients) < PREVALENCE).astype(np.int8)[patient]
+    shared = generator.normal(0, PATIENT_SD, num_patients)[patient]
+    noise = generator.normal(0, NOISE_SD, (len(label), len(distance)))
+    return area_of(name, patient, label, distance * label[:, None] + shared[:, None] + noise)
+
+
+def runs(seen: Seen, seed: int, num_patients: int) -> None:
     """Record in `seen` whether tie groups are right for 24 runs, ranked by the mean AUROC of two hospitals."""
     for index, (kind, distance) in enumerate(LEVELS.items()):
         generator = np.random.default_rng([seed, index])
-        values, draws, bounds_of_hospitals = [], [], []
-        for name in ("one", "two"):
-            patient = patients(num_patients, generator)
-            label = (generator.random(num_patients) < PREVALENCE).astype(np.int8)[patient]
-            shared = generator.normal(0, PATIENT_SD, num_patients)[patient]
-            score = distance * label[:, None] + shared[:, None] + generator.normal(0, NOISE_SD, (len(label), NUM_RUNS))
-            labels = np.repeat(label[:, None], NUM_RUNS, 1)
-            resamples = Resamples.draw(patient.astype(object), num_resamples, name, seed=seed)
-            values.append([auroc(label, s) for s in score.T])
-            draws.append(rank_metrics(resamples, labels, score)[0])
-            sizes = ClassSizes.of_labels(labels, resamples.patient)
-            bounds_of_hospitals.append(area_interval("auroc", np.array(values[-1]), draws[-1], sizes))
-        own = [
-            mean_interval("auroc", value, (low, high), drawn)
-            for value, low, high, drawn in zip(*_of_runs(values, bounds_of_hospitals, draws), strict=True)
-        ]
+        hospitals = [ranked(name, num_patients, distance, generator) for name in ("one", "two")]
+        value, bounds = (
+            np.stack([of[0] for of in hospitals]),
+            np.stack([of[2] for of in hospitals]),
+        )  # [H, R], [H, 2, R]
+        own = [mean_interval("auroc", value[:, r], bounds[:, :, r].T, np.eye(2)) for r in range(NUM_RUNS)]
+        low, high = np.array(own).T
         ids = [f"{run:02}" for run in range(NUM_RUNS)]
-        external = {
-            "dataset": "external",
-            "finding": "macro",
-            "metric": "auroc",
-            "run_id": ids,
-            "value": np.mean(values, 0),
-            "low": [low for low, _ in own],
-            "high": [high for _, high in own],
-        }
-        replicates = {
-            i: {"auroc/external": drawn, "draws": np.zeros(1)} for i, drawn in zip(ids, np.mean(draws, 0), strict=True)
-        }
-        table = ranks(pd.DataFrame(external), replicates).set_index("run_id").loc[ids]
+        mean, influence = value.mean(0), Influence.mean([of[1] for of in hospitals])
+        columns = {"run_id": ids, "value": mean, "low": low, "high": high}
+        external = pd.DataFrame({"dataset": "external", "finding": "macro", "metric": "auroc"} | columns)
+        covariances = Covariances.of(
+            {run: {"auroc/external": Estimate(float(mean[r]), influence[r])} for r, run in enumerate(ids)}
+        )
+        table = ranks(external, covariances).set_index("run_id").loc[ids]
         group = table["group"].to_numpy()
-        true_auroc = np.mean([[truth(d) for d in distance]] * 2, axis=0)
-        bounds = table[["all_low", "all_high"]].to_numpy().T
+        true_auroc = np.array([truth(d) for d in distance])
+        all_low, all_high = table[["all_low", "all_high"]].to_numpy().T
         if kind == "equal":
             note(seen, f"{NUM_RUNS} equal runs in several tie groups: false difference", bool((group > 1).any()))
-            first = int(table["all_low"].argmax())
-            note(
-                seen,
-                "simultaneous interval of the AUROC of the first of 24 equal runs",
-                bounds[0][first] <= true_auroc[first] <= bounds[1][first],
-            )
+            first = int(all_low.argmax())
+            held = all_low[first] <= true_auroc[first] <= all_high[first]
+            note(seen, "simultaneous interval of the AUROC of the first of 24 equal runs", held)
         else:
             separate = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
             note(seen, f"runs of AUROC {true_auroc[0]:.2f} and {true_auroc[-1]:.2f} share no tie group", bool(separate))
@@ -204,82 +226,37 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             note(seen, "equal runs among other runs in several tie groups: false difference", bool(split))
 
 
-def _of_runs(
-    values: list[list[float]], bounds: list[tuple[Array, Array]], draws: list[Array]
-) -> tuple[Array, Array, Array, Array]:
-    """Return values, bounds and replicates of each run at H hospitals: [R, H], [R, H], [R, H] and [R, H, B]."""
-    lows, highs = zip(*bounds, strict=True)
-    arrays = [np.swapaxes(np.array(numbers), 0, 1) for numbers in (values, lows, highs, draws)]
-    return arrays[0], arrays[1], arrays[2], arrays[3]
-
-
-def recipes(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+def recipes(seen: Seen, seed: int, num_patients: int) -> None:
     """Record in `seen` whether intervals of recipes contain the mean AUROC over all patients and all seeds."""
     for index, (kind, (sizes, scatter)) in enumerate(RECIPES.items()):
         generator = np.random.default_rng([seed, index])
         groups = [[f"{recipe}.{k}" for k in range(size)] for recipe, size in enumerate(sizes)]
         ids = [run for group in groups for run in group]
         distance = np.array([1.2 + generator.normal(0, sd) for g, sd in zip(groups, scatter, strict=True) for _ in g])
-        patient = patients(num_patients, generator)
-        label = (generator.random(num_patients) < PREVALENCE).astype(np.int8)[patient]
-        shared = generator.normal(0, PATIENT_SD, num_patients)[patient]
-        score = distance * label[:, None] + shared[:, None] + generator.normal(0, NOISE_SD, (len(label), len(ids)))
-        resamples = Resamples.draw(patient.astype(object), num_resamples, "one", seed=seed)
-        drawn = rank_metrics(resamples, np.repeat(label[:, None], len(ids), 1), score)[0]
-        value = np.array([auroc(label, column) for column in score.T])
-        sizes = ClassSizes(
-            *(numbers.repeat(len(ids), 1) for numbers in ClassSizes.of_labels(label[:, None], resamples.patient))
-        )
-        low, high = area_interval("auroc", value, drawn, sizes)
+        value, _, (low, high) = ranked("one", num_patients, distance, generator)
         rows = pd.DataFrame({"run_id": ids, "dataset": "external", "value": value, "low": low, "high": high})
-        replicates = {run: {"auroc/external": own, "draws": np.zeros(1)} for run, own in zip(ids, drawn, strict=True)}
-        averaged = Recipes.of(groups, replicates)
-        table = averaged.averaged(rows, ["dataset"], metric="auroc").set_index("run_id")
-        of_recipes = averaged.replicates(replicates)
-        of_table = np.stack([of_recipes[r]["auroc/external"] for r in table.index])
-        sizes = ClassSizes(*(numbers[:, : len(table)] for numbers in sizes))
-        bounds = area_interval("auroc", table["value"].to_numpy(), of_table, sizes)
+        averaged = Recipes.of(groups, {run: {"auroc/external": float(v)} for run, v in zip(ids, value, strict=True)})
+        table = averaged.averaged(rows, ["dataset"], metric="auroc")
         true = np.array([float(norm.cdf(1.2 / np.sqrt(2 * SD**2 + sd**2))) for sd in scatter])
         note(seen, f"recipe's interval, {kind}", *((table["low"] <= true) & (true <= table["high"])))
-        note(seen, f"the same from replicates, {kind}", *((bounds[0] <= true) & (true <= bounds[1])))
 
 
-def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+def gap(seen: Seen, seed: int, num_patients: int) -> None:
     """Record in `seen` the estimate and coverage of each component, and the gap minus the sum of the components."""
-    generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
-    internal, external = (
-        measure(world.draw(name, num_patients, generator), None, settings)
-        for world, name in ((INTERNAL, "internal"), (THERE, "there"))
-    )
-    components = decomposition.of_hospital(internal, [], external, settings, {}, {})
+    generator = np.random.default_rng(seed)
+    splits = [world.draw(name, num_patients, generator) for world, name in ((INTERNAL, "internal"), (THERE, "there"))]
+    tables = score_run("run", FINDINGS[:1], "internal", splits, Settings())
+    components = tables.detail["decomposition"].query("dataset == 'there' and finding == 'macro'")
     for metric, true in planted().items():
-        of_metric = components[metric][0]
-        sums = [
-            of_metric["remainder"].value - of_metric["gap"].value,
-            of_metric["remainder"].replicates - of_metric["gap"].replicates,
-        ]
-        for component in MEASURED:
-            if np.isfinite(of_metric[component].value):
-                sums = [sums[0] + of_metric[component].value, sums[1] + of_metric[component].replicates]
-        note(seen, f"sum {metric}", abs(float(sums[0])), float(np.nanmax(np.abs(sums[1]))))
+        rows = components[components["metric"] == metric].set_index("part")
+        note(seen, f"sum {metric}", abs(rows["value"].drop("gap").sum() - rows.loc["gap", "value"]))
         for component in COMPONENTS:
             if component in true and (metric, component) != ("auroc", "prevalence"):
-                estimate = of_metric[component]
-                value, replicates = np.array([estimate.value]), estimate.replicates[None]
+                value, low, high = rows.loc[component, ["value", "low", "high"]]
+                if metric != "ece":
+                    note(seen, f"value {metric} {component}", value)
                 claim = f"{metric.upper()} gap, {component.replace('_', ' ')}"
-                if metric in BIASED:
-                    of_distances = partial(of_errors, excesses=estimate.excess)
-                    note(seen, f"{claim}: interval", *holds(value, replicates, true[component], of_distances))
-                    note(seen, f"{claim}: percentile interval instead", *holds(value, replicates, true[component]))
-                else:
-                    note(seen, f"value {metric} {component}", estimate.value)
-                    low, high = estimate.interval
-                    note(seen, f"{claim}: interval", low <= true[component] <= high)
-
-
-def of_errors(value: Array, replicates: Array, excesses: tuple[float, float] | Array) -> tuple[Array, Array]:
-    """Compute intervals of differences of two calibration errors; `excesses` has the excess (bias) of each of the two errors."""
-    return distance_difference(value, replicates, np.asarray(excesses[0]), np.asarray(excesses[1]))
+                note(seen, f"{claim}: interval", low <= true[component] <= high)
 
 
 def reported(score: Array, kind: str) -> Array:
@@ -304,141 +281,124 @@ def true_ece(kind: str) -> float:
     return float(np.abs(np.bincount(bin_of(probability), excess)).sum())
 
 
-def calibration(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record in `seen` whether intervals contain the true ECE of a finding, and of the mean over findings."""
-    errors = errors_of(REPORTED, num_patients, num_resamples, "ece", seed)
-    for kind, estimates in errors.items():
-        true = true_ece(kind)
-        for name, (values, draws) in zip(("ECE", "macro ECE"), estimates, strict=True):
-            of_run = f"{name}, {kind} run ({true:.3f})"
-            note(seen, f"{of_run}: interval", *holds(values, draws, true, distance_interval))
-            note(seen, f"{of_run}: percentile interval instead", *holds(values, draws, true))
-            note(seen, f"{of_run}: mirrored percentile interval instead", *holds(values, draws, true, mirrored))
+@cache
+def true_loss(metric: str, kind: str) -> float:
+    """Return the true Brier score or NLL of a kind of run, integrated over the scores."""
+    score = np.linspace(-8, 10, 200_001)
+    of_positive = PREVALENCE * norm.pdf(score, DISTANCE["internal"], SD)
+    of_negative = (1 - PREVALENCE) * norm.pdf(score, 0, SD)
+    probability = reported(score, kind)
+    losses = (1 - probability) ** 2, probability**2
+    if metric == "nll":
+        losses = -log_expit(logit(probability)), -log_expit(-logit(probability))
+    return float((of_positive * losses[0] + of_negative * losses[1]).sum() / (of_positive + of_negative).sum())
 
 
-def errors_of(
-    kinds: Iterable[str], num_patients: int, num_resamples: int, cohort: str, seed: int
-) -> dict[str, tuple[tuple[Array, Array], tuple[Array, Array]]]:
-    """Simulate a cohort and return two estimates for each kind of run: the ECE of each finding, and the mean ECE over the findings.
-
-    An estimate is a pair of arrays: values, and bootstrap replicates.
-    """
+def calibration(seen: Seen, seed: int, num_patients: int) -> None:
+    """Record in `seen` whether intervals contain the true ECE, Brier score and NLL, and the true drifts; external cohorts are larger."""
     generator = np.random.default_rng(seed)
-    patient = patients(num_patients, generator)
-    label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
-    shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
-    score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
-    resamples = Resamples.draw(patient.astype(object), num_resamples, cohort, seed=seed)
-    errors = {}
-    for kind in kinds:
-        probability = reported(score, kind)
-        value = np.array([ece(y, p) for y, p in zip(label.T, probability.T, strict=True)])
-        drawn = calibration_metrics(resamples, label, probability)["ece"]
-        mean, replicates = mean_of(value, drawn)
-        errors[kind] = ((value, drawn), (np.array([mean]), replicates[None]))
-    return errors
-
-
-def drift(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record in `seen` whether intervals contain the true drift, external ECE - internal ECE; external cohorts are larger."""
-    internal_kinds, external_kinds = (dict.fromkeys(kinds) for kinds in zip(*DRIFTS, strict=True))
-    internal = errors_of(internal_kinds, num_patients, num_resamples, "internal", seed)
-    external = errors_of(external_kinds, 2 * num_patients, num_resamples, "external", seed + 1)
+    cohorts = {}
+    for name, num in (("internal", num_patients), ("there", 2 * num_patients)):
+        patient, label, shared = cohort(num, generator)
+        score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
+        cohorts[name] = patient, label, score
+    plain = {"subgroup": "all", "calibrator": "none"}
+    found: dict[str, RunScores] = {}
     for inside, outside in DRIFTS:
-        true = true_ece(outside) - true_ece(inside)
-        estimates = zip(("drift", "macro drift"), external[outside], internal[inside], strict=True)
-        for name, (first, first_draws), (second, second_draws) in estimates:
-            value, draws = first - second, first_draws - second_draws
-            excesses = np.stack([excess(first, first_draws), excess(second, second_draws)])
-            together = np.stack([excesses[0] - excesses[1], np.zeros(len(value))])
-            claim = f"{name} of ECE, {inside} run becomes {outside} ({true:.3f})"
-            note(seen, f"{claim}: interval", *holds(value, draws, true, partial(of_errors, excesses=excesses)))
-            rule = partial(of_errors, excesses=together)
-            note(seen, f"{claim}: bias of the difference instead", *holds(value, draws, true, rule))
-            note(seen, f"{claim}: percentile interval instead", *holds(value, draws, true))
+        splits = [
+            split_of(name, split, patient, label, logit(reported(score, kind)))
+            for (name, (patient, label, score)), split, kind in zip(
+                cohorts.items(), ("test", "all"), (inside, outside), strict=True
+            )
+        ]
+        found[inside] = tables = score_run("run", FINDINGS, "internal", splits, SETTINGS)
+        for metric, true_value in (("ece", true_ece), ("brier", partial(true_loss, "brier"))):
+            true = true_value(outside) - true_value(inside)
+            claim = f"drift of {NAMES[metric]}, {inside} run becomes {outside} ({true:.3f})"
+            note_rows(seen, claim, tables.scores, true, metric=f"{metric}_drift", dataset="there", **plain)
+    for kind, tables in found.items():
+        values = {"ece": true_ece(kind), "brier": true_loss("brier", kind), "nll": true_loss("nll", kind)}
+        for metric, true in values.items():
+            claim = f"{NAMES[metric]}, {kind} run ({true:.3f})"
+            note_rows(seen, claim, tables.scores, true, metric=metric, dataset="internal", **plain)
 
 
-def benefit(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+def benefit(seen: Seen, seed: int, num_patients: int) -> None:
     """Record in `seen` whether intervals of net benefit and of the table `workload` hold for two equal, calibrated runs."""
     from bench.extensions.decisions import workload
     from bench.extensions.decisions.net_benefit import intervals_of, measures_of
 
     generator = np.random.default_rng(seed)
-    patient = patients(num_patients, generator)
-    label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
-    shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
-    resamples = Resamples.draw(patient.astype(object), num_resamples, "benefit", seed=seed)
-    threshold = np.array(THRESHOLDS)
+    patient, label, shared = cohort(num_patients, generator)
+    sample, threshold = Sample.of(patient.astype(object), "benefit"), np.array(THRESHOLDS)
     cut = _score_at(threshold)
     found = [PREVALENCE * norm.sf((cut - DISTANCE["internal"]) / SD), (1 - PREVALENCE) * norm.sf(cut / SD)]
-    true = measures_of(np.stack(found[::-1], 1)[..., None], np.array([[1 - PREVALENCE], [PREVALENCE]]), threshold)[
-        ..., 0
-    ]
-    measured, counted, columns = [], [], []
-    for _ in range(2):
+    shares, of_class = np.stack(found[::-1], 1), np.array([1 - PREVALENCE, PREVALENCE])
+    true = measures_of(shares, of_class, threshold)
+    values, influences, ends = [], [], []
+    for run in range(2):
         score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
-        counted.append([_calls(resamples, y, s, cut) for y, s in zip(label.T, score.T, strict=True)])
-        columns.append([Column.of(resamples.patient, y, s) for y, s in zip(label.T, score.T, strict=True)])
-        measured.append(np.stack([measures_of(called, total, threshold) for called, total in counted[-1]]))
-    called, total = (np.stack(numbers) for numbers in zip(*counted[0], strict=True))  # [K, D, 2, 1 + B], [K, 2, 1 + B]
-    truths = workload.quantities_of(_counts(np.stack(found[::-1], 1)[..., None], np.array([[0.75], [0.25]])))[..., 0]
-    shares = np.stack([workload.quantities_of(_counts(*of_finding)) for of_finding in counted[0]])  # [K, V, D, 1 + B]
-    sizes = [
-        workload.sizes(column, _counts(*of_finding), num_patients)
-        for of_finding, column in zip(counted[0], columns[0], strict=True)
-    ]
-    low, high = share_interval(shares[..., 0], shares[..., 1:], *np.stack(sizes, 1))
-    for (v, name), (d, t) in product(enumerate(workload.QUANTITIES), enumerate(THRESHOLDS)):
-        name = f"share of {name} images" if name in ("called", "missed") else name
-        true_share = truths[v, d]
-        note(seen, f"{name} at t = {t}: interval", *((low[:, v, d] <= true_share) & (true_share <= high[:, v, d])))
-        note(
-            seen,
-            f"{name} at t = {t}: percentile interval instead",
-            *holds(shares[:, v, d, 0], shares[:, v, d, 1:], true_share),
+        columns = [Column.of(sample.patient, y, s) for y, s in zip(label.T, score.T, strict=True)]
+        counted = [_counts(column, cut, sample) for column in columns]
+        sizes = [sizes_of(column, np.ones(len(column.rows), bool), num_patients) for column in columns]
+        called = [counts.goals for counts in counted]
+        values.append(
+            np.stack(
+                [measures_of(c.sum(-1), of.total.sum(-1), threshold) for c, of in zip(called, counted, strict=True)]
+            )
         )
-    first, second = measured
-    of_images = zip(called, total, columns[0], strict=True)
-    bounds = np.stack([intervals_of(*of, threshold, sizes_of_all(column, num_patients)) for *of, column in of_images])
+        bounds, influence = zip(
+            *(intervals_of(c, of.total, threshold, size) for c, of, size in zip(called, counted, sizes, strict=True)),
+            strict=True,
+        )
+        influences.append(np.stack(influence))  # [K, M, D, P]
+        ends.append(np.stack(bounds))  # [K, 2, M, D]
+        if run:
+            continue
+        true_shares, _ = workload.quantities_of(_Truth(shares[..., None], of_class[:, None]))
+        numbers, errors = (np.stack(of) for of in zip(*map(workload.quantities_of, counted), strict=True))
+        of_shares = [workload.sizes(column, of, num_patients) for column, of in zip(columns, counted, strict=True)]
+        low, high = share_interval(numbers, errors, *np.stack(of_shares, 1))
+        for (v, name), (d, t) in product(enumerate(workload.QUANTITIES), enumerate(THRESHOLDS)):
+            name = f"share of {name} images" if name in ("called", "missed") else name
+            held = (low[:, v, d] <= true_shares[v, d]) & (true_shares[v, d] <= high[:, v, d])
+            note(seen, f"{name} at t = {t}: interval", *held)
     for d, t in enumerate(THRESHOLDS):
         for m, name in enumerate(("net benefit", "standardized net benefit", "net benefit minus treating all")):
-            values, ends = first[:, m, d], bounds[:, :, m, d]
-            note(
-                seen,
-                f"{name} at t = {t}: normal interval instead",
-                *holds(values[:, 0], values[:, 1:], true[m, d], _normal),
-            )
-            note(seen, f"{name} at t = {t}: interval", *((ends[:, 0] <= true[m, d]) & (true[m, d] <= ends[:, 1])))
-            low, high = mean_interval("net_benefit", values[:, 0], ends.T, values[:, 1:])
+            value, influence, (low, high) = values[0][:, m, d], influences[0][:, m, d], ends[0][:, :, m, d].T
+            half = NORMAL_QUANTILE * error_of(influence)
+            note(seen, f"{name} at t = {t}: normal interval instead", *(np.abs(value - true[m, d]) <= half))
+            note(seen, f"{name} at t = {t}: interval", *((low <= true[m, d]) & (true[m, d] <= high)))
+            low, high = mean_interval("net_benefit", value, (low, high), correlations(influence @ influence.T))
             note(seen, f"macro {name} at t = {t}: interval", low <= true[m, d] <= high)
-        differences = first[:, 0, d] - second[:, 0, d]
-        p = p_value(differences[:, 0], error_of(differences[:, 0], differences[:, 1:]))
+        difference = values[0][:, 0, d] - values[1][:, 0, d]
+        p = p_value(difference, error_of(influences[0][:, 0, d] - influences[1][:, 0, d]))
         note(seen, f"paired test of net benefit at t = {t}: false difference", *(p < 0.05))
-        note(
-            seen,
-            f"paired difference of net benefit at t = {t}: interval",
-            *holds(differences[:, 0], differences[:, 1:], 0.0, _normal),
-        )
 
 
-def _normal(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute value +- 1.96 standard deviations of the replicates."""
-    half = NORMAL_QUANTILE * deviation(replicates)
-    return value - half, value + half
+class _Truth(NamedTuple):
+    """True shares in the form of counts: of called images [D, 2, 1], and of all images [2, 1]."""
+
+    goals: Array
+    total: Array
 
 
-def _counts(called: Array, total: Array) -> Any:
-    """Return counts whose thresholds of goals [D, 2, 1 + B] are those of `called`."""
+def _counts(column: Column, cut: Array, sample: Sample) -> Any:
+    """Return counts whose thresholds of goals have calls at scores >= cut."""
     from bench.extensions.decisions.calls import CURVE, DecisionCounts
 
-    return DecisionCounts(np.concatenate([np.zeros((len(CURVE) + 1, *called.shape[1:])), called]), total)
+    of_class = np.stack([~column.positive, column.positive])
+    before = np.arange(len(column.rows)) < column.reaching(cut)[:, None]
+    called = sample.sums(before[:, None] & of_class, column.rows)
+    unused = np.zeros((len(CURVE) + 1, *called.shape[1:]))
+    return DecisionCounts(np.concatenate([unused, called]), sample.sums(of_class, column.rows))
 
 
-def triage(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+def triage(seen: Seen, seed: int, num_patients: int) -> None:
     """Record in `seen` the true error rates of conformal thresholds, and whether their intervals and verdicts hold."""
     from bench.extensions.decisions.conformal import LEVELS as STATED
     from bench.extensions.decisions.conformal import highest_by_chance, release_threshold, thresholds
-    from bench.extensions.decisions.triage import GROUP_OF_QUANTITY, effective_sizes, quantities_of, summed, tallies
+    from bench.extensions.decisions.triage import GROUP_OF_QUANTITY, effective_sizes, quantities_of, tallies
     from bench.extensions.decisions.triage_rates import Rate
 
     generator = np.random.default_rng(seed)
@@ -447,7 +407,8 @@ def triage(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None
     num_internal = [len(np.unique(patient[y == 1])) for y in label.T]
     for (kind, distance), words in zip(DISTANCE.items(), ("exchangeable", "other"), strict=True):
         there, is_positive, scores = _hospital(num_patients, distance, generator)
-        resamples = Resamples.draw(there.astype(object), num_resamples, "triage", seed=seed)
+        sample = Sample.of(there.astype(object), "triage")
+        all_images = images_of_patients(is_positive, sample.patient)
         for k, level_at in np.ndindex(NUM_FINDINGS, len(STATED)):
             (release, flag), stated = at[k, level_at], STATED[level_at]
             missed, false = float(norm.cdf((min(release, flag) - distance) / SD)), float(norm.sf(flag / SD))
@@ -458,17 +419,13 @@ def triage(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None
                 cut = release_threshold(ours, np.arange(len(ours)), stated)
                 missed_by_rule = float(norm.cdf((cut - distance) / SD))
                 note(seen, f"rate triage, images counted instead: miss rate, stated {stated}", missed_by_rule)
-            column = Column.of(resamples.patient, is_positive[:, k], scores[:, k])
-            images = np.stack(
-                [np.bincount(there[is_positive[:, k] == sign], minlength=num_patients) for sign in (1, 0)]
-            )
-            quantities = quantities_of(summed(tallies(column, at[k], images), resamples))[level_at]
-            sizes = effective_sizes(images)[:, GROUP_OF_QUANTITY]
-            low, high = share_interval(quantities[:, 0], quantities[:, 1:], *sizes)
+            column, images = Column.of(sample.patient, is_positive[:, k], scores[:, k]), all_images[:, k]
+            value, influence = (numbers[level_at] for numbers in quantities_of(tallies(column, at[k], images)))
+            low, high = share_interval(value, error_of(influence), *effective_sizes(images)[:, GROUP_OF_QUANTITY])
             claim = f"triage, {words} patients, stated {stated}"
             for index, (name, rate) in enumerate((("miss rate", missed), ("false positive rate", false))):
                 note(seen, f"{claim}: interval of the {name}", bool(low[index] <= rate <= high[index]))
-            estimate = Estimate(float(quantities[0, 0]), float(low[0]), float(high[0]))
+            estimate = headline_rows.Estimate(float(value[0]), float(low[0]), float(high[0]))
             rate = Rate(estimate, stated, highest_by_chance(num_internal[k], stated), True)
             end = ": false difference" if kind == "internal" else ""
             note(seen, f"{claim}: guarantee broken{end}", rate.is_beyond_chance)
@@ -489,34 +446,9 @@ def _score_at(probability: Array) -> Array:
     return np.asarray((logit(probability) - logit(PREVALENCE)) * SD**2 / distance + distance / 2)
 
 
-def _calls(resamples: Resamples, label: Array, score: Array, cut: Array) -> tuple[Array, Array]:
-    """Return the images with scores >= cut, [D, 2, 1 + B], and all images, [2, 1 + B], in the data and in the replicates."""
-    column = Column.of(resamples.patient, label, score)
-    order = np.argsort(-cut)
-    cuts = np.append(column.reaching(cut[order]), len(column.rows))
-    reached = np.concatenate(
-        [column.counted(cuts)[..., None], column_metrics(resamples, column, cuts, with_auprc=False).reached], 2
-    )
-    return reached[np.argsort(order)], reached[-1]
-
-
-def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute percentile intervals mirrored at the value, extended to include the value, and at least 0."""
-    low, high = percentile(value, replicates)
-    return np.clip(2 * value - high, 0, value), np.maximum(2 * value - low, value)
-
-
 def note(seen: Seen, claim: str, *values: float | np.bool_) -> None:
     """Append `values`, which a simulation gives for `claim`, to `seen[claim]`."""
     seen.setdefault(claim, []).extend(map(float, values))
-
-
-def holds(
-    value: Array, replicates: Array, true: float, interval: Callable[..., tuple[Array, Array]] = percentile
-) -> NDArray[np.bool_]:
-    """Return the mask of the values whose interval, computed from their replicates, contains the true value."""
-    low, high = interval(value, replicates)
-    return np.asarray((low <= true) & (true <= high))
 
 
 def rows_of(seen: Seen) -> Rows:
@@ -572,7 +504,7 @@ def rows_of(seen: Seen) -> Rows:
     return out
 
 
-def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds: str = WORLDS) -> pd.DataFrame:
+def simulate(num: int, num_patients: int, seed: int, worlds: str = WORLDS) -> pd.DataFrame:
     """Simulate `num` times and return one row per claim: measure, nominal or true value, estimate with interval, cases.
 
     For a share over findings or runs, the number of cases is simulations x findings, or simulations x runs.
@@ -581,23 +513,31 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
     for simulation in range(num):
         for world in worlds.split():
             world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
-            simulation_of = {"findings": findings, "runs": runs, "recipes": recipes, "gap": gap, "ece": calibration}
-            (simulation_of | {"drift": drift, "benefit": benefit, "triage": triage})[world](
-                seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
-            )
+            WORLD[world](seen, world_seed, num_patients * (2 if world == "gap" else 1))
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
+
+
+WORLD: Mapping[str, Callable[[Seen, int, int], None]] = {
+    "findings": findings,
+    "calibration": calibration,
+    "runs": runs,
+    "recipes": recipes,
+    "gap": gap,
+    "benefit": benefit,
+    "triage": triage,
+}
 
 
 def main() -> None:
     """Simulate, and write the table to the folder of this file; with `--worlds`, replace only the rows of these worlds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
+    defaults = {"simulations": 1000, "patients": 150, "seed": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--worlds", default=WORLDS, help=WORLDS.replace(" ", ", "))
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
     options = parser.parse_args()
-    table = simulate(options.simulations, options.patients, options.resamples, options.seed, options.worlds)
+    table = simulate(options.simulations, options.patients, options.seed, options.worlds)
     print(table.round(4).to_string(index=False))
     arguments = {name: getattr(options, name) for name in defaults} | (
         {"worlds": options.worlds} if options.worlds != WORLDS else {}

@@ -2,6 +2,7 @@
 
     PYTHONPATH=. python docs/live_pages.py add BUNDLE.zip    # puts a bundle of `bench export --keep-order` there, compressed
     PYTHONPATH=. python docs/live_pages.py renew             # scores all bundles again, after SCORING_VERSION was raised
+    PYTHONPATH=. python docs/live_pages.py figures           # writes the numbers of live.md and README.md, after a renewal
     PYTHONPATH=. python docs/live_pages.py write FOLDER      # writes the pages FOLDER/NAME.html; `tox -e site` does the same
 
 Nothing in a bundle is compressed, so the repository has it as NAME.zip.xz, a third of the size. A page is computed from the logits
@@ -24,11 +25,16 @@ from bench.extensions.bundles.verify import OpenBundle, opened
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import versions
 from bench.results.score_runs import score_all
-from bench.results.write_report import score_and_report
+from bench.results.write_report import Report, score_and_report
 from bench.store.store import Store, canonical_json, write_bytes
+from reports.formatting import listing, places
+from reports.report_data.headline_rows import MACRO, Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import read
 
 LIVE = Path(__file__).with_name("live")
 ENDING = ".zip.xz"
+MARKS = ("<!-- figures of the bundle -->", "<!-- end of figures -->")  # in documents, around what `figures` writes
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
@@ -60,8 +66,9 @@ def decompressed(path: Path) -> Iterator[OpenBundle]:
             yield bundle
 
 
-def page(path: Path) -> str:
-    """Return the leaderboard of a compressed bundle as one HTML page."""
+@contextlib.contextmanager
+def reported(path: Path) -> Iterator[Report]:
+    """Yield the report of a compressed bundle: the page and its tables."""
     with tempfile.TemporaryDirectory() as temporary, decompressed(path) as bundle:
         merged = merge.Merge(Store.open(Path(temporary) / "store"))
         merge.add(merged, bundle, {}, bundle.manifest)
@@ -69,7 +76,60 @@ def page(path: Path) -> str:
         report = score_and_report(manifest, Path(temporary) / "page.html", quiet)
         if report.failed:
             raise SystemExit("\n".join(report.failures()))
+        yield report
+
+
+def page(path: Path) -> str:
+    """Return the leaderboard of a compressed bundle as one HTML page."""
+    with reported(path) as report:
         return report.page.read_text(encoding="utf-8")
+
+
+def figures(path: Path) -> dict[Path, str]:
+    """Return the Markdown between MARKS in each document: the numbers of the page of real hospitals."""
+    with reported(path) as report:
+        data = read(report.tables)
+    recipes = sorted(data.ranked, key=lambda recipe: recipe.name)
+
+    def auroc(recipe: Run, hospital: str, finding: str = MACRO) -> Estimate:
+        return data.cells[recipe.id, hospital, finding]
+
+    scores = report.tables["scores"]
+    scores = scores[(scores["metric"] == "auroc") & (scores["finding"] == MACRO) & (scores["split"] != "val")]
+    num_findings = dict(zip(scores["dataset"], scores["num_findings"], strict=True))
+    rows = [["hospital", "findings scored", *(f"AUROC {recipe.name}" for recipe in recipes), "mean gap"]]
+    rows.append(["---"] * len(rows[0]))
+    for hospital in data.all_hospitals:
+        kind = ", internal test" * (hospital == data.internal) + ", children" * (
+            hospital in data.of_children
+        )  # a hospital of children is in no mean
+        gap = hospital.mean_gap.with_interval if hospital.mean_gap.has_value else ""
+        cells = [auroc(recipe, hospital.key).with_interval for recipe in recipes]
+        rows.append([f"{hospital.short}{kind}", str(num_findings[hospital.key]), *cells, gap])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    means = listing([recipe.external.with_interval for recipe in recipes])
+    (children,) = data.of_children
+    wrong = [auroc(recipe, children.key, "Pneumonia") for recipe in recipes]
+    inside = listing([auroc(recipe, data.internal.key, "Pneumonia").text for recipe in recipes])
+    internal = [auroc(recipe, data.internal.key).value for recipe in recipes]
+    return {
+        LIVE.with_suffix(".md"): f"""{table}
+
+- **Mean over the hospitals of adults**: AUROC {means}. The mean gap is {data.mean_gap.with_interval}.
+- **Pneumonia in children**: AUROC {listing([e.with_interval for e in wrong])}; in the internal test {inside}.""",
+        LIVE.parents[1] / "README.md": (
+            f"- **Real radiographs** ([live](docs/live.md#a-real-leaderboard)). {len(recipes)} networks trained on NIH images: "
+            f"internal AUROC {places(min(internal))} to {places(max(internal))}, mean gap at hospitals of adults "
+            f"{data.mean_gap.with_interval}. In children, they rank Pneumonia the wrong way round "
+            f"({places(min(e.value for e in wrong))} to {places(max(e.value for e in wrong))})."
+        ),
+    }
+
+
+def with_figures(text: str, block: str) -> str:
+    """Return a document with another block between MARKS."""
+    start, end = (text.index(mark) for mark in MARKS)
+    return f"{text[: start + len(MARKS[0])]}\n{block}\n{text[end:]}"
 
 
 def add(path: Path) -> Path:
@@ -96,11 +156,16 @@ def renew(path: Path) -> Path:
 def main() -> None:
     """Add, renew or render the bundles."""
     parser = argparse.ArgumentParser(description="Live pages of the site")
-    parser.add_argument("command", choices=["add", "renew", "write"])
+    parser.add_argument("command", choices=["add", "renew", "figures", "write"])
     parser.add_argument("path", type=Path, nargs="?")
     asked = parser.parse_args()
     if asked.command == "renew":
         written = [renew(path) for path in bundles()]
+    elif asked.command == "figures":
+        blocks = figures(bundles()[1])
+        for path, block in blocks.items():
+            path.write_text(with_figures(path.read_text(encoding="utf-8"), block), encoding="utf-8")
+        written = list(blocks)
     elif asked.path is None:
         parser.error(f"{asked.command} needs a path")
     elif asked.command == "add":

@@ -165,6 +165,9 @@ def list_(
     ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="With `runs`: only failed runs.")] = False,
     store: options.StoreOption = Path("runs"),
+    grid: Annotated[
+        str | None, options.STORED_GRID(help="With `runs`: only runs of this grid, with its scores.")
+    ] = None,
     registry: options.RegistryOption = None,
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
@@ -176,13 +179,13 @@ def list_(
     from bench.config.registry import SECTIONS, Registry
 
     options.only_valid(context, section == "architectures", "with architectures", "--check")
-    options.only_valid(context, section == "runs", "with runs", "--failed", "--store")
+    options.only_valid(context, section == "runs", "with runs", "--failed", "--store", "--grid")
     options.only_valid(context, section not in ("runs", "grids"), "with a section of the registry", "--registry")
     if compare:
         _check_architectures(glob, registry, quiet, as_json)
         return
     if section == "runs":
-        _list_runs(store, glob, failed, as_json)
+        _list_runs(store, grid, glob, failed, as_json)
         return
     if section == "grids":
         rows = [["name", "title", "about"], *(list(row) for row in describe_grids() if fnmatchcase(row[0], glob))]
@@ -205,21 +208,25 @@ def list_(
         typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=bool(section))))
 
 
-def _list_runs(store: Path, glob: str, failed: bool, as_json: bool) -> None:
+def _list_runs(store: Path, grid: str | None, glob: str, failed: bool, as_json: bool) -> None:
     """Print the runs of the store whose ids match `glob`. If there are none, say so on standard error.
 
-    `failed`: only failed runs.
+    `grid`: only the runs of this grid, with its scores. `failed`: only failed runs.
     """
     from bench.cli.list_tables import run_table
     from bench.cli.text_tables import table_lines
+    from bench.planning.manifest import read_manifest
+    from bench.planning.stored_names import store_with
     from bench.results.stored_runs import stored_runs
     from bench.store.store import Store
 
-    opened = Store.open(store, create=False)
-    ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
+    opened = store_with(store, grid) if grid else Store.open(store, create=False)
+    manifest = read_manifest(opened, grid) if grid else None
+    known = [i for i in opened.run_ids() if manifest is None or i in manifest.run_of]
+    ids = [i for i in known if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:
         typer.echo("no run has failed" if failed else "no run matches" if glob != "*" else "no run yet", err=True)
-    runs = stored_runs(opened, ids)
+    runs = stored_runs(opened, ids, manifest.scores if manifest else None)
     if as_json:
         typer.echo(json.dumps([asdict(run) for run in runs], indent=1))
     elif runs:

@@ -40,12 +40,12 @@ GridOption = Annotated[
         "--grid", help="Grid file, or name of a shipped grid (bench list grids).", autocompletion=completion.grids
     ),
 ]
-_STORED_GRID = partial(typer.Option, "--grid", autocompletion=completion.stored_grids)
+STORED_GRID = partial(typer.Option, "--grid", autocompletion=completion.stored_grids)
 StoredGridOption = Annotated[
-    str | None, _STORED_GRID(help="Name of a grid in the store. Required if the store has several.")
+    str | None, STORED_GRID(help="Name of a grid in the store. Required if the store has several.")
 ]
 GridOfRunOption = Annotated[
-    str | None, _STORED_GRID(help="Name of a grid in the store. Default: a grid that has the named runs.")
+    str | None, STORED_GRID(help="Name of a grid in the store. Default: a grid that has the named runs.")
 ]
 DataOption = Annotated[
     Path | None,

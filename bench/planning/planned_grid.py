@@ -106,7 +106,7 @@ class PlannedCohort:
 
     @property
     def of_children(self) -> bool:
-        """Return whether all patients are children, as labels.yaml states about the layout."""
+        """Return whether all patients are children, by labels.yaml or by their recorded ages."""
         return self.facts.get("ages") == "children"
 
 

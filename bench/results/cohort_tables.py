@@ -14,6 +14,7 @@ from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import CohortLabels, labels_of, load_scored_splits, reference
 from bench.scoring.scored_split import without
 from bench.store.checked_folders import CheckedFolder
+from harmonize.cohorts.cohort import ADULT_FROM
 from harmonize.cohorts.splits import shared_patients
 from harmonize.labels.findings import UNMAPPED_CODE, space
 from reports.schemas.exposure import NO
@@ -62,7 +63,9 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
         split = pd.Series(labels.split, index=table.index)
         if internal:
             shared += shared_patients(table, split, cohort.name)
-        sex, view = table["sex"], table["view"]
+        sex, view, age = table["sex"], table["view"], table["age"]
+        if manifest.of_bundles:  # middles of decades: from 10 to 19 years are children and adults
+            age = age.mask(age == ADULT_FROM // 10 * 10 + 5)
         rows.append(
             {
                 "dataset": cohort.name,
@@ -79,7 +82,9 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 "patients": table["patient_id"].nunique(),
                 "female": int((sex == "F").sum()),
                 "male": int((sex == "M").sum()),
-                "age_median": float(table["age"].median()),
+                "age_median": float(age.median()),
+                "ages": len(table) if cohort.of_children else int(age.notna().sum()),
+                "children": len(table) if cohort.of_children else int((age < ADULT_FROM).sum()),
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
                 "headline_split": role.headline_name,

@@ -115,15 +115,18 @@ def _made(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> list
         "settings": ", ".join(f"{k} {v}" for k, v in config.settings.items() if k not in run.titles),
         "epoch chosen": f"{trained.get('best_epoch', '?')}, {'the last' if config.selection == 'last' else f'by AUROC on {config.schedule.select_on}'}",
         "training": training_remark(manifest.store, run.id),
-        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px"
-        if cost
-        else "",
+        "size": _size(cost, f"at {cost['image_size']} px") if cost else "",
         "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
         "commit, versions": f"{env.get('commit') or 'unknown'}; {versions}",
         "trained on": env.get("device", ""),
         "made again by": f"`{manifest.command}`",
     }
     return [(key, escaped(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
+
+
+def _size(cost: Mapping[str, Any], of: str) -> str:
+    left_out = f" (without {', '.join(cost['not_counted'])})" if cost["not_counted"] else ""
+    return f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs {of}{left_out}"
 
 
 def _combined(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -141,9 +144,7 @@ def _combined(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> 
         "networks": "; ".join(_member(row) for row in networks),
         "views of the image": "; ".join(views),
         "licences of the starting weights": ", ".join(licences),
-        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs for one image"
-        if cost
-        else "",
+        "size": _size(cost, "for one image") if cost else "",
         "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
         "commit": env.get("commit") or "unknown",
         "made again by": f"`{manifest.command}`",

@@ -19,10 +19,11 @@ from scipy.special import logit as logit_of
 
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import STANDARD, ScoredSplit
+from harmonize.cohorts.label_mapping import is_finding
 from harmonize.datasets.ids import WRITE_ALIKE, alike, difference, look_alike
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.labels.findings import UNMAPPED_CODE, is_finding
+from harmonize.labels.findings import UNMAPPED_CODE
 
 IMAGE, PATIENT = "image_id", "patient_id"
 LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite

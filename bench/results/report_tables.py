@@ -265,9 +265,12 @@ def _costs(records: RunRecords, scored: list[str], history: Mapping[str, pd.Data
     for run_id in scored:
         cost, spent = records[run_id].facts["cost"], history[run_id]["seconds"]
         seconds = float(spent.median()) if len(spent) else np.nan
-        rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
+        left_out = {"not_counted": ", ".join(cost.get("not_counted", []))}
+        rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, **left_out, "seconds_per_epoch": seconds})
     frame = pd.DataFrame(rows)
-    counted = [name for name in _COST if name != "throughput_device"]  # an unmeasured cost is None and becomes NaN
+    counted = [
+        name for name in _COST if name not in {"throughput_device", "not_counted"}
+    ]  # an unmeasured cost is None and becomes NaN
     frame[counted] = frame[counted].apply(pd.to_numeric)
     return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
 
@@ -302,8 +305,8 @@ def _notes(manifest: Manifest) -> list[str]:
         names = ", ".join(bundle.file for bundle in manifest.bundles)
         notes.append(
             f"Made from bundles of predictions ({names}), which were scored again here. Verified: the scores follow from the logits. Not verified: "
-            "that the logits come from the stated networks. Bundles have no images, weights or features, so analyses "
-            "that need them are missing. Only scored images are counted, and each age is the middle of its decade."
+            "that the logits come from the stated networks. Not in bundles: images, weights and features, and so source "
+            "classifiers, heat maps and region transplant tests. Only scored images are counted, and each age is the middle of its decade."
         )
         if stated := _stated(manifest):
             notes.append(f"Stated by the submitters, not checked: {'; '.join(stated)}.")

@@ -62,14 +62,21 @@ class RunSummary:
         return f"{findings} finding{'s' if max(nums) > 1 else ''}, {hospitals}"
 
 
-def stored_runs(store: Store, run_ids: Sequence[str]) -> list[RunSummary]:
-    """Return a description of each run, in the order of `run_ids`."""
+def stored_runs(store: Store, run_ids: Sequence[str], scores: Path | None = None) -> list[RunSummary]:
+    """Return a description of each run, in the order of `run_ids`.
+
+    scores: folder of the scores of a grid; None for the scores that `bench run` computed.
+    """
     grids, derived = _grids(store)
     members = [member for run_id in run_ids if run_id in derived for member in derived[run_id].of]
     read = {run_id: _Record.read(store, run_id) for run_id in dict.fromkeys([*run_ids, *members])}
     trained = {run_id: record for run_id, record in read.items() if record.kind == "run" and record.config}
     names = dict(zip(trained, RunName.among([record.config for record in trained.values()]), strict=True))
-    return [_stored_run(store, run_id, read[run_id], grids.get(run_id, []), derived, names) for run_id in run_ids]
+    scores = scores or store.root / "scores"
+    return [
+        _stored_run(store, run_id, read[run_id], grids.get(run_id, []), derived, names, _scores(scores / run_id))
+        for run_id in run_ids
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,7 @@ def _stored_run(
     grids: Sequence[str],
     derived: Mapping[str, PlannedRun],
     names: Mapping[str, RunName],
+    scores: Sequence[Mapping[str, Any]],
 ) -> RunSummary:
     config, kind, folder = record.config, record.kind, store.run_dir(run_id)
     architecture, differences, title = str(config.get("architecture", "")), "", ""
@@ -126,7 +134,6 @@ def _stored_run(
         architecture = row.name if row else architecture
         differences = f"of {of}" if of else ""
         title = f"{kind} {architecture}{' ' if of else ''}{differences}"
-    scores = _scores(store.root / "scores" / run_id)
     external = next((row["auroc"] for row in scores if row["dataset"] == "external"), None)
     damage = ", ".join(map(" ".join, record.damage.items()))
     return RunSummary(

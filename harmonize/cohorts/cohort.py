@@ -26,6 +26,7 @@ from harmonize.labels.findings import FINDINGS, HYBRID, NO_FINDING, PRESENT, UNM
 
 QUARANTINE = ("image_id", "path", "reason")
 UNKNOWN_LABEL = "unknown label "  # start of the reason in `Cohort.doubts`, followed by the label
+ADULT_FROM = 18  # years
 ABSENT = "listed but absent"  # reason in `Cohort.quarantine` for an image without a file
 
 
@@ -61,6 +62,8 @@ class Cohort:
     def facts(self) -> dict[str, str]:
         """Return texts about the cohort (title, place, license ...) for pages."""
         texts = label_mapping.facts(self.layout, self.spec.label_source, self.table["split"])
+        if are_children(self.table["age"]):
+            texts["ages"] = "children"
         if self.spec.confound:
             texts["confound"] = str(self.spec.confound)
         if not self.phantom:
@@ -77,6 +80,15 @@ class Cohort:
             digest.update(b"\x1e" + str(column).encode())
             digest.update(_bytes(self.table[column]))
         return digest.hexdigest()[:12]
+
+
+def are_children(age: "pd.Series[float]") -> bool:
+    """Return whether every recorded age [N] is below 18 years, and at least half of the ages are recorded.
+
+    >>> [are_children(pd.Series(ages)) for ages in ([1.0, 17.0, np.nan], [1.0, 18.0], [1.0, np.nan, np.nan])]
+    [True, False, False]
+    """
+    return bool(age.notna().mean() >= 0.5 and age.max() < ADULT_FROM)
 
 
 def load(

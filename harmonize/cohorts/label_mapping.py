@@ -5,6 +5,7 @@ family, one column contains the labels of each image, joined with "|".
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.datasets import LABELS, native
+from harmonize.datasets.ids import look
 from harmonize.errors import ConfigError
-from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN, label_sources, labels_yaml
+from harmonize.labels.findings import (
+    ABSENT,
+    ALL_FINDINGS,
+    FINDINGS,
+    NOT_MENTIONED,
+    PRESENT,
+    UNCERTAIN,
+    label_sources,
+    labels_yaml,
+)
 
 MAPPINGS = ("default", "strict", "broad")
 REPORT = "report"  # in place of a mapping: the layout's own labels, from reports, of images that radiologists labeled
@@ -173,6 +184,26 @@ def apply(
         state = state_of(finding)
         columns[finding] = pd.Series(pd.arrays.IntegerArray(state, state == _NULL), index=table.index)
     return pd.DataFrame(columns, index=table.index)
+
+
+@cache
+def _names() -> frozenset[str]:
+    """Return the forms (see `ids.look`) of all findings, and of all native labels that mean a finding."""
+    content = labels_yaml()
+    rules = [
+        rule for part in ("datasets", "beyond") for of in content[part].values() for rule in of["findings"].values()
+    ]
+    natives = [word for rule in rules for key in ("native", "strict", "broad") for word in rule.get(key, ())]
+    return frozenset(map(look, [*natives, *ALL_FINDINGS]))
+
+
+def is_finding(name: str) -> bool:
+    """Return whether a label space or a dataset has a finding of this name, whatever its case, spaces and separators.
+
+    >>> is_finding("pleural_effusion"), is_finding("Effusion"), is_finding("sex"), is_finding("Unnamed: 0")
+    (True, True, False, False)
+    """
+    return look(name) in _names()
 
 
 def vocabulary(layout: str) -> frozenset[str]:

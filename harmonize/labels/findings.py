@@ -68,30 +68,5 @@ def check_source(layout: str, source: str, where: str) -> None:
 
 
 FINDINGS = space()
-
-
-@cache
-def _names() -> frozenset[str]:
-    """Return the forms (see `ids.look`) of all findings, and of all native labels that mean a finding."""
-    from harmonize.datasets.ids import look  # `harmonize.datasets` imports this module
-
-    content = labels_yaml()
-    blocks = [*content["datasets"].values(), *content["beyond"].values()]
-    rules = [rule for block in blocks for rule in block["findings"].values()]
-    natives = [word for rule in rules for key in ("native", "strict", "broad") for word in rule.get(key, ())]
-    return frozenset(map(look, [*natives, *(finding for name in content["spaces"] for finding in space(name))]))
-
-
-def is_finding(name: str) -> bool:
-    """Return whether a label space or a dataset has a finding of this name, whatever its case, spaces and separators.
-
-    >>> is_finding("pleural_effusion"), is_finding("Effusion"), is_finding("sex"), is_finding("Unnamed: 0")
-    (True, True, False, False)
-    """
-    from harmonize.datasets.ids import look
-
-    return look(name) in _names()
-
-
 # the findings of all label spaces, each once
 ALL_FINDINGS = tuple(dict.fromkeys(finding for name in labels_yaml()["spaces"] for finding in space(name)))

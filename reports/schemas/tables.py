@@ -251,6 +251,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # cost of each scored run
     # params: number of parameters; trainable_params: number of those that training changes (with LoRA: entries of the
     #     trained matrices; of imported models: all); macs: multiply-accumulate operations for one image; flops: 2 x macs
+    # not_counted: operations of more than 1 % of macs that macs leaves out, as "silu 1.6 %", with ", " between them
     # images_per_second (may be empty): inference speed on the device throughput_device
     # peak_memory_bytes (may be empty): peak memory in training
     # seconds_per_epoch (may be empty): median training time of an epoch, summed over devices
@@ -261,6 +262,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "trainable_params",
         "macs",
         "flops",
+        "not_counted",
         "images_per_second",
         "throughput_device",
         "peak_memory_bytes",
@@ -438,6 +440,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "female",  # number of images of women
         "male",  # number of images of men
         "age_median",  # may be empty: median age over images, in years
+        "ages",  # number of images with a recorded age, or of a layout whose patients are all children
+        "children",  # number of these images that are of patients below 18 years
         "ap",  # number of images with the view AP
         "pa",  # number of images with the view PA
         "headline_split",  # name of the split whose scores the page shows

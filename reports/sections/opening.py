@@ -8,14 +8,15 @@ from reports import extensions, failed_parts, hooks
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
-from reports.report_data.headline_rows import MISSING
+from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences import changes as change_sentences
+from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
-from reports.sentences.data import without_internal_score
 from reports.sentences.verdicts import with_verdict
 from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence, shortcut_findings
+from reports.tables import rows_of
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 440.0)
@@ -40,7 +41,8 @@ def opening(data: ReportData) -> Section:
             notes=[note for note in notes if note[1]],
             best=_best(data),
             further=[text for text in further if text],
-            not_internal=without_internal_score(data.without_internal_score, data.min_count),
+            patients=_patients(data),
+            not_internal=data_sentences.without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
             warning=_warning(data),
             left_out=_left_out(data),
@@ -195,6 +197,26 @@ def _warning(data: ReportData) -> str:
     """Return the line on findings that the mean leaves out; "" for none. The sentence on the best run names a failing finding."""
     members = data.members_of_first
     return member_sentences.left_out(members, data.short, name_lowest=not members.hides_failure) if members else ""
+
+
+def _patients(data: ReportData) -> list[str]:
+    """Return sentences on hospitals that no mean has, with the lowest AUROC of the first recipe, and on other children."""
+    said = [data_sentences.left_out(**row) for row in data.left_out]
+    lowest = {}
+    for hospital in data.of_children:
+        scores = [(e, f) for f in data.findings if (e := _auroc(data, hospital.key, f)).has_value]
+        worst = min(scores, key=lambda pair: pair[0].value, default=None)
+        lowest[hospital.short] = f"{worst[1]}, {worst[0].with_interval}" if worst else ""
+    if lowest:
+        said.append(data_sentences.children_apart(lowest))
+    apart = {hospital.key for hospital in data.of_children}
+    rows = rows_of(data.tables["cohorts"], "dataset", "children", "ages")
+    inside = {data.short(str(key)): (int(some), int(ages)) for key, some, ages in rows if some and key not in apart}
+    return [*said, data_sentences.children_inside(inside)] if inside else said
+
+
+def _auroc(data: ReportData, dataset: str, finding: str) -> Estimate:
+    return data.cells.get((data.ranked[0].id, dataset, finding), MISSING) if data.ranked else MISSING
 
 
 def _left_out(data: ReportData) -> list[dict[str, Any]]:

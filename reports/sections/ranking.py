@@ -20,10 +20,12 @@ from reports.html.section import Section, data_block, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
+from reports.schemas.select import select
 from reports.sections import ranking_choices
 from reports.sections.ranking_choices import FIRST
 from reports.sections.ranking_columns import RankingColumn, columns_of
 from reports.sections.symptoms import inverted_cells, symptom_anchor
+from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import CLEAR
@@ -43,6 +45,9 @@ WORDS = {
     "augmentation": "Augmentation",
     "weights": "Weights",
 }
+
+
+NOT_SEARCHED = "Settings of training were not searched: with others, the order can change."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ def ranking(data: ReportData) -> Section:
         "by_words": ranking_choices.external_mean("AUROC", data)
         if data.hospitals
         else f"internal AUROC at {data.internal.title}; no external hospital was tested",
+        "protocol": _protocol(data),
         "warning": member_sentences.left_out(first, data.short) if first else "",
         "num_in_mean": first.num_hospitals if first else len(data.hospitals),
         "others": _other_members(data),
@@ -252,6 +258,19 @@ def _sort_data(
         "k": [float(f"{v:.6g}") if is_number(v) else None for v in numbers],
         "f": [factor.index(run) for factor in factors],
     }
+
+
+def _protocol(data: ReportData) -> list[str]:
+    """Return sentences on what the protocol of a grid that was run here leaves open."""
+    if not data.ranked or data.only_imported or data.meta.get("bundles"):
+        return []
+    scores = data.tables["scores"]
+    of_first = select(scores[scores["run_id"] == data.ranked[0].id], dataset=data.internal.key)
+    validated = of_first["num_findings"][of_first["split"] == "val"]
+    said = [data_sentences.few_validated(int(validated.max()), len(data.findings))] if len(validated) else []
+    if len(data.ranked) > 1 and not data.meta.get("search"):
+        said.append(NOT_SEARCHED)
+    return [text for text in said if text]
 
 
 def _factors(data: ReportData) -> list[Factor]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.formatting import integer, listing, plural
+from reports.formatting import integer, listing, of_all, plural
 
 LABEL_SOURCES = {  # label source in the tables -> words on the page
     "report": "radiology reports, labeled by a program",
@@ -148,6 +148,38 @@ def children(names: Sequence[str]) -> str:
     )
 
 
+def children_apart(hospitals: Mapping[str, str]) -> str:
+    """State that means leave out hospitals of children; `hospitals`: name -> lowest AUROC as text, "" without a score.
+
+    >>> children_apart({"Guangzhou": "Pneumonia, .269 [.186, .373]"})
+    'Means leave out the children of Guangzhou (lowest AUROC: Pneumonia, .269 [.186, .373]).'
+    """
+    named = [f"{name} (lowest AUROC: {lowest})" if lowest else name for name, lowest in hospitals.items()]
+    return f"Means leave out the children of {listing(named)}."
+
+
+def children_inside(hospitals: Mapping[str, tuple[int, int]]) -> str:
+    """Name hospitals with some patients who are children; `hospitals`: name -> number of their images, and of images with a recorded age.
+
+    >>> children_inside({"NIH": (150, 593), "MedPix": (3, 68)})
+    'Children are among the patients of NIH (150 of 593 images) and MedPix (3 of 68 images).'
+    """
+    named = [f"{name} ({integer(some)} of {plural(ages, 'image')})" for name, (some, ages) in hospitals.items()]
+    return f"Children are among the patients of {listing(named)}."
+
+
+def patients(num_images: int, num_ages: int, num_children: int) -> str:
+    """Name the patients by their recorded ages; numbers of images: all, with an age, and of children.
+
+    >>> [patients(100, *ages) for ages in ((100, 0), (100, 100), (100, 5), (60, 0), (10, 0))]
+    ['adults', 'children', 'patients of all ages', 'adults and patients of unknown age', 'patients of unknown age']
+    """
+    if num_ages < num_images / 2:
+        return "patients of unknown age"
+    known = "adults" if not num_children else "children" if num_children == num_ages else "patients of all ages"
+    return known if num_ages >= 0.95 * num_images else f"{known} and patients of unknown age"
+
+
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
     """State that a finding is `ratio` times as common at the hospital `most` as at the hospital `least`.
 
@@ -246,6 +278,20 @@ def without_internal_score(hospitals: Sequence[str], min_count: int) -> str:
     names = listing(hospitals, len(hospitals))
     few = f"at least {min_count} test patients with it and {min_count} without it"
     return f"No internal score includes {names}: no finding has {few} {'there' if len(hospitals) == 1 else 'at any of them'}."
+
+
+def few_validated(num_findings: int, total: int) -> str:
+    """State for how many of `total` findings the validation split has enough patients; "" if for all.
+
+    >>> few_validated(4, 9)
+    'The validation split has enough patients for 4 of 9 findings: an epoch chosen by AUROC rests on these; the others have no threshold or calibrator.'
+    >>> few_validated(9, 9)
+    ''
+    """
+    if num_findings >= total:
+        return ""
+    rest = "an epoch chosen by AUROC rests on these; the others have no threshold or calibrator."
+    return f"The validation split has enough patients for {of_all(num_findings, total, 'finding')}: {rest}"
 
 
 # analysis -> its name on the page

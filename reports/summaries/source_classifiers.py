@@ -123,8 +123,6 @@ def lines(
 def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     """Return the sentences on the accuracy with a run's features, and on the difference from the untrained network."""
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
-    if not trained.has_value:
-        return "The source classifier was not run"
     sentence = (
         f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {num_sources}, "
         f"with accuracy {trained.with_interval}"

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from bench.api import load_logits, score
+from bench.extensions.estimates.stored_runs import internal_findings_of
 from bench.extensions.label_needs.needs import labels_needed
 from bench.planning.manifest import Manifest, read_manifest
 from bench.store.store import Store
@@ -134,6 +135,40 @@ def test_predictions_are_of_the_findings_with_the_threshold_of_the_grid(here, fo
             (min(values), max(values)), abs=1e-9
         )
     assert "youden" in here("predict", run, images, *GRID, "--quiet", cwd=folder).stdout
+
+
+def test_the_list_of_runs_has_the_scores_of_the_grid(here, folder, manifest):
+    listed = json.loads(here("list", "runs", *GRID, "--json", cwd=folder).stdout)
+    assert {row["run"] for row in listed} == set(manifest.run_of)
+    for run in manifest.runs:
+        (row,) = [row for row in listed if row["run"] == run.id]
+        assert row["external_auroc"] == pytest.approx(aurocs(folder, run.id)["external", "macro"], abs=1e-9)
+    here("list", "runs", "--grid", "none", cwd=folder, code=2)
+    here("list", "losses", *GRID, cwd=folder, code=2)
+
+
+def test_heat_maps_are_of_the_findings_with_the_thresholds_of_the_grid(here, folder, manifest):
+    run = manifest.runs[0].id
+    phantoms = next((folder / "runs" / "phantom").iterdir()).resolve()  # a link
+    image = str(min((phantoms / "brax" / "images").rglob("*.png")))
+    rows = json.loads(here("explain", run, image, *GRID, "--json", "--quiet", cwd=folder).stdout)
+    assert {row["finding"] for row in rows} == set(FINDINGS)
+    chosen = page_table(folder, "operating_points")
+    chosen = chosen[(chosen["run_id"] == run) & (chosen["rule"] == "youden")].set_index("finding")["probability"]
+    assert {row["finding"]: row["threshold"] for row in rows} == pytest.approx(chosen[list(FINDINGS)].to_dict())
+    here("explain", run, image, *GRID, "--finding", "Atelectasis", cwd=folder, code=2)
+
+
+def test_estimates_are_of_the_findings_of_the_grid(here, folder, manifest):
+    rows = pd.DataFrame(json.loads(here("estimate", *GRID, "--json", cwd=folder).stdout)["rows"])
+    assert set(rows["finding"]) == {*FINDINGS, "macro"}
+    chosen = page_table(folder, "operating_points")
+    chosen = chosen[chosen["rule"] == "youden"].set_index(["run_id", "finding"])["threshold"]
+    findings = manifest.scored_findings(manifest.runs[0])
+    known = internal_findings_of(manifest, [run.id for run in manifest.runs], findings)
+    for run_id, found in known.items():
+        assert [of_finding.threshold for of_finding in found] == pytest.approx([chosen[run_id, f] for f in findings])
+    assert len(known) == 2
 
 
 def test_the_card_has_the_numbers_of_the_page(here, folder, manifest):

@@ -28,6 +28,7 @@ from bench.store.checked_files import read_cohort, write_cohort
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping
+from harmonize.cohorts.cohort import ADULT_FROM
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
@@ -138,8 +139,6 @@ def _cohort(folder: Path, store: Store, cohort: PlannedCohort) -> None:
     known = cohort.layout in LAYOUTS and cohort.headline_split in ("all", *SPLITS)
     _require(known, f"{name}: invalid layout or headline split")
     _require(_HEX.fullmatch(cohort.tag) and _HEX.fullmatch(cohort.origin), f"{name}: invalid tag or origin")
-    children = labels_yaml()["datasets"].get(cohort.layout, {}).get("ages") == "children"
-    _require(cohort.of_children == children, f"{name}: whether all patients are children contradicts its layout")
     path = folder / "cohorts" / f"{name}.parquet"
     facts = facts_in(path)
     _require(set(facts) == {"columns"}, f"the table of {name} has unknown metadata")
@@ -159,6 +158,10 @@ def _cohort(folder: Path, store: Store, cohort: PlannedCohort) -> None:
     _require(not empty or cohort.role == "internal", f"{name}: no image has the split {cohort.headline_split}")
     age = frame["age"].dropna()
     _require((age % 10 == 5).all() and age.between(5, 95).all(), f"{name}: ages are finer than decades")
+    children = labels_yaml()["datasets"].get(cohort.layout, {}).get("ages") == "children"
+    fits_ages = children or not cohort.of_children or age.max() < ADULT_FROM
+    what = f"{name}: whether all patients are children contradicts its layout and ages"
+    _require(fits_ages and cohort.of_children >= children, what)
     for column in states:
         _require(set(frame[column].dropna()) <= set(STATES), f"{name}: {column} has values that are not label states")
     frame.insert(0, "patient_id", patient_names(cohort.tag, patient))

@@ -254,8 +254,8 @@ def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Pla
 
 
 def _findings(manifest: Manifest, run_ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the findings of the runs; raise ConfigError if the runs have different findings."""
-    findings = {run_id: manifest.run_of[run_id].config.findings for run_id in run_ids}
+    """Return the findings of the runs that the grid scores; raise ConfigError if the runs have different findings."""
+    findings = {run_id: manifest.scored_findings(manifest.run_of[run_id]) for run_id in run_ids}
     first = findings[run_ids[0]]
     for run_id, own in findings.items():
         if own != first:

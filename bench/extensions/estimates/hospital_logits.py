@@ -36,7 +36,7 @@ def hospital_logits(
         if not inference.num_images:
             raise DatasetError("no image can be used", str(images[0]), str(inference.skipped["reason"].iloc[0]))
         wide = inference.table.pivot_table(index="image", columns="finding", values="logit", sort=False)
-        findings = list(run.config.findings)
+        findings = list(manifest.scored_findings(run))
         logits[run.id] = wide.reindex(columns=findings, fill_value=0.0).rename_axis("image_id").reset_index()
         skipped, warnings = inference.skipped, inference.table.drop_duplicates("image")["warnings"]
     first = skipped.head(1).to_dict("records")

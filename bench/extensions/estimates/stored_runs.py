@@ -27,13 +27,15 @@ def internal_findings_of(
     internal_of_runs = {}
     for run_id in run_ids:
         run = manifest.run_of[run_id]
-        if run.config.findings != tuple(findings):
+        if manifest.scored_findings(run) != tuple(findings):
             continue
         splits = load_scored_splits(internal, run, run.config, labels)
         excluded = {*CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])}
-        val = next((without(split, sorted(excluded), findings) for split in splits if split.split == "val"), None)
+        own = run.config.findings
+        val = next((without(split, sorted(excluded), own) for split in splits if split.split == "val"), None)
         if val is None:
             continue
-        points = OperatingPoints.choose(val, len(findings), manifest.settings.min_count)
-        internal_of_runs[run_id] = estimate_rows.internal_findings(val, points, manifest.settings)
+        points = OperatingPoints.choose(val, len(own), manifest.settings.min_count)
+        known = estimate_rows.internal_findings(val, points, manifest.settings)
+        internal_of_runs[run_id] = [known[own.index(finding)] for finding in findings]
     return internal_of_runs

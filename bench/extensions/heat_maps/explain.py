@@ -35,6 +35,7 @@ def explain(
         "explained"
     ),
     store: options.StoreOption = Path("runs"),
+    grid: options.GridOfRunOption = None,
     trust: options.TrustOption = False,
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
@@ -62,7 +63,7 @@ def explain(
     from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
-    explainer = explainer_of(load_model(model, store, trust=trust))
+    explainer = explainer_of(load_model(model, store, trust=trust, grid=grid))
     findings = chosen_findings(explainer.stored, finding or ())
     output.mkdir(parents=True, exist_ok=True)
     tables: list[pd.DataFrame] = []

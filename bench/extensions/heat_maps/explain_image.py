@@ -42,8 +42,8 @@ class Explainer:
 
     @property
     def threshold(self) -> dict[str, float]:
-        """Return {finding: threshold}. The threshold is the probability with the highest F1 on the split `val`."""
-        points = self.stored.points[self.stored.points["rule"] == "f1_max"]
+        """Return {finding: threshold}: a probability, by the threshold rule of the grid."""
+        points = self.stored.points[self.stored.points["rule"] == self.stored.threshold]
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 
     def explain(
@@ -188,7 +188,7 @@ def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
 
     Upper and lower case do not matter in a request. Raises ConfigError for a finding that the run has not learned.
     """
-    known = stored.learned if stored.kind == "panel" else stored.findings  # a panel has no network for other findings
+    known = stored.learned
     finding_by_lowercase = {finding.lower(): finding for finding in known}
     for name in requested:
         if name.lower() not in finding_by_lowercase:

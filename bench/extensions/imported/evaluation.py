@@ -288,6 +288,6 @@ def _cost(declared: ModelDeclaration, network: ImportedNetwork, device: torch.de
     measured = cast("Network", network)
     if declared.kind in ("timm", "function"):
         counted = cost.Cost.of(measured, size)
-        facts |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
+        facts |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.not_counted)}
     speed = cost.throughput(measured, size, device, batch=network.batch)
     return facts | {"images_per_second": speed, "throughput_device": device_name(device, torch.get_num_threads())}

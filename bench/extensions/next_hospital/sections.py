@@ -13,6 +13,7 @@ from reports.html.section import HOSPITALS, PlacedSection, Section, data_block, 
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
+from reports.sentences import data as data_sentences
 from reports.tables import records_of
 
 WIDTH, HEIGHT = 330.0, 22.0
@@ -84,10 +85,11 @@ def title(row: Row, source: str = "", like: str = "") -> str:
 
 
 def population(data: ReportData, row: Row) -> str:
-    """State what the hospitals of a prediction share: synthetic or not, frontal images, adults or children, and their countries."""
+    """State what the hospitals of a prediction share: synthetic or not, frontal images, recorded ages, and their countries."""
     hospitals = [hospital for hospital in data.hospitals if hospital.key in str(row["hospitals"]).split()]
-    ages = {data.meta.get("datasets", {}).get(hospital.key, {}).get("ages") for hospital in hospitals}
-    patients = "children" if ages == {"children"} else "adults" if "children" not in ages else "patients of all ages"
+    cohorts = data.tables["cohorts"]
+    counts = cohorts[cohorts["dataset"].isin([hospital.key for hospital in hospitals])][["used", "ages", "children"]]
+    patients = data_sentences.patients(*map(int, counts.sum()))
     places_of = [hospital.place.rpartition(", ")[2] for hospital in hospitals if ", " in hospital.place]
     countries = listing(sorted(set(places_of)), 6) if len(places_of) == len(hospitals) else ""
     where = f" in {countries}" if countries else ""

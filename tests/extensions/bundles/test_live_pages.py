@@ -54,6 +54,14 @@ def test_every_score_of_a_bundle_follows_from_its_logits_and_labels(path: Path) 
 
 
 @pytest.mark.grid
+def test_the_numbers_of_the_documents_are_those_of_the_bundle() -> None:
+    """`live_pages.py figures` writes them."""
+    for path, block in live_pages.figures(BUNDLES[1]).items():
+        text = path.read_text(encoding="utf-8")
+        assert live_pages.with_figures(text, block) == text, path
+
+
+@pytest.mark.grid
 def test_a_bundle_of_an_older_scoring_version_gives_the_page_of_today_and_can_be_renewed(
     store_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

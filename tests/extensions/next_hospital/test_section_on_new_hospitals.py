@@ -135,9 +135,18 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
     made = study([0.731, 0.70])
     text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
     assert (
-        "At another hospital like these 5 external ones (frontal images of adults in BR, ES, US and VN), expect AUROC "
+        "At another hospital like these 5 external ones (frontal images of adults and patients of unknown age in BR, ES, US and VN), expect AUROC "
         ".73 (prediction interval .62–.82) from the first run." in text
     )
+    for children, ages, words in (
+        ("ages", "used", "patients of all ages"),
+        ("used", "used", "children"),
+        ("ages", "children", "patients of unknown age"),
+    ):
+        cohorts = made["cohorts"].assign(children=made["cohorts"][children])
+        cohorts["ages"] = made["cohorts"][ages]
+        html = str(opening(read(Tables(made.meta, {**made.frames, "cohorts": cohorts}))).html)
+        assert f"(frontal images of {words} in" in re.sub(r"\s+", " ", html)
     assert "from this run." in Element.of(str(opening(read(study([0.731]))).html)).text
     assert "another hospital" not in opening(read(study([0.7], "too few hospitals: one"))).html
 

@@ -83,6 +83,7 @@ def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     assert "<td>31</td><td>13</td>" in text
     assert "<td>42</td><td>224</td>" in text
     assert "External AUROC by training time" in text
+    assert '<span class="s">without silu 1.6 %</span>' in text
     assert "External AUROC by number of parameters" not in text
     plain = render(synthetic.tables(synthetic.Invented(runs=2)))
     assert not any(word in plain for word in ("by three methods", "External AUROC by training time"))

@@ -9,8 +9,10 @@ import synthetic
 
 from reports.page import render
 from reports.report_data.headline_rows import Estimate
+from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS, SCORES
 from reports.sections.gap_components import estimate
+from reports.sections.opening import opening
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import groups as group_sentences
 from reports.tables import Tables
@@ -114,6 +116,20 @@ def test_a_hospital_of_children_without_components_has_no_row() -> None:
     section = text[text.index('id="components"') : text.index('id="cost"')]
     assert of_adults["title"] not in section
     assert section.count(SMALL.meta["datasets"]["nih"]["title"]) == 2
+    opening = text[: text.index('id="loss-h"')]
+    assert re.search(
+        rf"Means leave out the children of {of_adults['title']} \(lowest AUROC: [A-Z][\w ]+, \.\d+ <span class=.ci.>\[",
+        opening,
+    )
+
+
+def test_the_first_screen_counts_the_children_in_the_scores_of_other_hospitals() -> None:
+    cohorts = SMALL["cohorts"].copy()
+    cohorts.loc[cohorts["dataset"] == "nih", "children"] = 12
+    (ages,) = cohorts.loc[cohorts["dataset"] == "nih", "ages"]
+    html = str(opening(read(Tables(SMALL.meta, {**SMALL.frames, "cohorts": cohorts}))).html)
+    assert f"Children are among the patients of NIH-14 (12 of {ages:,} images)." in html
+    assert "Children are" not in str(opening(read(SMALL)).html)
 
 
 @pytest.mark.slow

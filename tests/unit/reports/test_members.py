@@ -13,8 +13,9 @@ from harmonize.labels.findings import FINDINGS
 from reports.formatting import places
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData, read
+from reports.schemas.select import select
 from reports.sections.opening import opening
-from reports.sections.ranking import ranking
+from reports.sections.ranking import NOT_SEARCHED, ranking
 from reports.sentences.members import over
 from reports.summaries.source_classifiers import verdict
 from reports.tables import Tables
@@ -154,3 +155,19 @@ def test_source_classifiers_with_other_images_are_compared_on_the_images_of_both
     said = verdict(estimates, run, 6)
     assert "with accuracy .945 [.935, .955]" in said
     assert "On the 720 images of both tests, the accuracy .921 is lower than the accuracy" in said
+
+
+def test_the_ranking_states_that_nothing_was_searched_and_for_how_many_findings_there_is_validation() -> None:
+    made = tables(Invented(runs=2))
+    page = told(ranking(read(made)).html)
+    assert NOT_SEARCHED in page
+    assert "The validation split" not in page
+    scores = made["scores"]
+    few = select(scores, dataset="chexpert").assign(split="val", num_findings=4)
+    facts = {"search": {"trials": 4, "seed": 0, "over": {}}}
+    made = Tables(made.meta | facts, {**made.frames, "scores": pd.concat([scores, few], ignore_index=True)})
+    page = told(ranking(read(made)).html)
+    assert NOT_SEARCHED not in page
+    assert "The validation split has enough patients for 4 of 9 findings" in page
+    of_bundles = Tables(made.meta | {"bundles": {"a": [{"file": "a.zip", "signed_by": ""}]}, "search": {}}, made.frames)
+    assert NOT_SEARCHED not in told(ranking(read(of_bundles)).html)

@@ -36,7 +36,7 @@ def test_the_options_are_metrics_at_each_hospital_and_the_first_is_the_ranking_o
     first = options["AUROC"][0]
     assert (first.criterion, first.words) == (
         DEFAULT,
-        "mean AUROC at external hospitals, over 9 findings (7 to 9 per hospital)",
+        "mean AUROC at external hospitals, over 7 of 9 findings",
     )
     assert {choice.metric_and_place for choice in options["AUROC"]} == {
         "AUROC, external mean",
