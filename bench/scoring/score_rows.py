@@ -16,7 +16,7 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
 from bench.scoring.influence import half_width
 from bench.scoring.intervals import distance_interval, plain_interval, positive_interval
 from bench.scoring.means import Macro, Sizes, least_sizes
-from bench.scoring.metric_bounds import BOUNDS
+from bench.scoring.metric_bounds import BOUNDS, bounds_of
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 from bench.scoring.scored_split import Settings
 from reports import extensions, hooks
@@ -82,10 +82,11 @@ class Writer:
     def add_macro(self, cohort: Sequence[str], key: Key, mean: Macro) -> None:
         """Add one mean over findings; cohort: dataset, split and label source, see `cohort_of`."""
         value = np.array([mean.value])
-        bounds = np.array(mean.bounds)[:, None] if mean.bounds else None
-        if bounds is None:
+        if mean.bounds is None:
             half = half_width(mean.influence.all[None]) if mean.influence.of else np.full(1, np.nan)
             bounds = interval_of(key.metric, value, half, np.array([mean.excess]))
+        else:
+            bounds = np.clip(np.array(mean.bounds)[:, None], *bounds_of(key.metric))
         self._add(cohort, key, (MACRO,), value, bounds, (mean.sizes,))
 
     def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
