@@ -27,7 +27,7 @@ from bench.results.same_scores import versions
 from bench.results.score_runs import score_all
 from bench.results.write_report import Report, score_and_report
 from bench.store.store import Store, canonical_json, write_bytes
-from reports.formatting import listing, places
+from reports.formatting import listing, places, plural
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import read
@@ -108,6 +108,7 @@ def figures(path: Path) -> dict[Path, str]:
         rows.append([f"{hospital.short}{kind}", str(num_findings[hospital.key]), *cells, gap])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     means = listing([recipe.external.with_interval for recipe in recipes])
+    num = plural(len(data.members(recipes[0]).findings), "finding")
     (children,) = data.of_children
     wrong = [auroc(recipe, children.key, "Pneumonia") for recipe in recipes]
     inside = listing([auroc(recipe, data.internal.key, "Pneumonia").text for recipe in recipes])
@@ -115,12 +116,12 @@ def figures(path: Path) -> dict[Path, str]:
     return {
         LIVE.with_suffix(".md"): f"""{table}
 
-- **Mean over the hospitals of adults**: AUROC {means}. The mean gap is {data.mean_gap.with_interval}.
+- **Mean over the hospitals of adults**, over {num} that at least two of them score: AUROC {means}. The mean gap is {data.mean_gap.with_interval}.
 - **Pneumonia in children**: AUROC {listing([e.with_interval for e in wrong])}; in the internal test {inside}.""",
         LIVE.parents[1] / "README.md": (
             f"- **Real radiographs** ([live](docs/live.md#a-real-leaderboard)). {len(recipes)} networks trained on NIH images: "
-            f"internal AUROC {places(min(internal))} to {places(max(internal))}, mean gap at hospitals of adults "
-            f"{data.mean_gap.with_interval}. In children, they rank Pneumonia the wrong way round "
+            f"internal AUROC {places(min(internal))} to {places(max(internal))}, mean gap at hospitals of adults, "
+            f"over {num}, {data.mean_gap.with_interval}. In children, they rank Pneumonia the wrong way round "
             f"({places(min(e.value for e in wrong))} to {places(max(e.value for e in wrong))})."
         ),
     }

@@ -114,11 +114,11 @@ def score_run(
     # means over external hospitals leave out hospitals of children, unless all are
     external = [split for split in hospitals if not split.scored.of_children] or hospitals
     apart = [split for split in hospitals if split not in external]
-    used = findings_of_means(test, external)
+    used, inside = findings_of_means(test, external), np.isfinite(test.value[AUROC]) if test else None
     external_macros = _by_split(external, lambda key: hospital_macros(key, external, used))
     macros_of = dict(zip(map(id, external), external_macros, strict=True))
     macros_of_split = [
-        macros_of.get(id(split)) or {key: macro(split, key, used if split in apart else None) for key in split.value}
+        macros_of.get(id(split)) or {key: macro(split, key, inside if split in apart else None) for key in split.value}
         for split in measured
     ]
     split_and_macros = list(zip(measured, macros_of_split, strict=True))
@@ -127,13 +127,7 @@ def score_run(
         for key in (external_macros[0] if external else ())
     }
     auroc_gaps = gaps(findings, test, external, used=used) if test else []
-    gaps_apart = [
-        gap
-        for split in apart
-        if test
-        for gap in gaps(findings, test, [split], used=_scored(split, used))
-        if gap.dataset != EXTERNAL
-    ]
+    gaps_apart = [gap for split in apart if test for gap in gaps(findings, test, [split]) if gap.dataset != EXTERNAL]
 
     writer = Writer(run_id, settings)
     for split, macros in split_and_macros:
@@ -155,7 +149,6 @@ def score_run(
         for split, macros in split_and_macros
         if split is test or split.scored.dataset != internal
     }
-    inside = np.isfinite(test.value[AUROC]) if test else None
     estimates = _for_rankings(
         findings, of_dataset | ({EXTERNAL: means} if external else {}), external, inside, settings
     )
@@ -208,12 +201,6 @@ def _by_split(splits: Sequence[SplitMetrics], of_key: Callable[[Key], Sequence[M
     """Return the macros of each split, from a function that gives those of a metric for all splits."""
     of_all = {key: of_key(key) for key in (splits[0].value if splits else ())}
     return [{key: macros[h] for key, macros in of_all.items()} for h in range(len(splits))]
-
-
-def _scored(split: SplitMetrics, used: Mask | None) -> Mask:
-    """Return the findings of `used` that a split scores."""
-    scored = np.isfinite(split.value[AUROC])
-    return scored if used is None else scored & used
 
 
 def _of_extensions(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate]]:
