@@ -25,7 +25,6 @@ from bench.scoring.scored_split import ScoredSplit, Settings, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
 from reports import extensions, hooks
-from reports.schemas.common_findings import Mask
 from reports.schemas.tables import SCHEMAS, SCORES
 
 # metrics by which runs can be ranked, in addition to AUROC, its gap, and custom metrics
