@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
+from bench.scoring.influence import LEAST_DEGREES, LEVEL
 from bench.scoring.intervals import NORMAL_QUANTILE, interval_of_difference
 
 Array = NDArray[np.float64]
@@ -111,7 +113,8 @@ def area_interval(
     """Compute the intervals of AUROCs or AUPRCs: `score_interval` with the variance of their standard errors.
 
     With few positive patients or an area near 1, the estimated variance is often too small, and 0 for a perfect
-    separation. So its ratio to the variance of independent patients is averaged with 1, the ratio if all images of a patient are
+    separation. So it is multiplied by 1 + 1 / n for the n patients of the smaller class, which is what their random number adds, and
+    its ratio to the variance of independent patients is averaged with 1, the ratio if all images of a patient are
     alike. The weights are value (1 - value) times the number of patients of the smaller class, and PRIOR. The ratio is at
     least that of independent images, because the images of one patient say no more. Bounds are NaN if the value or the error is
     not finite, or a class has no image. `benchmarks/areas.csv` has the coverage.
@@ -123,8 +126,9 @@ def area_interval(
     of_images = coefficients(metric, images)[1] / b
     shape = area.shape
     alone = _variance(area, a, b)
-    ratio = np.divide(error**2, alone, out=np.ones(shape), where=valid & (alone > 0))
-    deciding = area * (1 - area) * patients.min(0)
+    fewest = patients.min(0)
+    ratio = np.divide(error**2 * (1 + 1 / fewest), alone, out=np.ones(shape), where=valid & (alone > 0))
+    deciding = area * (1 - area) * fewest
     scale = quantile**2 * (deciding * np.maximum(ratio, of_images) + PRIOR) / (deciding + PRIOR)
     low, high = score_interval(area, scale * a, scale * b)
     return np.where(valid, low, np.nan), np.where(valid, high, np.nan)
@@ -199,11 +203,16 @@ def bounds_of_scales(metric: str, value: Array, scales: Array) -> tuple[Array, A
     return _bounds(value, a[0], b[0], 0.0), _bounds(value, a[1], b[1], 1.0)
 
 
-def widened(metric: str, value: Array, low: Array, high: Array, factor: float) -> tuple[Array, Array]:
-    """Compute the intervals [R] at `factor` times the normal quantile of the intervals low to high.
+def widened(metric: str, value: Array, low: Array, high: Array, critical: float) -> tuple[Array, Array]:
+    """Compute the intervals [R] at the normal quantile `critical` from the 95 % intervals low to high.
 
     The variance at each bound follows from its distance to the value. So intervals of means and of recipes, too, keep their
-    asymmetry, and no bound leaves the range 0 to 1. For AUROC the formula for many patients is used (a = 0).
+    asymmetry, and no bound leaves the range 0 to 1. For AUROC the formula for many patients is used (a = 0). Its b is 1 / (2 n)
+    if n patients decide, and the factor is the ratio of quantiles of Student's t with 1 / b degrees of freedom.
     """
-    all_low, all_high = bounds_of_scales(metric, value, factor**2 * scales_of(metric, value, low, high))
+    scales = scales_of(metric, value, low, high)
+    with np.errstate(divide="ignore"):
+        degrees = np.maximum(NORMAL_QUANTILE**2 / scales.mean(0), LEAST_DEGREES)
+    factor = stdtrit(degrees, ndtr(critical)) / stdtrit(degrees, (1 + LEVEL) / 2)
+    all_low, all_high = bounds_of_scales(metric, value, factor**2 * scales)
     return np.minimum(all_low, low), np.maximum(all_high, high)

@@ -224,11 +224,11 @@ def simultaneous_own(metric: str, value: Array, low: Array, high: Array, covaria
     all_low, all_high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     if usable.any():
         critical = largest_deviation(correlations(covariance[np.ix_(usable, usable)]))
-        factor = max(critical / NORMAL_QUANTILE, 1.0)
         own = value[usable], low[usable], high[usable]
         if metric in AREAS:
-            all_low[usable], all_high[usable] = widened(metric, *own, factor)
+            all_low[usable], all_high[usable] = widened(metric, *own, max(critical, NORMAL_QUANTILE))
         else:
+            factor = max(critical / NORMAL_QUANTILE, 1.0)
             all_low[usable], all_high[usable] = (own[0] + factor * (bound - own[0]) for bound in own[1:])
     return all_low, all_high
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from bench.scoring.across_runs.paired_tests import simultaneous_own
 from bench.scoring.area_intervals import (
@@ -101,9 +101,11 @@ def test_an_interval_at_a_higher_level_contains_the_interval_at_a_lower_level(
 def test_widened_gives_the_interval_of_the_higher_level(metric: str, area: float) -> None:
     a, b = coefficients(metric, np.array([[20.0], [4000.0]]))
     value = np.array([area])
-    wide = widened(metric, value, *score_interval(value, Z**2 * a, Z**2 * b), 1.5)
-    np.testing.assert_allclose(wide, score_interval(value, (1.5 * Z) ** 2 * a, (1.5 * Z) ** 2 * b), atol=1e-3)
-    low, high = widened(metric, value, value, value, 1.5)  # an interval of zero width has no scale
+    degrees = 40 if metric == "auroc" else 20
+    quantile = Z * t.ppf(norm.cdf(2.6), degrees) / t.ppf(0.975, degrees)
+    wide = widened(metric, value, *score_interval(value, Z**2 * a, Z**2 * b), 2.6)
+    np.testing.assert_allclose(wide, score_interval(value, quantile**2 * a, quantile**2 * b), atol=1e-3)
+    low, high = widened(metric, value, value, value, 2.6)  # an interval of zero width has no scale
     assert (low[0], high[0]) == (area, area)
 
 
