@@ -540,7 +540,7 @@ def main() -> None:
     table = simulate(options.simulations, options.patients, options.seed, options.worlds)
     print(table.round(4).to_string(index=False))
     arguments = {name: getattr(options, name) for name in defaults} | (
-        {"worlds": options.worlds} if options.worlds != WORLDS else {}
+        {"worlds": f"'{options.worlds}'"} if options.worlds != WORLDS else {}
     )
     table["seed"] = options.seed
     table["command"] = " ".join(

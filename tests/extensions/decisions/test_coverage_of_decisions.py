@@ -17,6 +17,3 @@ def test_intervals_of_decisions_contain_the_truth_where_few_images_decide(monkey
         assert len(of_claim) == (2 if "triage" in claim else 1)
         # 300 cases; where one or two patients decide, the interval is wide, that of net benefit most
         assert of_claim.between(0.91, 1.0 if "net benefit" in claim else 0.995).all(), claim
-    for claim in claims[:3]:
-        rivals = [c for c in found.index if c.startswith(claim) and c.endswith(" instead")]
-        assert found[f"{claim}: interval"] > found[rivals].max()
