@@ -2,7 +2,7 @@
 
 from benchmarks.harness import Benchmark, Measured, check, spread
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def seconds(quick: bool) -> Measured:
