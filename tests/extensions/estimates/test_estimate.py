@@ -474,7 +474,8 @@ def test_images_that_look_wrong_are_counted_in_a_note(monkeypatch: pytest.Monkey
     monkeypatch.setattr(hospital_logits_module, "infer", lambda *_: result)
     monkeypatch.setattr(hospital_logits_module, "load", lambda *_: None)
     run = SimpleNamespace(id="r", is_imported=False, config=SimpleNamespace(findings=("Edema",)))
-    _, notes = hospital_logits(SimpleNamespace(store=None), [run], [Path("a")], "cpu", lambda *_: None)  # type: ignore[arg-type]
+    manifest = SimpleNamespace(store=None, scored_findings=lambda of: of.config.findings)
+    _, notes = hospital_logits(manifest, [run], [Path("a")], "cpu", lambda *_: None)  # type: ignore[arg-type]
     assert notes == [
         "1 files are left out, e.g. f: empty file",
         "3 of 5 images may be wrong, most often: looks inverted",
