@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], slack: float) -> str:
     """Return a description of the first difference between two tables in `columns`, "" if there is no difference.
 
-    Numbers may differ by at most `slack`; if `slack` is 0, they must be equal to the last bit.
+    Numbers may differ by at most `slack`, above 1 by this share; if `slack` is 0, they must be equal to the last bit.
     """
     if list(ours.columns) != list(theirs.columns) or len(ours) != len(theirs):
         return f"{len(ours)} rows and {len(theirs)}" if len(ours) != len(theirs) else "other columns"
@@ -66,8 +66,8 @@ def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool
 
 
 def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDArray[np.bool_]:
-    """Return a mask of the elements that differ by at most `slack`, or are equal to the last bit if `slack` is 0."""
-    return np.isclose(x, y, rtol=0, atol=slack, equal_nan=True) if slack else same_bits(x, y)
+    """Return a mask of the elements that differ by at most `slack` (above 1: by this share), or are equal to the last bit if `slack` is 0."""
+    return np.isclose(x, y, rtol=slack, atol=slack, equal_nan=True) if slack else same_bits(x, y)
 
 
 def _equal(p: Any, q: Any, slack: float) -> bool:
