@@ -131,7 +131,7 @@ def test_the_table_has_what_the_internal_thresholds_give(scored: RunScores) -> N
             assert row["num_internal_positive"] == len(set(codes[val_label == 1]))
             assert row["miss_rate_by_chance"] == highest_by_chance(row["num_internal_positive"], level)
     at_vindr = scored.detail["triage"].query("dataset == 'vindr' and level == .1").set_index("finding")["miss_rate"]
-    assert at_vindr["macro"] == pytest.approx(at_vindr.drop("macro").mean())
+    assert at_vindr["macro"] == pytest.approx(at_vindr[list(FINDINGS[:2])].mean())  # NIH does not score the third
 
 
 @pytest.mark.slow

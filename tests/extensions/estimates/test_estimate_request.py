@@ -11,6 +11,7 @@ from harmonize.errors import CxrError
 GRID = SimpleNamespace(
     name="demo",
     run_of={"a": SimpleNamespace(config=SimpleNamespace(findings=("Edema", "Pneumonia")))},
+    scored_findings=lambda run: run.config.findings,
 )
 
 
