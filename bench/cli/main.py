@@ -215,13 +215,15 @@ def _list_runs(store: Path, grid: str | None, glob: str, failed: bool, as_json: 
     """
     from bench.cli.list_tables import run_table
     from bench.cli.text_tables import table_lines
-    from bench.planning.manifest import read_manifest
     from bench.planning.stored_names import store_with
     from bench.results.stored_runs import stored_runs
     from bench.store.store import Store
 
-    opened = store_with(store, grid) if grid else Store.open(store, create=False)
-    manifest = read_manifest(opened, grid) if grid else None
+    opened, manifest = store_with(store, grid) if grid else Store.open(store, create=False), None
+    if grid:
+        from bench.planning.manifest import read_manifest
+
+        manifest = read_manifest(opened, grid)
     known = [i for i in opened.run_ids() if manifest is None or i in manifest.run_of]
     ids = [i for i in known if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:

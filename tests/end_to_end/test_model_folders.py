@@ -83,7 +83,7 @@ def uploaded(mixed: Path, manifest: Manifest, tmp_path_factory: pytest.TempPathF
 
 def images(mixed: Path, number: int = 6) -> list[Path]:
     (root,) = (mixed / "runs" / "phantom").glob("*/nih")
-    return images_of([root])[:number]
+    return images_of([root], lambda _: None)[:number]
 
 
 def stored_logits(store: Store, run_id: str) -> pd.DataFrame:

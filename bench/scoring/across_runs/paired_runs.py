@@ -132,8 +132,7 @@ def _pairs(
 ) -> Iterator[Pair]:
     """Yield each split that both runs have, scored on the images that both runs have.
 
-    If `datasets` names cohorts, other external cohorts are left out. The internal hospitals stay: their test splits
-    decide which findings are in the macros.
+    Also those that `datasets` does not name: they decide which findings are in the macros.
     """
     unlisted = (
         {s.dataset for s in first.scored_splits} - set(datasets) if datasets and EXTERNAL not in datasets else set()
@@ -145,8 +144,6 @@ def _pairs(
     for first_split in first.scored_splits:
         for second_split in second.scored_splits:
             if not _match(first, first_split, second, second_split):
-                continue
-            if first_split.dataset in unlisted - {first.internal, second.internal}:
                 continue
             images = np.intersect1d(first_split.image_id.astype(str), second_split.image_id.astype(str))
             if not len(images):

@@ -8,6 +8,7 @@ Shapes: R runs (each with one value), P pairs of runs, m p-values.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -175,8 +176,8 @@ def largest_deviation(correlations: Array) -> float:
 
     Source: Romano and Wolf 2005, doi:10.1198/016214504000000539.
 
-    >>> round(largest_deviation(np.eye(1)), 1), round(largest_deviation(np.eye(100)), 1)
-    (1.9, 3.5)
+    >>> round(largest_deviation(np.eye(1)), 2), round(largest_deviation(np.eye(100)), 1)
+    (1.96, 3.5)
     """
     return _largest(correlations, np.eye(len(correlations)))
 
@@ -193,10 +194,18 @@ def _largest(covariance: Array, combination: Array) -> float:
     # rounding may make the smallest eigenvalue negative; the normal numbers are the same in every call
     factor = combination @ np.linalg.cholesky(covariance + 1e-8 * scale * np.eye(num))
     factor /= np.linalg.norm(factor, axis=1, keepdims=True)
-    draw = np.random.default_rng(0)
-    parts = np.diff(np.linspace(0, NUM_DRAWS, 2 + num // 64).astype(int)).tolist()  # parts save memory
-    largest = [np.abs(draw.standard_normal((part, num)) @ factor.T).max(1) for part in parts]
+    if len(factor) == 1:
+        return NORMAL_QUANTILE
+    largest = [np.abs(normal @ factor.T).max(1) for normal in _normal(num)]
     return float(np.quantile(np.concatenate(largest), LEVEL))
+
+
+@cache
+def _normal(num: int) -> list[Array]:
+    """Return NUM_DRAWS draws of `num` normal numbers, in parts, which save memory in products."""
+    parts = np.diff(np.linspace(0, NUM_DRAWS, 2 + num // 64).astype(int)).tolist()
+    draw = np.random.default_rng(0)
+    return [draw.standard_normal((part, num)) for part in parts]
 
 
 def simultaneous(value: Array, covariance: Array) -> tuple[Array, Array]:

@@ -40,6 +40,7 @@ from bench.scoring.gaps.gap_component import (
     remainder,
     unknown,
 )
+from bench.scoring.gaps.hospital_means import findings_of_means, weights
 from bench.scoring.influence import Influence, correlations, half_width
 from bench.scoring.intervals import distance_difference
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
@@ -75,23 +76,39 @@ def rows(
     """
     table_rows: list[Row] = []
     internal_changes: MappingChanges = {}
-    macros: dict[str, list[GapComponents]] = {name: [] for name in METRICS}
-    for hospital in external:
-        dataset = hospital.scored.dataset
-        by_metric = of_hospital(internal, experts, hospital, settings, internal_changes)
-        for name, by_finding in by_metric.items():
+    of_hospitals = [of_hospital(internal, experts, hospital, settings, internal_changes) for hospital in external]
+    used = findings_of_means(internal, external)
+    for name in METRICS:
+        cells = [by_metric[name] for by_metric in of_hospitals]
+        macros = _macros(cells, used) if used is not None else {}
+        for h, (hospital, by_finding) in enumerate(zip(external, cells, strict=True)):
             for k, components in by_finding.items():
-                table_rows += _rows(run_id, dataset, name, findings[k], components)
-            if by_finding:
-                macros[name].append(mean(list(by_finding.values()), sum))
-                table_rows += _rows(run_id, dataset, name, MACRO, macros[name][-1])
-    for name, of_hospitals in macros.items():
-        if of_hospitals:
-            table_rows += _rows(
-                run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, f", summed over {len(of_hospitals)} hospitals")
-            )
+                table_rows += _rows(run_id, hospital.scored.dataset, name, findings[k], components)
+            if h in macros:
+                table_rows += _rows(run_id, hospital.scored.dataset, name, MACRO, macros[h])
+        if macros:
+            place = f", summed over {len(macros)} hospitals"
+            table_rows += _rows(run_id, EXTERNAL, name, MACRO, mean(list(macros.values()), min, place))
     bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
     return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in table_rows]
+
+
+def _macros(cells: Sequence[Mapping[int, GapComponents]], used: NDArray[np.bool_]) -> dict[int, GapComponents]:
+    """Return the macro of each hospital with one, by its index: the weighted sums of `hospital_means`, which add up to its gap.
+
+    cells: of each hospital, index of the finding -> components. used [K]: the findings of the means.
+    """
+    scored = np.array([[used[k] and k in by_finding for k in range(len(used))] for by_finding in cells])
+    of_cells, complete = weights(scored), np.asarray((scored | ~scored.any(0)).all(1))
+    macros: dict[int, GapComponents] = {}
+    for h, own in enumerate(scored):
+        if complete[h] and own.any():
+            macros[h] = mean([cells[h][k] for k in np.flatnonzero(own).tolist()], sum)
+        elif np.isfinite(of_cells[h]).all():
+            places = np.argwhere(of_cells[h] != 0).tolist()
+            num, weight = int(own.sum()), np.array([of_cells[h, g, k] for g, k in places])
+            macros[h] = mean([cells[g][k] for g, k in places], lambda _, num=num: num, weight=weight)  # type: ignore[misc]
+    return macros
 
 
 def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]) -> Row:
@@ -185,7 +202,12 @@ def _weighted(
     else:
         value, slope = column.auroc(weight) if name == "auroc" else column.average_precision(weight)
     of_groups = np.bincount(of_image, slope, len(weights.of_group))
-    of_external = weight * slope + (of_groups @ np.nan_to_num(weights.external))[of_image]
+    own, of_weights = weight * slope, (of_groups @ np.nan_to_num(weights.external))[of_image]
+    of_external = own + of_weights
+    if weights is not mix.label:
+        # Without one of the n images of a cell, the others weigh n / (n - 1) times as much; without a single one, the cell is gone.
+        num = mix.external.num[of_image]
+        of_external = np.where(num > 1, of_external * num / np.maximum(num - 1, 1), own)
     of_internal = (of_groups @ np.nan_to_num(weights.internal))[mix.internal.of_image]
     # the influences on metrics of a pool are over the patients of each of its hospitals
     inside = f"{internal.sample.key} images" if is_pool(internal.scored.dataset) else internal.sample.key

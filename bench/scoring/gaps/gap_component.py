@@ -79,21 +79,29 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
     return GapComponent(float(value.sum()), total, (low, high), num_findings=gap.num_findings, excess=excesses)
 
 
-def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], place: str = "") -> GapComponents:
+def mean(
+    groups: Sequence[GapComponents],
+    total: Callable[[Iterable[int]], int],
+    place: str = "",
+    weight: Array | None = None,
+) -> GapComponents:
     """Compute the mean of each component over findings or hospitals; unknown if one of them is unknown.
+
+    weight: of a weighted sum over groups in place of the mean; it sums to 1.
 
     An unknown component is not 0, so a mean over the measured findings only would understate or overstate it. It is part of the
     remainder. `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean
     over hospitals. `place` ends the reason of an unknown mean, such as ", summed over 5 hospitals".
     """
     means: GapComponents = {}
+    share = np.full(len(groups), 1 / len(groups)) if weight is None else weight
     for name in ("gap", *MEASURED):
         components = [of_group[name] for of_group in groups]
         bounds_of_components = np.array([component.bounds for component in components])
         bounds = NEITHER
         if not np.isnan(bounds_of_components).all():
             # no mapping changes the labels of a finding without bounds: its change is 0
-            least, most = np.nan_to_num(bounds_of_components).mean(0).tolist()
+            least, most = (share @ np.nan_to_num(bounds_of_components)).tolist()
             bounds = (least, most)
         num_measured, num_all = np.sum([component.counted for component in components], axis=0).tolist()
         num_findings = total(component.num_findings for component in components)
@@ -114,24 +122,24 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
         matrix = correlations(Influence.stack(influences).covariance)
         effective = tuple(min(component.effective[side] for component in components) for side in (0, 1))
         means[name] = GapComponent(
-            float(values.mean()),
-            Influence.mean(influences),
-            mean_interval("", values, intervals, matrix),
+            float(values.mean() if weight is None else share @ values),
+            Influence.mean([float(w) * len(share) * one for w, one in zip(share, influences, strict=True)]),
+            mean_interval("", values, intervals, matrix, share),
             reason=_common(components),
             effective=(effective[0], effective[1]),
             covered=min(component.covered for component in components),
             num_findings=num_findings,
             bounds=bounds,
             paired=float(np.mean([component.paired for component in components])),
-            excess=_mean_excess(components),
+            excess=_mean_excess(components, share),
             counted=(num_measured, num_all),
         )
     return means | {"remainder": remainder(means)}
 
 
-def _mean_excess(components: Sequence[GapComponent]) -> tuple[float, float]:
+def _mean_excess(components: Sequence[GapComponent], share: Array) -> tuple[float, float]:
     """Compute the mean excess of the components, for each of the two metrics whose difference is the gap."""
-    first, second = np.mean([component.excess for component in components], axis=0).tolist()
+    first, second = (share @ np.array([component.excess for component in components])).tolist()
     return first, second
 
 

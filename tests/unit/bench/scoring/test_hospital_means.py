@@ -65,6 +65,14 @@ def test_macros_are_least_squares_means_and_the_external_mean_is_their_mean() ->
     inside = np.mean([rows["chexpert", "test", finding] for finding in FINDINGS])
     assert gaps.loc[("external", "macro"), "internal"] == pytest.approx(inside, abs=1e-12)
     assert gaps.loc[("external", "macro"), "value"] == pytest.approx(inside - external, abs=1e-12)
+    parts = (
+        found.detail["decomposition"].query("finding == 'macro' and metric == 'auroc'").set_index(["dataset", "part"])
+    )
+    for name in (*HOSPITALS, "external"):
+        of_gap = gaps.loc[(name, "macro")]
+        assert parts.loc[(name, "gap"), ["value", "low", "high"]].to_list() == pytest.approx(
+            of_gap[["value", "low", "high"]].to_list(), abs=1e-12
+        )
     estimate = found.estimates["auroc/external"]
     assert estimate.value == pytest.approx(external)
     assert len(estimate.influence.of) == len(HOSPITALS)
