@@ -209,7 +209,10 @@ def test_rows_come_back_from_csv_as_they_were_written() -> None:
 def test_committed_figures_with_an_earlier_name_belong_to_the_row_of_today() -> None:
     earlier = replace(row(), what="border, 320 px", peer="memcpy")
     (found,) = results.read_csv(results.write_csv([earlier]))
-    assert (found.what, found.peer) == ("detection of the black border, 320 px", "memcpy of a batch of neighboring images")
+    assert (found.what, found.peer) == (
+        "detection of the black border, 320 px",
+        "memcpy of a batch of neighboring images",
+    )
 
 
 def test_the_table_says_which_time_a_ratio_divides_by_which() -> None:
