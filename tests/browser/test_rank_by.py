@@ -110,7 +110,7 @@ def test_the_sentences_and_the_status_name_the_choice_and_the_first_of_its_ranki
     assert f", {places(best['lead'])} [{places(best['lead_low'])}, {places(best['lead_high'])}], is " in said
     assert second["value"] > best["value"]
     assert visit.page.locator("#status").inner_text() == (
-        f"{RUNS} of {RUNS} runs, ranked by mean gap in AUROC at external hospitals, over 9 findings (8 to 9 per hospital)."
+        f"{RUNS} of {RUNS} runs, ranked by mean gap in AUROC at external hospitals, over 9 findings (8 to 9 per hospital, the others estimated)."
     )
     assert visit.page.locator("#status").get_attribute("role") == "status"
     assert "By mean gap in AUROC at external hospitals, over " in visit.page.locator("#ranking").inner_text()

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from bench.extensions.labels.schemas import SCHEMAS
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
+from bench.scoring.gaps.hospital_means import findings_of_means, hospital_macros
 from bench.scoring.influence import Estimate
+from bench.scoring.means import macro
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import frame
@@ -79,11 +81,13 @@ def _gaps_before(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) 
     It is over the findings that still have a score after the other reading. before: the internal test split and the external
     hospitals, read as in the grid; after: the same splits under the other reading.
     """
-    found = []
-    for hospital_before, hospital_after in zip(before[1:], after[1:], strict=True):
-        used = np.isfinite(after[0].value[AUROC]) & np.isfinite(hospital_after.value[AUROC])
-        difference = before[0].value[AUROC][used] - hospital_before.value[AUROC][used]
-        found.append(float(difference.mean()) if used.any() else float("nan"))
+    test, *external = (
+        replace(split, value={AUROC: np.where(np.isfinite(other.value[AUROC]), split.value[AUROC], np.nan)})
+        for split, other in zip(before, after, strict=True)
+    )
+    used = findings_of_means(test, external)
+    inside = macro(test, AUROC, used).value
+    found = [inside - there.value for there in hospital_macros(AUROC, external, used)]
     finite = [gap for gap in found if np.isfinite(gap)]
     return [*found, float(np.mean(finite)) if finite else float("nan")]
 

@@ -19,7 +19,9 @@ from reports.sections.opening import opening
 from reports.tables import Tables
 from tests.conftest import Command
 from tests.end_to_end.test_rescore import tables as stored_tables
+from tests.nonempty import nonempty
 from tests.synthetic import Invented, tables
+from tests.unit.bench.scoring.test_hospital_means import fitted
 
 FINDINGS = ("Edema", "Mass")
 SETTINGS = Settings()
@@ -118,6 +120,15 @@ def test_a_finding_with_too_few_labels_leaves_both_gaps() -> None:
     assert row["same_findings"] == pytest.approx(auroc(edema[0], "standard") - auroc(edema[1], "standard"))
 
 
+def test_the_gap_before_has_the_mean_of_the_grid_if_a_hospital_lacks_a_finding() -> None:
+    third = split("third", "all")
+    third.state[:, 1] = -3
+    scores = score_run("abc", FINDINGS, "here", [*splits(), third], SETTINGS)
+    own = scores.gaps[scores.gaps["finding"] == "macro"].set_index("dataset")["value"].to_dict()
+    for reading in OTHERS:
+        assert gaps_of(scores).loc[reading, "same_findings"].to_dict() == pytest.approx(own, abs=1e-12)
+
+
 def test_a_pool_is_read_hospital_by_hospital() -> None:
     ash, birch, far = split("ash", "test"), split("birch", "test"), split("far", "all")
     ids = np.array([f"{one.dataset}/{image}" for one in (ash, birch) for image in one.image_id], object)
@@ -211,13 +222,17 @@ def test_labels_that_are_read_in_another_way_give_the_gaps_that_the_first_scores
 ) -> None:
     asked = ("--labels-read", "uncertain-present", "--quiet")
     command("score", "--grid", "tiny", "--as", "present", *asked, cwd=store_copy)
-    keys = ["run_id", "dataset"]
-    stated = stored_tables(store_copy, "", "reading_gaps").query("reading == 'uncertain-present'").set_index(keys)
+    keys = ["run_id", "dataset", "finding"]
+    stated = stored_tables(store_copy, "", "reading_gaps").query("reading == 'uncertain-present'")
     first, again = (
-        stored_tables(store_copy, grid, "gaps").query("finding == 'macro' and dataset != 'external'").set_index(keys)
+        stored_tables(store_copy, grid, "gaps").query("finding != 'macro' and dataset != 'external'").set_index(keys)
         for grid in ("", "as-present")
     )
     # as present, uncertain labels can give a finding enough patients; the first scores have no gap of it
-    same = again.index[again["num_findings"] == first["num_findings"]]
-    assert len(same)
-    np.testing.assert_allclose(stated.loc[same, "value"], again.loc[same, "value"])
+    both = again[first["value"].notna()].dropna(subset="value")
+    for run_id, rows in nonempty(list(both.groupby("run_id"))):
+        table = rows["external"].droplevel("run_id").unstack("finding")
+        table = table.loc[:, table.count() > 1]
+        inside = rows["internal"].groupby("finding").first()[table.columns].mean()
+        of_run = stated[stated["run_id"] == run_id].set_index("dataset")["value"]
+        assert of_run[table.index].to_numpy() == pytest.approx(inside - fitted(table.to_numpy()), abs=1e-9)
