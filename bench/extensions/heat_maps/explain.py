@@ -44,11 +44,14 @@ def explain(
 
     Writes one picture per finding, and a table of numbers. For research only, not for clinical use.
     """
+    from bench.planning.stored_names import store_with
     from bench.runs.model_reference import check_reference
     from bench.store.store import write_bytes
 
     check_model_options(context, run)
     model = check_reference(run, store)
+    if grid:
+        store_with(store, grid, [run])
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
     if mask is not None and len(images) > 1:

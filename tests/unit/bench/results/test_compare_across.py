@@ -185,9 +185,11 @@ def write_stanford(root: Path, num: int = 160) -> None:
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).touch()
-    table.to_csv(root / TRAIN["default"], index=False)
-    table.loc[::5, "Edema"] = 1 - table.loc[::5, "Edema"]
-    table.to_csv(root / TRAIN["chexbert"], index=False)
+    others = [label for label in LABELS if label != "No Finding"]
+    for source in ("default", "chexbert"):
+        table["No Finding"] = (table[others] == 0).all(axis=1).astype(float)
+        table.to_csv(root / TRAIN[source], index=False)
+        table.loc[::5, "Edema"] = 1 - table.loc[::5, "Edema"]
 
 
 @pytest.mark.parametrize("role", ["internal", "external"])
