@@ -58,6 +58,8 @@ def test_one_image_per_study_prefers_pa(tmp_path: Path) -> None:
     table = TABLES["brax"]()
     table["study_id"], table["view"], table["drop"] = ["1", "1", "1", "2"], ["LATERAL", "AP", "PA", "AP"], ""
     table["patient_id"] = "id_a"
+    for name in ("path", "image_id"):
+        table[name] = table[name].str.replace(r"id_[a-z]/", "id_a/", regex=True)
     brax.write(table, tmp_path)
     touch(table, tmp_path)
     spec = CohortSpec("brax", "brax", tmp_path)
