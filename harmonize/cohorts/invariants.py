@@ -4,6 +4,7 @@ The rules hold exactly in the published tables, or in all rows except a share of
 so they hold for a part of it, too. A row that breaks an exact rule cannot be used; every other finding is a remark.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -149,7 +150,7 @@ def checked(
         images = rows.loc[broken, "image_id"]
         if most is None:
             fault.loc[images.index] = f"{what} at " + images
-        elif len(images) > most * len(rows):
+        elif _too_many(len(images), most, len(rows)):
             remarks.append(
                 Remark("rows", f"{what} in {len(images):,} of {len(rows):,} rows, e.g. {images.iloc[0]}", _FIX)
             )
@@ -168,6 +169,11 @@ def checked(
     if not phantom:
         remarks += [*_side_tables(table, layout, root), *_boxes(table, layout, root)]
     return table, remarks
+
+
+def _too_many(number: int, share: float, total: int) -> bool:
+    """Return whether a part of a dataset has more such rows than `share` of it and chance (three standard deviations) explain."""
+    return number > share * total + 3 * math.sqrt(share * (1 - share) * total)
 
 
 def _broken(rows: pd.DataFrame, layout: str, source: str) -> Iterator[Broken]:
@@ -227,7 +233,7 @@ def _one_per_study(rows: pd.DataFrame, layout: str) -> Iterator[Remark]:
         distinct = rows[[*key, *columns]].drop_duplicates()
         differing = distinct.loc[distinct.duplicated(key), "study_id"].unique()
         total = rows["study_id"].nunique()
-        if len(differing) > rule.most * total:
+        if _too_many(len(differing), rule.most, total):
             found = (
                 f"{len(differing):,} of {total:,} studies have images with different {rule.what}, e.g. {differing[0]}"
             )
