@@ -43,7 +43,7 @@ def test_the_examples_of_the_documents_score_again_without_data_and_leave_the_fi
     assert {p: p.read_bytes() for p in before} == before
     first, strict, two = (tables(store_copy, grid, "scores") for grid in ("", "as-tiny-strict", "as-tiny-two"))
     assert (set(first["mapping"]), set(strict["mapping"])) == ({"default"}, {"strict"})
-    scored = two[two["value"].notna() & ~two["finding"].isin(["macro", "macro_all", "core"])]
+    scored = two[two["value"].notna() & ~two["finding"].isin(["macro"])]
     assert set(scored["finding"]) <= {"Pleural Effusion", "Edema"}
     assert (two.loc[two["finding"] == "macro", "num_findings"] <= 2).all()
     page = (store_copy / "runs" / "report" / "tiny-strict" / "leaderboard.html").read_text()
@@ -57,6 +57,7 @@ def test_only_what_another_mapping_changes_changes(store_copy: Path, command: Co
     first, strict = (tables(store_copy, grid, "scores").set_index(keys)["value"] for grid in ("", "as-again"))
     changed = (first - strict.reindex(first.index)).abs() > 1e-12
     named = changed[changed].index.to_frame()
+    named = named[named["finding"] != "macro"]  # may contain findings that are estimated from other hospitals
     assert set(named["dataset"]) <= {"padchest", "vindr", "external"}, (
         "CheXpert, MIMIC, NIH and BRAX have no strict words"
     )

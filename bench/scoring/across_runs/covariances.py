@@ -104,7 +104,7 @@ class Covariances:
 
     def of_combinations(self, ids: Sequence[str], weights: Mapping[str, Array]) -> Array:
         """Return the covariance [m, m] of m weighted sums of scores; weights: name of a score -> weights [m, R] of R runs."""
-        num = len(next(iter(weights.values())))
+        num = len(next(iter(weights.values()), ()))
         of_sample: dict[str, Array] = {}
         for name, weight in weights.items():
             used = np.flatnonzero(weight.any(0))

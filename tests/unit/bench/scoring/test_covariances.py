@@ -79,3 +79,7 @@ def test_draws_have_the_covariance_also_if_two_runs_are_copies() -> None:
     np.testing.assert_allclose(np.cov(found.T), covariance, atol=0.03)
     np.testing.assert_allclose(found[:, 0], found[:, 1], atol=2e-3)
     assert not draws(np.zeros((2, 2))).any()
+
+
+def test_no_weighted_sum_has_an_empty_covariance() -> None:
+    assert Covariances.of({}).of_combinations([], {}).shape == (0, 0)
