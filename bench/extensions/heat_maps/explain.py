@@ -54,10 +54,8 @@ def explain(
         store_with(store, grid, [run])
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
-    if mask is not None and len(images) > 1:
-        raise ConfigError("--mask is for a single image", "bench explain", "give one image")
-    if mask is not None and not mask.is_file():
-        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")
+    if mask is not None:
+        _check_mask(mask, len(images))
     import pandas as pd  # slow imports: a wrong request was refused above
 
     from bench.cli.progress_bars import choose_display
@@ -131,3 +129,10 @@ def _lines(rows: "pd.DataFrame") -> list[str]:
 def _file_name(finding: str) -> str:
     """Return a finding's name in a form for file names: lowercase, with "-" for all but letters and digits."""
     return "".join(c if c.isalnum() else "-" for c in finding.lower())
+
+
+def _check_mask(mask: Path, num_images: int) -> None:
+    if num_images > 1:
+        raise ConfigError("--mask is for a single image", "bench explain", "give one image")
+    if not mask.is_file():
+        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")

@@ -89,10 +89,6 @@ def test_the_committed_table_meets_its_criteria() -> None:
     assert counts_images.sum() == 2
     table = table.drop(rates.index)
     of_intervals = table[(table["measure"] == "share") & table.index.str.endswith(": interval")]
-    # the documents state this: the variance of a case mix with few images in a group is too small
-    remainders = ["AUROC gap, remainder: interval", "AUPRC gap, remainder: interval"]
-    assert of_intervals.loc[remainders, "found"].between(0.84, 0.9).all()
-    of_intervals = of_intervals.drop(remainders)
     # no interval is clearly below 93 %
     assert (of_intervals["high"] >= 0.95).all()
     assert (of_intervals["found"] >= 0.92).all()
