@@ -69,7 +69,7 @@ def test_the_bars_below_a_reliability_curve_are_at_their_bins() -> None:
 
 @pytest.mark.slow
 def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
-    errors = [(r, "nih", "all", "Edema", 0.8, 0.7, 0.9, 0.0201, 0.0252, 0.0263) for r in RUNS]
+    errors = [(r, "nih", "all", "Edema", 0.8, 0.7, 0.9, 0.0201, 0.0252) for r in RUNS]
     calls = [(RUNS[0], "nih", "all", "f1_max", "Edema", 0.0, 31, 42, 13, 224)]
     front = [(r, c, 0.2 * (i + 1), True, NAN, NAN, NAN) for i, r in enumerate(RUNS) for c in ("macs", "device_hours")]
     scores = SMALL["scores"]
@@ -79,11 +79,11 @@ def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     named = {"delong": errors, "confusion": calls, "frontier": front}
     frames = {name: pd.DataFrame(rows, columns=list(SCHEMAS[name])) for name, rows in named.items()}
     text = render(Tables(SMALL.meta, {**SMALL.frames, **frames, "scores": pd.concat([scores, f1], ignore_index=True)}))
-    assert "<td>.0201</td><td>.0252</td><td>.0263</td>" in text
+    assert "<td>.0201</td><td>.0252</td></tr>" in text
     assert "<td>31</td><td>13</td>" in text
     assert "<td>42</td><td>224</td>" in text
     assert "External AUROC by training time" in text
     assert '<span class="s">without silu 1.6 %</span>' in text
     assert "External AUROC by number of parameters" not in text
     plain = render(synthetic.tables(synthetic.Invented(runs=2)))
-    assert not any(word in plain for word in ("by three methods", "External AUROC by training time"))
+    assert not any(word in plain for word in ("by two methods", "External AUROC by training time"))
