@@ -18,9 +18,9 @@ from bench.scoring.gaps import decomposition
 from bench.scoring.gaps.case_mix import case_mix_factor, mix_of, prevalence_factor
 from bench.scoring.gaps.gap import MACRO, gaps
 from bench.scoring.influence import Influence, error_of
+from bench.scoring.means import macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.patient_groups import NUM_CELLS, PatientGroups
-from bench.scoring.score_rows import macro, mean_of_macros
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.thresholds import RULES
 from tests.nonempty import nonempty

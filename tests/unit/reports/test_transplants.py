@@ -141,7 +141,7 @@ def test_one_run_without_markers_still_shows_the_rest() -> None:
 def test_a_change_that_moves_no_probability_has_a_reason_in_place_of_an_interval() -> None:
     change = predictions()
     same = replace(change, after=change.before, control=change.before)
-    effects_of_same = effects.effects(same, ("Edema", "Pneumonia"), np.zeros(2), 100)
+    effects_of_same = effects.effects(same, ("Edema", "Pneumonia"), np.zeros(2))
     found = effects.rows({("corner", "a", "b"): effects_of_same}).query("finding == 'macro' and subset == 'all'")
     made = asked()
     table, columns = made["transplants"], ["value", "control", "effect", "low", "high"]
