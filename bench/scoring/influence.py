@@ -153,7 +153,6 @@ def degrees_of_freedom(influence: Array) -> Array:
     squares = np.square(influence, dtype=np.float64)
     fourth = (squares**2).sum(-1)
     total = squares.sum(-1) ** 2
-    # relative to the sum, because the fourth powers of small influences can be 0
     degrees = np.divide(total, fourth, out=np.full(fourth.shape, np.nan), where=fourth > 0) - 1
     return np.asarray(np.maximum(degrees, LEAST_DEGREES))
 

@@ -40,7 +40,7 @@ from bench.scoring.gaps.gap_component import (
     remainder,
     unknown,
 )
-from bench.scoring.gaps.hospital_means import findings_of_means, weights
+from bench.scoring.gaps.hospital_means import complete, findings_of_means, weights
 from bench.scoring.influence import Influence, correlations, half_width
 from bench.scoring.intervals import distance_difference
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
@@ -99,10 +99,10 @@ def _macros(cells: Sequence[Mapping[int, GapComponents]], used: NDArray[np.bool_
     cells: of each hospital, index of the finding -> components. used [K]: the findings of the means.
     """
     scored = np.array([[used[k] and k in by_finding for k in range(len(used))] for by_finding in cells])
-    of_cells, complete = weights(scored), np.asarray((scored | ~scored.any(0)).all(1))
+    of_cells, whole = weights(scored), complete(scored)
     macros: dict[int, GapComponents] = {}
     for h, own in enumerate(scored):
-        if complete[h] and own.any():
+        if whole[h] and own.any():
             macros[h] = mean([cells[h][k] for k in np.flatnonzero(own).tolist()], sum)
         elif np.isfinite(of_cells[h]).all():
             places = np.argwhere(of_cells[h] != 0).tolist()

@@ -43,6 +43,11 @@ def weights(scored_HK: Mask) -> Array:
     return of_cells
 
 
+def complete(scored_HK: Mask) -> Mask:
+    """Return the hospitals [H] that score every finding that any hospital scores; their macros are plain means."""
+    return np.asarray((scored_HK | ~scored_HK.any(0)).all(1))
+
+
 def findings_of_means(internal: SplitMetrics | None, external: Sequence[SplitMetrics], key: Key = AUROC) -> Mask | None:
     """Return the findings [K] over which the splits are compared; None without an external hospital."""
     if not external:
@@ -59,12 +64,12 @@ def hospital_macros(key: Key, external: Sequence[SplitMetrics], used: Mask | Non
         return plain
     value_HK = np.where(used, np.stack([split.value[key] for split in external]), np.nan)
     scored_HK: Mask = np.asarray(np.isfinite(value_HK))
-    complete: Mask = np.asarray((scored_HK | ~scored_HK.any(0)).all(1))
-    if complete.all():
+    whole = complete(scored_HK)
+    if whole.all():
         return plain
     of_cells = weights(scored_HK)
     return [
-        of_hospital if complete[h] else _estimated(key, external, of_hospital, of_cells[h])
+        of_hospital if whole[h] else _estimated(key, external, of_hospital, of_cells[h])
         for h, of_hospital in enumerate(plain)
     ]
 
