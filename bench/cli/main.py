@@ -276,14 +276,23 @@ def report(
     options.only_valid(context, site is None, "without --site", "--output")
     opened = store_with(store, grid)
     from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
-    from bench.results.write_report import score_and_report
+    from bench.results.score_runs import score_all
 
     manifest = read_manifest(opened, grid)
     with choose_display(quiet) as display:
-        written = score_and_report(manifest, output, display.progress, with_images, site, display.say)
-    typer.echo(json.dumps({"page": str(written.page)}) if as_json else f"leaderboard: {written.page}")
-    _say(written.failures())
-    if written.failed:
+        score_all(manifest, display.progress, say=display.say)
+        if output is None and site is None:
+            from bench.results.report_state import current_report
+
+            page, _, failures = current_report(manifest, display.progress, with_images)
+        else:
+            from bench.results.write_report import write_report
+
+            written = write_report(manifest, output, display.progress, with_images, site)
+            page, failures = written.page, written.failures()
+    typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
+    _say(failures)
+    if failures:
         raise typer.Exit(1)
 
 

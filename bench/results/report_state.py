@@ -1,15 +1,17 @@
 """The report of a grid, written again only if something that it shows may have changed since it was last written."""
 
+import contextlib
 import os
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bench.planning.manifest import Manifest
-from bench.store.checked_folders import CARD
-from bench.store.file_integrity import json_object
+from bench.store.checked_folders import CARD, CheckedFolder
+from bench.store.checked_folders import FILE as CHECKSUMS
+from bench.store.file_integrity import file_sha256, json_object
 from bench.store.store import canonical_json, short_hash, write_bytes
 from harmonize.progress import Progress
 from reports import extensions, failed_parts, hooks
@@ -51,7 +53,8 @@ def current_report(
 class _Report:
     """The page, the tables and the model cards of a grid, and the files that they are made from.
 
-    Files are compared by inode, size and time, not by content: a store has gigabytes.
+    Files are compared by content, so that a copied store keeps its page. A file with a checksum of its folder (`CheckedFolder`)
+    counts with this checksum and its size: a store has gigabytes.
     """
 
     manifest: Manifest
@@ -66,21 +69,20 @@ class _Report:
         return self.folder / "leaderboard.html"
 
     def inputs(self) -> str:
-        """Return a hash of all that the report is made from: plan, stored files, and code with its installed packages."""
+        """Return a hash of all that the report is made from: plan, stored files, code, and the names of installed packages."""
         root, installed = self.manifest.store.root, Path(sysconfig.get_path("purelib"))
         folders = [root / name for name in ("cohorts", "analyses")]
         folders += [root / name for module in extensions.modules(hooks.Cohorts) for name in module.FOLDERS]
-        folders += [self.manifest.scores, *self._run_folders(), *(_CODE / name for name in _PACKAGES)]
-        stored = sorted(state for folder in folders for state in _states(folder) if Path(state[0]).name != CARD)
-        # installing or removing a package changes the time of its parent folder
-        packages = installed.stat().st_mtime_ns if installed.is_dir() else 0
-        return short_hash(canonical_json([self.manifest.document, self.with_images, packages, stored]), 64)
+        folders += [self.manifest.scores, *self._run_folders()]
+        stored = [_contents(root, (path for path in _files(folder) if path.name != CARD)) for folder in folders]
+        code = [_contents(_CODE, _files(_CODE / name)) for name in _PACKAGES]
+        packages = sorted(path.name for path in installed.iterdir())  # the names contain the versions
+        return short_hash(canonical_json([self.manifest.document, self.with_images, packages, code, stored]), 64)
 
     def outputs(self) -> str:
-        """Return a hash of the states of page, tables and model cards."""
-        files = [self.page, *(folder / CARD for folder in self._run_folders())]
-        written = [_state(path) for path in files if path.is_file()] + sorted(_states(self.folder / "tables"))
-        return short_hash(canonical_json(written), 64)
+        """Return a hash of the contents of page, tables and model cards."""
+        files = [self.page, *(folder / CARD for folder in self._run_folders()), *_files(self.folder / "tables")]
+        return short_hash(canonical_json(_contents(self.manifest.store.root, files)), 64)
 
     def lines(self, inputs: str) -> list[str] | None:
         """Return the stored main results as lines if the report was made from `inputs` and nobody changed it since; else None."""
@@ -101,17 +103,21 @@ class _Report:
         return [self.manifest.store.run_dir(run_id) for run_id in self.manifest.run_of]
 
 
-def _states(folder: Path) -> Iterator[tuple[str, int, int, int]]:
-    """Yield path, inode, size and time of all files in a folder and its subfolders, except bytecode; of none without a folder."""
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files in a folder and its subfolders, except bytecode; none without a folder."""
     for path, subfolders, names in os.walk(folder):
         subfolders[:] = [name for name in subfolders if name != "__pycache__"]
-        yield from (_state(Path(path, name)) for name in names)
+        yield from (Path(path, name) for name in names)
 
 
-def _state(path: Path) -> tuple[str, int, int, int]:
-    """Return path, inode, size and time of a file; zeros if another process has just deleted it."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return str(path), 0, 0, 0
-    return str(path), found.st_ino, found.st_size, found.st_mtime_ns
+def _contents(root: Path, files: Iterable[Path]) -> list[tuple[str, int, str]]:
+    """Return path below `root`, size and checksum of files, sorted; a file that another process has just deleted is left out."""
+    files, known, found = list(files), dict[Path, str](), []
+    for path in files:
+        if path.name == CHECKSUMS:
+            of_folder = CheckedFolder(path.parent).checksums() or {}
+            known |= {path.parent / name: checksum for name, checksum in of_folder.items()}
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):
+            found.append((os.path.relpath(path, root), path.stat().st_size, known.get(path) or file_sha256(path)))
+    return sorted(found)

@@ -43,6 +43,18 @@ def test_a_report_that_is_up_to_date_stays(told: str, folder: Path, here: Comman
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
+def test_a_copied_store_keeps_its_page(told: str, folder: Path, here: Command, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy", symlinks=True, copy_function=shutil.copyfile)
+    pages = [copy / "runs" / PAGE, copy / "runs" / "report" / "tiny" / "tables" / "ranks.parquet"]
+    times = [page.stat().st_mtime_ns for page in pages]
+    assert here("report", "--quiet", cwd=copy).stdout.startswith("leaderboard: ")
+    assert [page.stat().st_mtime_ns for page in pages] == times
+    pages[0].write_text("another page")
+    here("report", "--quiet", cwd=copy)
+    assert pages[0].read_text() == (folder / "runs" / PAGE).read_text()
+    assert told
+
+
 def test_it_is_out_of_date_when_one_file_is_lost_or_damaged_and_all_are_written_again(
     told: str, folder: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +113,7 @@ def test_a_file_that_changes_while_the_report_is_written_is_seen_by_the_next_com
     found = summary.summary
 
     def slow(*arguments: object) -> list[str]:
-        next((folder / "runs").glob("scores/*/gaps.parquet")).touch()  # another process
+        next((folder / "runs").glob("*/*/DONE")).write_text("again")  # another process
         return found(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
