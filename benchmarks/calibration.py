@@ -80,7 +80,7 @@ def rows(
     numbers, truth = np.array(found), truths(positive / (positive + negative), distance)
     out: list[tuple[object, ...]] = []
     for m, measure in enumerate(MEASURES):
-        low, high = numbers[np.isfinite(numbers[:, m, 1]), m, 1:].T
+        low, high = numbers[np.isfinite(numbers[:, m, 1]), m, 1:3].T
         share = np.mean((low <= truth[measure]) & (truth[measure] <= high))
         bounds = wilson(np.array([share]), np.array([len(low)]))
         shown = [f"{float(number):.3f}" for number in (share, bounds[0][0], bounds[1][0], np.median(high - low))]

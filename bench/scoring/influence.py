@@ -242,6 +242,11 @@ class Influenced(NamedTuple):
     influence: Array = np.full(1, np.nan)  # [P]
 
     @property
+    def error(self) -> float:
+        """Return the standard error."""
+        return float(error_of(self.influence))
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """Return the bounds of the 95 % interval."""
         half = float(half_width(self.influence))

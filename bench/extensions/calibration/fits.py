@@ -35,11 +35,12 @@ EQUAL, SEPARATED = "slope: all probabilities are equal", "slope: the logits sepa
 
 
 class Bounded(NamedTuple):
-    """A number with the bounds of its 95 % interval; NaN if unknown."""
+    """A number with the bounds of its 95 % interval and its standard error (O:E: that of its logarithm); NaN if unknown."""
 
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    error: float = math.nan
 
 
 class Calibration(NamedTuple):
@@ -53,12 +54,12 @@ class Calibration(NamedTuple):
     @property
     def intercept(self) -> Bounded:
         """The intercept with its interval."""
-        return Bounded(self.of_intercept.value, *self.of_intercept.bounds)
+        return Bounded(self.of_intercept.value, *self.of_intercept.bounds, self.of_intercept.error)
 
     @property
     def slope(self) -> Bounded:
         """The slope with its interval."""
-        return Bounded(self.of_slope.value, *self.of_slope.bounds)
+        return Bounded(self.of_slope.value, *self.of_slope.bounds, self.of_slope.error)
 
 
 def calibration(
@@ -97,7 +98,8 @@ def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Influenced,
     of_patient = np.bincount(pairs.patient, pairs.positive / observed - prob / expected)
     factor = math.sqrt(pairs.num_patients / (pairs.num_patients - 1))
     of_log = Influenced(math.log(observed / expected), of_patient.astype(np.float64) * factor)
-    ratio = Bounded(*(math.exp(number) for number in (of_log.value, *of_log.bounds)))
+    low, high = of_log.bounds
+    ratio = Bounded(math.exp(of_log.value), math.exp(low), math.exp(high), of_log.error)
     if a == 0:
         return Calibration(pairs.intercept(a, b), Influenced(), ratio, EQUAL)
     return Calibration(pairs.intercept(a, b), Influenced(slope.value / a, slope.influence / a), ratio, why_no_slope)

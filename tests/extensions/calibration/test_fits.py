@@ -26,7 +26,7 @@ def drawn(seed: int, num: int = 400, factor: float = 1.7, shift: float = 0.8, pr
 
 
 def of_statsmodels(logit: Array, positive: NDArray[np.bool_], patient: NDArray[np.int32]) -> dict[str, list[float]]:
-    """Return value, low and high of each number by generalized linear models with errors clustered by patient."""
+    """Return value, low, high and standard error of each number by generalized linear models with errors clustered by patient."""
     ones, label = np.ones(len(logit)), positive.astype(float)
     num = len(np.unique(patient))
     # only the factor P / (P - 1): not the factor (n - 1) / (n - k) as well, which statsmodels has for linear models
@@ -42,9 +42,10 @@ def of_statsmodels(logit: Array, positive: NDArray[np.bool_], patient: NDArray[n
         squares = np.bincount(patient, weight[:, k])[np.unique(patient)] ** 2
         assert squares.sum() == pytest.approx(model.bse[k] ** 2, rel=1e-6)
         degrees = squares.sum() ** 2 / (squares**2).sum() - 1
-        half = t.ppf(0.975, degrees) * model.bse[k] * np.sqrt(num / (num - 1))
+        error = model.bse[k] * np.sqrt(num / (num - 1))
+        half = t.ppf(0.975, degrees) * error
         numbers = model.params[k] + np.array([0, -half, half])
-        found[name] = list(np.exp(numbers) if name == "observed_expected" else numbers)
+        found[name] = [*(np.exp(numbers) if name == "observed_expected" else numbers), error]
     return found
 
 
@@ -84,7 +85,7 @@ def test_a_mean_has_the_interval_of_its_numbers_if_they_are_equal_and_a_narrower
     [one] = calibration(logit, positive, patient, [(1.0, 0.0)])
     [other] = calibration(logit, positive, patient + patient.max() + 1, [(1.0, 0.0)])
     mean = Influenced.mean([one.of_slope, one.of_slope])
-    assert (mean.value, *mean.bounds) == pytest.approx(tuple(one.slope))
+    assert (mean.value, *mean.bounds, mean.error) == pytest.approx(tuple(one.slope))
     mean = Influenced.mean([one.of_slope, other.of_slope])
     assert np.linalg.norm(mean.influence) == pytest.approx(np.linalg.norm(one.of_slope.influence) / np.sqrt(2))
     # twice as many patients decide, so the quantile of t is a little smaller, too

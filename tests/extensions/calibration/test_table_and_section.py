@@ -36,7 +36,9 @@ def test_the_numbers_of_a_hospital_equal_those_of_its_labels_and_logits(scored: 
     for calibrator, x in (("none", logit), ("platt", platt.a * logit + platt.b)):
         row = table.loc[("vindr", "Edema", calibrator)]
         for name, numbers in of_statsmodels(x, there.labels()[known, 0] == 1, patient).items():
-            assert row[[name, f"{name}_low", f"{name}_high"]].to_list() == pytest.approx(numbers, abs=1e-6)
+            assert row[[name, f"{name}_low", f"{name}_high", f"{name}_error"]].to_list() == pytest.approx(
+                numbers, abs=1e-6
+            )
         assert row["n"] == known.sum()
         assert row["reason"] == ""
 
