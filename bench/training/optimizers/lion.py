@@ -29,12 +29,14 @@ class Lion(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._step_group(group, params, [p.grad for p in params])
+            # a GPU needs few kernels; in the cache of a CPU, there is room for one weight tensor, but not for all
+            parts = [params] if params and params[0].is_cuda else [[p] for p in params]
+            for part in parts:
+                self._step_group(group, part, [p.grad for p in part])
         return loss
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        """Take the step of a parameter group: each operation on all weights at once, which a GPU does in few kernels."""
+        """Take the step of some weight tensors of a parameter group."""
         lr, (beta1, beta2) = group["lr"], group["betas"]
         for p in params:
             if not self.state[p]:
