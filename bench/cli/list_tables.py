@@ -52,11 +52,12 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
     return _rows([(word, cells) for word, cells in columns if any(cells)])
 
 
-def run_table(runs: Sequence[RunSummary]) -> Table:
-    """Return a header and one row per stored run.
+def run_table(runs: Sequence[RunSummary], of_grids: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Return a header and one row per stored run; a line without remark has about 100 characters at most.
 
-    For a trained run, the column "settings" has the settings that vary among the runs and differ from their defaults.
-    For a derived run, the column has the runs that the derived run combines. The columns "settings" and "remark" are
+    `of_grids`: name of each grid that was asked for -> run id -> external AUROC; each grid gets a column. Without grids, one
+    column has the AUROC, and one the grids of the run. For a trained run, the column "settings" has the settings that vary among the
+    runs and differ from their defaults; for a derived run, the runs that it combines. The columns "settings" and "remark" are
     left out if they are empty, and "seed" is left out if all runs have the same seed.
     """
     columns = [
@@ -65,18 +66,31 @@ def run_table(runs: Sequence[RunSummary]) -> Table:
         ("architecture", [run.architecture if run.kind == "run" else f"{run.kind} {run.architecture}" for run in runs]),
     ]
     if any(run.differences for run in runs):
-        columns.append(("settings", [run.differences or DASH for run in runs]))
-    seeds_vary = len({run.seed for run in runs} - {None}) > 1
-    columns += [
-        *([("seed", [number(run.seed, "d") for run in runs])] if seeds_vary else []),
-        ("external AUROC", [number(run.external_auroc) for run in runs]),
-        ("grid", [", ".join(run.grids) or DASH for run in runs]),
-        ("mean of", [run.external_members or DASH for run in runs]),
-        ("date", [run.date for run in runs]),
-    ]
+        columns.append(("settings", [_cut(run.differences or DASH) for run in runs]))
+    if len({run.seed for run in runs} - {None}) > 1:
+        columns.append(("seed", [number(run.seed, "d") for run in runs]))
+    columns += [(f"{name} AUROC", [number(aurocs.get(run.run)) for run in runs]) for name, aurocs in of_grids.items()]
+    if not of_grids:
+        columns.append(("external AUROC", [number(run.external_auroc) for run in runs]))
+        columns.append(("grid", [_grids(run.grids) for run in runs]))
     remarks = [run.remark for run in runs]
     columns += [("remark", remarks)] if any(remarks) else []
     return _rows(columns)
+
+
+def _cut(settings: str, most: int = 30) -> str:
+    """Return the text of settings, cut after `most` characters.
+
+    >>> _cut("optimizer sam, loss focal", 15), _cut("loss bce", 15)
+    ('optimizer sam,…', 'loss bce')
+    """
+    return settings if len(settings) <= most else f"{settings[: most - 1]}…"
+
+
+def _grids(names: Sequence[str]) -> str:
+    """Return the names of the grids of a run, or their number if the names are long."""
+    text = ", ".join(names) or DASH
+    return text if len(text) <= 20 else f"{len(names)} grids" if len(names) > 1 else text
 
 
 def _rows(columns: Sequence[tuple[str, Sequence[str]]]) -> Table:

@@ -95,6 +95,7 @@ def run(
         choice = ExecutorChoice.of(executor, per_device, together, device)
         devices = Devices.of(device, workers, per_device, here=here)
         request = Request.read(grid, registry, data, weights)
+        _say(request.grid.left_out)
         request.check_only(only)
         opened = Store.open(store)
         trains = here and not dry_run
@@ -165,8 +166,9 @@ def list_(
     ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="With `runs`: only failed runs.")] = False,
     store: options.StoreOption = Path("runs"),
-    grid: Annotated[
-        str | None, options.STORED_GRID(help="With `runs`: only runs of this grid, with its scores.")
+    grids: Annotated[
+        list[str] | None,
+        options.STORED_GRID(help="With `runs`: only runs of this grid, with its scores. Several: a column for each."),
     ] = None,
     registry: options.RegistryOption = None,
     quiet: options.QuietOption = False,
@@ -185,7 +187,7 @@ def list_(
         _check_architectures(glob, registry, quiet, as_json)
         return
     if section == "runs":
-        _list_runs(store, grid, glob, failed, as_json)
+        _list_runs(store, grids or [], glob, failed, as_json)
         return
     if section == "grids":
         rows = [["name", "title", "about"], *(list(row) for row in describe_grids() if fnmatchcase(row[0], glob))]
@@ -208,31 +210,35 @@ def list_(
         typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=bool(section))))
 
 
-def _list_runs(store: Path, grid: str | None, glob: str, failed: bool, as_json: bool) -> None:
+def _list_runs(store: Path, grids: Sequence[str], glob: str, failed: bool, as_json: bool) -> None:
     """Print the runs of the store whose ids match `glob`. If there are none, say so on standard error.
 
-    `grid`: only the runs of this grid, with its scores. `failed`: only failed runs.
+    `grids`: only the runs of these grids, with their scores. `failed`: only failed runs.
     """
     from bench.cli.list_tables import run_table
     from bench.cli.text_tables import table_lines
-    from bench.planning.stored_names import store_with
+    from bench.planning.stored_names import find_grid
     from bench.results.stored_runs import stored_runs
     from bench.store.store import Store
 
-    opened, manifest = store_with(store, grid) if grid else Store.open(store, create=False), None
-    if grid:
-        from bench.planning.manifest import read_manifest
+    opened = Store.open(store, create=False)
+    names, manifests = dict.fromkeys(find_grid(opened, grid) for grid in grids), []
+    if names:
+        from bench.planning.manifest import read_manifest  # imports pandas, which takes a second
 
-        manifest = read_manifest(opened, grid)
-    known = [i for i in opened.run_ids() if manifest is None or i in manifest.run_of]
+        manifests = [read_manifest(opened, name) for name in names]
+    known = [i for i in opened.run_ids() if not manifests or any(i in manifest.run_of for manifest in manifests)]
     ids = [i for i in known if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:
         typer.echo("no run has failed" if failed else "no run matches" if glob != "*" else "no run yet", err=True)
-    runs = stored_runs(opened, ids, manifest.scores if manifest else None)
+    of_grids = {m.name: stored_runs(opened, [i for i in ids if i in m.run_of], m.scores) for m in manifests}
+    aurocs = {name: {run.run: run.external_auroc for run in listed} for name, listed in of_grids.items()}
+    runs = stored_runs(opened, ids, manifests[0].scores if manifests else None)
     if as_json:
-        typer.echo(json.dumps([asdict(run) for run in runs], indent=1))
+        rows = [asdict(run) | {"of_grids": {name: of.get(run.run) for name, of in aurocs.items()}} for run in runs]
+        typer.echo(json.dumps(rows, indent=1))
     elif runs:
-        typer.echo("\n".join(table_lines(run_table(runs))))
+        typer.echo("\n".join(table_lines(run_table(runs, aurocs))))
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:

@@ -66,21 +66,27 @@ def test_every_list_fits_80_columns(section: str) -> None:
 
 
 @pytest.mark.usefixtures("terminal")
-def test_the_list_of_runs_of_two_grids_names_both_on_80_columns() -> None:
-    scores = [
-        {"dataset": name, "split": "test", "auroc": 0.6, "num_findings": findings}
-        for name, findings in (("mimic", 2), ("nih", 6))
-    ]
+def test_the_list_of_runs_fits_100_columns_with_a_column_for_each_grid_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = ", ".join(f"schedule.lr {i}" for i in range(40))
+    grids = [f"grid-{i}" for i in range(5)]
     runs = [
-        RunSummary(
-            i, "done", "run", "", "seresnet_tiny", "", {}, s, 0.592, scores, ["tiny-strict", "tiny"], "2026-11-29", ""
-        )
+        RunSummary(i, "done", "run", "", "seresnet_tiny", settings, {}, s, 0.592, [], grids, "2026-11-29", "")
         for s, i in enumerate(("65b03389f203", "bbd89d8a03d7"))
     ]
-    lines = table_lines(list_tables.run_table(runs))
+    lines = table_lines(list_tables.run_table(runs, {}))
     assert max(map(len, lines)) <= 80
-    assert "tiny-strict" in "\n".join(lines)
-    assert lines[-1].startswith("not shown: mean of, date")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    lines = table_lines(list_tables.run_table(runs, {}))
+    assert max(map(len, lines)) <= 100
+    assert "5 grids" in lines[1]
+    of_grids = {"grid-0": {"65b03389f203": 0.592}, "grid-1": {"65b03389f203": 0.611, "bbd89d8a03d7": 0.7}}
+    head, first, second = table_lines(list_tables.run_table(runs, of_grids))
+    assert max(map(len, (head, first, second))) <= 100
+    assert head.endswith("grid-0 AUROC  grid-1 AUROC")
+    assert first.split()[-2:] == ["0.592", "0.611"]
+    assert second.split()[-2:] == ["–", "0.700"]
 
 
 @pytest.mark.usefixtures("terminal")
