@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
@@ -23,7 +24,7 @@ from bench.config.compatibility import (
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import PublishedResult, read_published
-from bench.config.registry import Registry
+from bench.config.registry import Registry, is_pattern
 from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.search import Search, read_search, refuse_binary
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
@@ -117,6 +118,7 @@ class Grid:
     analyses: tuple[Analysis, ...] = ()
     search: Search | None = None
     unit: str = "image"  # of scores: image or study
+    left_out: tuple[str, ...] = ()  # why combinations of a pattern such as "*" cannot run
 
     @property
     def train_on(self) -> str:
@@ -255,7 +257,7 @@ class Grid:
         Raises ConfigError with file and key for anything unknown, misspelled, repeated or impossible.
         """
         ConfigError.known_keys(raw, _KEYS, str(path))
-        search, configs = _with_trials(raw, registry, str(path))
+        search, configs, left_out = _with_trials(raw, registry, str(path))
         _check_shared(configs, str(path))
         label_sources = _label_sources(raw.get("label_sources", {}), f"{path}: label_sources")
         training_sources = _training_sources(configs, label_sources, str(path))
@@ -308,6 +310,7 @@ class Grid:
             read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
             search,
             unit,
+            left_out,
         )
 
 
@@ -367,13 +370,15 @@ def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _with_trials(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Search | None, tuple[RunConfig, ...]]:
-    """Return the search of a grid (None without one), and all its distinct configurations, those of trial 0 first."""
+def _with_trials(
+    raw: Mapping[str, Any], registry: Registry, where: str
+) -> tuple[Search | None, tuple[RunConfig, ...], tuple[str, ...]]:
+    """Return the search of a grid (None without one), all its distinct configurations, those of trial 0 first, and what `_expand` left out."""
     search = read_search(raw, where)
-    blocks = _expand(raw, registry, where)
+    blocks, cannot_run = _expand(raw, registry, where)
     left_out, place = raw.get("leave_one_out", False), f"{where}: leave_one_out"
     if search is None:
-        return None, _leave_one_out(tuple(blocks), left_out, place)
+        return None, _leave_one_out(tuple(blocks), left_out, place), cannot_run
     refuse_binary(blocks, where)
     if len(blocks) * search.trials > MAX_COMBINATIONS:
         what = f"{len(blocks):,} settings with {search.trials:,} trials are more than {MAX_COMBINATIONS:,} runs"
@@ -384,7 +389,7 @@ def _with_trials(raw: Mapping[str, Any], registry: Registry, where: str) -> tupl
     )
     columns = [_leave_one_out(column, left_out, place) for column in (tuple(blocks), *later)]
     distinct = tuple(dict.fromkeys(config for column in columns for config in column))
-    return replace(search, configs=tuple(zip(*columns, strict=True))), distinct
+    return replace(search, configs=tuple(zip(*columns, strict=True))), distinct, cannot_run
 
 
 def _trial(block: Mapping[str, Any], search: Search, trial: int, registry: Registry, where: str) -> RunConfig:
@@ -403,26 +408,23 @@ def _trial(block: Mapping[str, Any], search: Search, trial: int, registry: Regis
     return config
 
 
-def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> dict[RunConfig, Mapping[str, Any]]:
-    """Return the distinct configurations of all sweeps, each with its block of settings.
+def _expand(
+    raw: Mapping[str, Any], registry: Registry, where: str
+) -> tuple[dict[RunConfig, Mapping[str, Any]], tuple[str, ...]]:
+    """Return the distinct configurations of all sweeps, each with its block of settings, and sentences on what is left out.
 
-    Configurations that a `skip` removes are left out.
+    Configurations that a `skip` removes are left out, and so are combinations of a sweep with a pattern that cannot run; only
+    the latter have a sentence. If no combination of the sweep can run, its first error is raised.
     """
     base = raw.get("base") or {}
     if not isinstance(base, Mapping):
         raise ConfigError("base must be a block of keys", f"{where}: base", "write `key: value` lines")
     base = {key: raw[key] for key in ("split", "limit") if key in raw} | {**base}
-    sweeps = raw.get("sweeps") or [{}]
-    skips = raw.get("skip") or []
-    for label, blocks in (("sweeps", sweeps), ("skip", skips)):
-        if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
-            raise ConfigError(
-                f"{label} must be a list of blocks",
-                f"{where}: {label}",
-                "write `- {architecture: [a, b], seed: [0, 1]}`",
-            )
+    sweeps, skips = _blocks(raw, "sweeps", where) or [{}], _blocks(raw, "skip", where)
     unique: dict[RunConfig, Mapping[str, Any]] = {}
     unused_skips = set(range(len(skips)))
+    refused: dict[int, list[CxrError]] = {}
+    runnable = set()
     for i, block in _combinations(sweeps, base, registry, where):
         try:
             config = _config(block, registry, f"{where}: base")
@@ -431,16 +433,32 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> dict[RunC
             if not skipped:
                 _check_combination(config, registry, f"{where}: base")
                 unique.setdefault(config, block)
+            runnable.add(i)
         except CxrError as error:
             place = _place(error, base, i, sweeps[i], _error_of(base, registry, f"{where}: base"), where)
-            raise type(error)(error.what, place, error.fix) from error
+            fix = f"{error.fix}; `skip:` removes single combinations" if "sweeps[" in place else error.fix
+            refused.setdefault(i, []).append(type(error)(error.what, place, fix))
+            if not _has_pattern(sweeps[i]):
+                raise refused[i][0] from error
+    if failed := refused.keys() - runnable:
+        raise refused[min(failed)][0]
     for j in sorted(unused_skips):
         raise ConfigError(
             "this skip removes no run", f"{where}: skip[{j}]", "correct its names or values, or remove it"
         )
     if not unique:
         raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
-    return unique
+    counts = Counter(error.what for errors in refused.values() for error in errors)
+    return unique, tuple(f"left out, because {what}: {n} combination(s) of a pattern" for what, n in counts.items())
+
+
+def _blocks(raw: Mapping[str, Any], label: str, where: str) -> list[Mapping[str, Any]]:
+    """Return the list of blocks `sweeps` or `skip`; [] if the grid has none."""
+    blocks = raw.get(label) or []
+    if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
+        fix = "write `- {architecture: [a, b], seed: [0, 1]}`"
+        raise ConfigError(f"{label} must be a list of blocks", f"{where}: {label}", fix)
+    return blocks
 
 
 def _check_shared(configs: Sequence[RunConfig], where: str) -> None:
@@ -529,13 +547,21 @@ def _error_of(base: Mapping[str, Any], registry: Registry, where: str) -> CxrErr
 
 def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
     """Return the values of one key as a list. A pattern with wildcards becomes the matching registry names."""
-    values = value if isinstance(value, list) else [value]
+    values = _listed(value)
     if not values:
         raise ConfigError(f"{key} is an empty list", f"{where}.{key}", "add at least one value")
     if key not in (*SECTION_OF, ENCODER):
         return values
     matches = [_named(key, v, registry, f"{where}.{key}") for v in values]
     return [name for names in matches for name in names]
+
+
+def _has_pattern(sweep: Mapping[str, Any]) -> bool:
+    return any(is_pattern(value) for values in sweep.values() for value in _listed(values))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:

@@ -243,7 +243,7 @@ class Registry:
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
         """Return the names of a section that match a pattern with wildcards, in the order of the registry. A name without wildcards matches only itself."""
-        if not any(c in pattern for c in "*?["):
+        if not is_pattern(pattern):
             return [self.find(section, pattern, where).name]
         names = [name for name in self.sections[section] if fnmatchcase(name, pattern)]
         if not names:
@@ -252,6 +252,11 @@ class Registry:
 
     def __iter__(self) -> Iterator[Entry]:
         return (entry for entries in self.sections.values() for entry in entries.values())
+
+
+def is_pattern(value: object) -> bool:
+    """Return whether a value of a grid is a pattern with wildcards."""
+    return isinstance(value, str) and any(c in value for c in "*?[")
 
 
 def _read(path: Path) -> dict[str, dict[str, Entry]]:

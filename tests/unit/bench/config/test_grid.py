@@ -51,6 +51,17 @@ def test_images_below_the_minimum_size_of_a_network_are_refused(tmp_path: Path) 
     assert "32 pixels or more" in error.value.fix
 
 
+def test_a_pattern_leaves_out_what_cannot_run_and_says_why(tmp_path: Path, registry: Registry) -> None:
+    grid = read(tmp_path, 'sweeps: [{optimizer: "*", precision: fp16}]\n', registry)
+    assert 1 < len(grid.configs) < len(registry.sections["optimizers"])
+    assert "left out, because sam cannot train with fp16: 1 combination(s) of a pattern" in grid.left_out
+    with pytest.raises(ConfigError, match="cannot train with fp16") as error:
+        read(tmp_path, "sweeps: [{optimizer: [adamw, sam], precision: fp16}]\n", registry)
+    assert "`skip:` removes single combinations" in error.value.fix
+    with pytest.raises(ConfigError, match="cannot train with fp16"):
+        read(tmp_path, 'sweeps: [{optimizer: "*sam", precision: fp16}, {optimizer: adamw}]\n', registry)
+
+
 @pytest.mark.parametrize("name", shipped_grids())
 def test_the_registry_states_licence_and_size_of_every_architecture_of_a_shipped_grid(
     name: str, registry: Registry
