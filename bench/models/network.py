@@ -218,12 +218,16 @@ def release_file(name: str) -> tuple[str, Path]:
 
 
 def check_timm(options: Mapping[str, Any], channels: int, size: int, where: str) -> None:
-    """Raise ConfigError when timm does not have the model or the model cannot take images of size x size pixels.
+    """Raise ConfigError when timm does not have the model, or the model has no classifier or cannot take images of size x size pixels.
 
     The check is fast, because it builds the model on torch's meta device, without weights.
     """
     with torch.device("meta"):
-        config: Any = timm_model(num_outputs=1, in_channels=channels, **options).pretrained_cfg
+        model = timm_model(num_outputs=1, in_channels=channels, **options)
+    if not hasattr(model, "get_classifier"):
+        fix = "choose another network; in timm, names that end in _enc have no classifier"
+        raise ConfigError(f"{options['name']} has no classifier, so it cannot learn findings", where, fix)
+    config: Any = model.pretrained_cfg
     native = config["input_size"][-1]
     resized = {"img_size", "dynamic_img_size"} & set(options)
     if config.get("fixed_input_size") and native != size and not resized:

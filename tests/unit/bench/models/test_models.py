@@ -201,6 +201,8 @@ def test_a_timm_model_is_looked_at_before_anything_trains() -> None:
         check_timm({"name": "vit_tiny_patch16_224"}, 3, 64, "here")
     with pytest.raises(ConfigError, match="did you mean 'resnet18"):
         check_timm({"name": "resnet_18"}, 3, 64, "here")
+    with pytest.raises(ConfigError, match="mobilenetv5_300m_enc has no classifier, so it cannot learn findings"):
+        check_timm({"name": "mobilenetv5_300m_enc"}, 3, 64, "here")
 
 
 @pytest.mark.skipif("UNSEEN_WEIGHTS" not in os.environ, reason="set UNSEEN_WEIGHTS to a folder of real weights")
