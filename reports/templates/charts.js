@@ -179,7 +179,17 @@ const charts = (() => {
   } else all();
   let timer = 0;
   addEventListener('resize', () => { clearTimeout(timer); timer = setTimeout(() => boxes.filter(b => drawn.has(b.id)).forEach(draw), 150); });
-  addEventListener('beforeprint', all); // the browser does not wait for promises here, so everything is unpacked earlier, in idle time
+  const missing = () => boxes.filter(box => !box.classList.contains('js-plotly-plot'));
+  addEventListener('beforeprint', () => { // the browser does not wait for promises here, so everything is unpacked earlier, in idle time
+    for (const box of missing()) box.firstElementChild.textContent = 'This chart was not ready: print again.';
+    all();
+  });
+  addEventListener('keydown', async event => { // Ctrl+P waits for the charts
+    if (event.key !== 'p' || !(event.ctrlKey || event.metaKey) || !missing().length) return;
+    event.preventDefault();
+    await all();
+    print();
+  });
   const idle = window.requestIdleCallback || (then => setTimeout(then, 1500));
   if (boxes.length) addEventListener('load', () => idle(() => ready().catch(() => {})));
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.site import write_site
-from tests.browser.visit import CONTRAST, Visit
+from tests.browser.visit import CONTRAST, Visit, wait_until
 from tests.nonempty import nonempty
 from tests.synthetic import Invented, page_of, tables
 
@@ -118,6 +118,20 @@ def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
         assert visit.said == []
     boxes = set(re.findall(rb"/MediaBox \[([\d. ]+)\]", printed.read_bytes()))
     assert {tuple(round(float(n)) for n in box.split()) for box in boxes} <= {(0, 0, 842, 595), (0, 0, 842, 596)}
+
+
+def test_printing_with_the_keyboard_waits_for_the_charts(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(page_of(Invented(runs=6)), encoding="utf-8")
+    with Visit(browser, file) as visit:
+        assert visit.page.locator(".plot .wait").count() > 0
+        visit.page.evaluate(
+            "window.print = () => { window.missing = document.querySelectorAll('.plot .wait').length; }"
+        )
+        visit.page.keyboard.press("Control+p")
+        wait_until(visit.page, "window.missing !== undefined")
+        assert visit.page.evaluate("window.missing") == 0
+        assert visit.said == []
 
 
 def test_without_scripts_every_chart_says_where_its_numbers_are_and_they_can_be_opened(browser, tmp_path):
