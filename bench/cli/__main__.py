@@ -1,4 +1,4 @@
-"""Start the command `bench`. Without an installed command, `python -m bench.cli` does the same."""
+"""Start the command `bench`. Without an installed command, `python -m bench` does the same."""
 
 import atexit
 import gc

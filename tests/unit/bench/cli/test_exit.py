@@ -58,7 +58,7 @@ def test_a_broken_extension_is_named_and_the_command_goes_on(tmp_path: Path) -> 
         (tmp_path / name).write_text(text)
     path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[4])])
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "list", "losses"],
+        [sys.executable, "-m", "bench", "list", "losses"],
         env=os.environ | {"PYTHONPATH": path, "COLUMNS": "200"},
         capture_output=True,
         text=True,
