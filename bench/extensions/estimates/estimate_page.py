@@ -31,7 +31,7 @@ from reports.html.shell import shell
 from reports.report_data.headline_rows import Estimate
 
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
-WIDTH, HEIGHT = 260.0, 24.0
+HEIGHT = 24.0  # of a figure in pixels
 
 
 def render(result: ExpectedScores, notes: Sequence[str]) -> str:
@@ -68,9 +68,9 @@ def render(result: ExpectedScores, notes: Sequence[str]) -> str:
         safest=safest_of(result, names, places),
         notes=notes,
         runs=runs,
-        axis=_add_figures(runs, [row["auroc"].number for row in runs]),
+        axis=_add_figures(runs, [row["auroc"].number for row in runs], 180.0),
         findings=findings,
-        axis_of_findings=_add_figures(findings, [row["values"]["auroc"].number for row in findings]),
+        axis_of_findings=_add_figures(findings, [row["values"]["auroc"].number for row in findings], 260.0),
         left_out=left_out_of_means(result) if mean.findings else [],
         reasons=reasons_of(result, best),
         measured=[
@@ -88,9 +88,9 @@ def render(result: ExpectedScores, notes: Sequence[str]) -> str:
     return str(text) + "\n"
 
 
-def _add_figures(rows: Sequence[dict[str, Any]], aurocs: Sequence[Estimate]) -> Markup:
-    """Give each row the figure of its AUROC, on a common scale, and return the axis."""
-    scale = svg.Scale.of_areas(aurocs, WIDTH)
+def _add_figures(rows: Sequence[dict[str, Any]], aurocs: Sequence[Estimate], width: float) -> Markup:
+    """Give each row the figure of its AUROC, on a common scale that is `width` pixels wide, and return the axis."""
+    scale = svg.Scale.of_areas(aurocs, width)
     grid = svg.ticks(scale.low, scale.high, 5)
     for row, estimate in zip(rows, aurocs, strict=True):
         row["figure"] = _dot(estimate, scale, grid)
@@ -102,4 +102,4 @@ def _dot(estimate: Estimate, scale: svg.Scale, grid: Sequence[float]) -> Markup:
         return Markup("")
     body = svg.grid_lines(scale, grid, HEIGHT)
     body += svg.intervals(estimate, scale, 12) + svg.circle(scale(estimate.value), 12, 3.4, "dot")
-    return svg.svg(WIDTH, HEIGHT, body, estimate.with_interval, "st")
+    return svg.svg(scale.start + scale.end, HEIGHT, body, estimate.with_interval, "st")
