@@ -15,6 +15,7 @@ from reports.tables import records_of
 
 PLATT, PLAIN = "platt", "none"
 NUMBERS = {"slope": "Slope", "intercept": "Intercept", "observed_expected": "O:E"}
+BELOW_1 = {"slope": ("slopes", "predictions too extreme"), "observed_expected": ("ratios", "probabilities too high")}
 DRAWN = 5  # maximum number of runs with tables
 Rows = Mapping[tuple[str, str, str, str], Mapping[str, Any]]  # by run, cohort, finding and calibrator
 
@@ -32,7 +33,9 @@ def calibration_slopes(data: ReportData) -> Section:
     slopes, ratios = (beyond_1(external, name) for name in ("slope", "observed_expected"))
     context = {
         "data": data,
-        "title": f"External slopes: {slopes}" if slopes else "No calibration slope is known at external hospitals",
+        "title": f"At external hospitals, {slopes}"
+        if slopes
+        else "No calibration slope is known at external hospitals",
         "ratios": ratios,
         "shown": data.run_shown(runs[0]),
         "numbers": NUMBERS,
@@ -49,7 +52,7 @@ def beyond_1(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 
     >>> rows = [{"calibrator": "platt", "slope": 0.6, "slope_low": 0.5, "slope_high": high} for high in (0.7, 0.99)]
     >>> beyond_1(rows, "slope")
-    '1 of 2 clearly below 1, 0 clearly above'
+    '1 of 2 slopes are clearly below 1 (predictions too extreme), 0 clearly above'
     """
     known = [row for row in rows if row["calibrator"] == PLATT and is_number(row[name])]
     numbers = [[float(row[name + end]) for end in ("", "_low", "_high")] for row in known]
@@ -58,7 +61,8 @@ def beyond_1(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     from_1 = [Estimate(value - 1, low - 1, high - 1).corrected(len(known)) for value, low, high in numbers]
     above = sum(e.clear_above for e in from_1)
     below = sum(e.clear for e in from_1) - above
-    return f"{below} of {len(known)} clearly below 1, {above} clearly above" if known else ""
+    what, low_is = BELOW_1[name]
+    return f"{below} of {len(known)} {what} are clearly below 1 ({low_is}), {above} clearly above" if known else ""
 
 
 def _hospitals(data: ReportData, run: Run, rows: Rows) -> list[dict[str, Any]]:

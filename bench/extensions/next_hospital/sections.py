@@ -208,7 +208,7 @@ def _left_out(rows: Sequence[Row]) -> str:
     num, inside = (sum(int(row[name]) for row in rows) for name in ("num_left_out", "num_inside"))
     if not num:
         return ""
-    return f"Check: of {num} values of a finding at a hospital, {inside} lay inside the 95 % interval predicted from the other hospitals."
+    return f"Check: {inside} of {num} measured AUROCs lie inside the 95 % interval that the other hospitals predict."
 
 
 def forest(data: ReportData, run: Run, row: Row) -> dict[str, Any]:

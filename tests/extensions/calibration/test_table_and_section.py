@@ -118,8 +118,13 @@ def study(runs: int) -> Tables:
 def test_the_section_states_how_many_numbers_are_clearly_beyond_1_and_prints_each_number_with_its_interval() -> None:
     html = str(calibration_slopes(read(study(2))).html)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
-    assert "External slopes: 45 of 45 clearly below 1, 0 clearly above" in text
-    assert "O:E at external hospitals: 0 of 45 clearly below 1, 45 clearly above." in text
+    assert (
+        "At external hospitals, 45 of 45 slopes are clearly below 1 (predictions too extreme), 0 clearly above" in text
+    )
+    assert (
+        "Observed to expected (O:E): 0 of 45 ratios are clearly below 1 (probabilities too high), 45 clearly above."
+        in text
+    )
     assert ".61 .51 to .72" in text
     assert "−.34 −.44 to −.23" in text
     assert "1.77 1.67 to 1.88" in text  # uncalibrated O:E

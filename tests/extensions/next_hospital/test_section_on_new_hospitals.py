@@ -90,13 +90,12 @@ def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     assert ".620–.816" in forest[-1].text
     assert ".731" in forest[-2].text
     assert (
-        "below .5 with a probability of .01, and below the internal AUROC (as measured, without its error) with a probability of .91."
-        in text
+        "below .5 with a probability of .01, and below the measured internal AUROC with a probability of .91." in text
     )
     assert (
         "With a probability of .80, it has a higher AUROC there than" in text
     )  # the pair is stored in the other order
-    assert "of 10 values of a finding at a hospital, 8 lay inside" in text
+    assert "8 of 10 measured AUROCs lie inside" in text
     assert "the runs have the same order as over the measured hospitals" in text
     assert "Expected gap: .100; prediction interval: −.020 to .200." in text
 
