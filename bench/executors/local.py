@@ -153,7 +153,7 @@ def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnE
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
-            worker.process.join(10)
+            worker.process.join(30)  # a training writes a checkpoint after its step
             worker.process.kill()  # if it still runs: no handler interrupts a long call of C++ code
 
 

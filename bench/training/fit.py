@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.config.run_config import RunConfig
 from bench.inputs.batches import BatchReader
@@ -29,7 +31,7 @@ from bench.planning.run import RunSpec
 from bench.scoring.metrics import macro_auroc
 from bench.scoring.scored_split import DROPPED
 from bench.training import TrainingError
-from bench.training.checkpoint import TrainingState
+from bench.training.checkpoint import BetweenSteps, TrainingState
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.step import Step
 from bench.training.torch_compile import compile_if_faster
@@ -77,8 +79,8 @@ def fit(
 ) -> TrainingResult:
     """Train `network` in place and return it with the selected epoch's weights.
 
-    `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed,
-    and a new one is written after each epoch. When the time limit is reached, training stops before the next step,
+    `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed;
+    `BetweenSteps` writes new ones within epochs. When the time limit is reached, training stops before the next step,
     drops the current epoch and selects the best earlier epoch. `clock` returns seconds. All processes of a
     data-parallel group return the same result. Some runs train only on images with a label for a finding of the run
     (`RunConfig.labeled_images_only`). Raises TrainingError when the loss is not finite, when no finding can be trained or
@@ -101,16 +103,25 @@ def fit(
     state.resume(checkpoint, run.id, step)
     passes_left = (schedule.epochs - len(state.history)) * num_steps * -(-size // min(step.micro, size))
     compiled = compile_if_faster(step, passes_left) if config.compile else ""
-    deadline = clock() + 3600 * config.limit.hours - state.seconds if config.limit.hours else math.inf
+    spent = state.seconds + state.epoch_seconds
+    deadline = clock() + 3600 * config.limit.hours - spent if config.limit.hours else math.inf
+    start = 0.0
+
+    def save_within_epoch(steps: int, loss: Tensor) -> None:
+        state.steps, state.loss, state.epoch_seconds = steps, float(loss), clock() - start
+        state.save(checkpoint, run.id, step)
+
     for epoch in range(len(state.history) + 1, schedule.epochs + 1):
         if schedule.should_stop(state.history):
             break
-        start = clock()
+        start = clock() - state.epoch_seconds
         order = _epoch_order(targets, config, epoch, size)
         batches = [order[i * size : (i + 1) * size] for i in range(num_steps)]
-        total = step.train_epoch(
-            epoch, batches, state.history, progress, lambda: _limit_reached(clock, deadline, processes)
-        )
+        with BetweenSteps(save_within_epoch) as between_steps:
+            limit = partial(_limit_reached, clock, deadline, processes)
+            total = step.train_epoch(
+                epoch, batches, state.history, progress, limit, between_steps, state.steps, state.loss
+            )
         if total is None:
             break
         row = {"epoch": epoch, "train_loss": float(total) / num_steps, "seconds": (clock() - start) * processes.size}
@@ -122,10 +133,8 @@ def fit(
         row |= _validate_watched(step, evaluated, watched)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
-        state.add(row, evaluated, run.config.selection, schedule, is_selectable=step.is_selectable)
-        state.seconds += clock() - start
-        if processes.is_main:
-            state.save(checkpoint, run.id, step)
+        state.add(row, clock() - start, evaluated, config.selection, schedule, is_selectable=step.is_selectable)
+        state.save(checkpoint, run.id, step)
     num_epochs, stopped = len(state.history), ""
     if num_epochs < schedule.epochs and not schedule.should_stop(state.history):
         stopped = f"stopped by its limit of {config.limit} after {num_epochs} of {schedule.epochs} epochs"

@@ -97,10 +97,15 @@ def _leave_group() -> None:
 
 
 def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":
-    """Start a child process and send the task to it. The child prints to the standard error of this process."""
+    """Start a child process and send the task to it. The child prints to the standard error of this process.
+
+    The child has its own process group, which signals to this process do not reach: this process first writes a checkpoint.
+    """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     code = "from bench.runs.run_one import member; member()"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, stdout=2)  # noqa: S603
+    child = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, stdout=2, process_group=0
+    )
     if child.stdin is None:
         raise DataParallelError("the child process has no standard input")
     child.stdin.write(pickle.dumps(task))

@@ -183,21 +183,30 @@ class Step:
         history: Sequence[Mapping[str, float]],
         progress: Progress,
         limit_reached: Callable[[], bool],
+        between_steps: Callable[[int, Tensor], None],
+        num_done: int = 0,
+        loss: float = 0.0,
     ) -> Tensor | None:
-        """Take the steps of an epoch; return the sum of their losses, or None if the time limit was reached."""
+        """Take the steps of an epoch; return the sum of their losses, or None if the time limit was reached.
+
+        `num_done`: steps that were taken before an interruption. `loss`: the sum of their losses. `between_steps` gets both
+        after each step.
+        """
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
-        total = torch.zeros((), device=self.device)
+        total = torch.tensor(loss, device=self.device)
         # The text shows results of the previous epoch, because reading the loss of this epoch would make a GPU wait.
         so_far = ", loss {train_loss:.3f}, val AUROC {val_auroc:.3f}".format_map(history[-1]) if history else ""
-        with self.reader.prefetch(self.rows[self.own_indices(batch)] for batch in batches):
-            for i, batch in enumerate(batches):
+        left = batches[num_done:]
+        with self.reader.prefetch(self.rows[self.own_indices(batch)] for batch in left):
+            for i, batch in enumerate(left, num_done):
                 if limit_reached():
                     return None
                 self.set_lr(lr_multiplier(schedule, epoch, i, num_steps, history))
                 total += self(batch, epoch, i)
                 done = (epoch - 1) * num_steps + i + 1
                 progress(f"epoch {epoch}/{schedule.epochs}{so_far}", done, schedule.epochs * num_steps)
+                between_steps(i + 1, total)
         return total
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:

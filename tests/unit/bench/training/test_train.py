@@ -1,7 +1,10 @@
 """Training: epochs chosen at the internal hospital, and a run that was stopped ends as one that was not."""
 
+import itertools
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import RunSpec
-from bench.training import TrainingError
+from bench.training import TrainingError, checkpoint
 from bench.training.checkpoint import FORMAT, load_checkpoint, write_checkpoint
 from bench.training.fit import TrainingResult, fit, validate
 
@@ -50,7 +53,7 @@ def a_cohort(n: int = 40, seed: int = 0) -> tuple[BatchReader, Examples, Example
     return BatchReader(images, CPU), examples[0], examples[1]
 
 
-def train(run: RunSpec, checkpoint: Path, stop_at: int | None = None) -> TrainingResult:
+def train(run: RunSpec, last: Path, stop_at: int | None = None) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = a_cohort()
     watched = dict.fromkeys(run.config.schedule.watched, val)
@@ -68,26 +71,65 @@ def train(run: RunSpec, checkpoint: Path, stop_at: int | None = None) -> Trainin
         internal,
         watched,
         CPU,
-        checkpoint,
+        last,
         progress,
     )
 
 
+EMA = {"optimizer": "sgd", "schedule": Schedule(epochs=3, batch_size=8, lr=1e-3, ema=0.9, freeze_epochs=1)}
+
+
+@pytest.mark.parametrize("steps", [0, 1], ids=["end of an epoch", "within an epoch"])
 @pytest.mark.parametrize(
-    "optimizer",
+    "options",
     [
-        pytest.param(name, marks=[] if name in {"adamw", "sam", "schedulefree"} else pytest.mark.slow)
+        pytest.param({"optimizer": name}, marks=[] if name in {"adamw", "sam", "schedulefree"} else pytest.mark.slow)
         for name in REGISTRY.sections["optimizers"]
-    ],
+    ]
+    + [EMA],
+    ids=[*REGISTRY.sections["optimizers"], "ema"],
 )
-def test_a_run_that_was_stopped_and_went_on_ends_with_the_same_bits(optimizer: str, tmp_path: Path) -> None:
-    whole = train(a_run(optimizer), tmp_path / "whole.pt")
+def test_a_run_that_was_stopped_and_went_on_ends_with_the_same_bits(
+    options: dict[str, Any], steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the second step of the second epoch of three steps; then resumed after `steps` steps of this epoch."""
+    whole = train(a_run(**options), tmp_path / "whole.pt")
+    monkeypatch.setattr(checkpoint, "EVERY_S", 600 * (1 - steps))
     with pytest.raises(KeyboardInterrupt):
-        train(a_run(optimizer), tmp_path / "stopped.pt", stop_at=5)  # in the second epoch of three steps each
-    resumed = train(a_run(optimizer), tmp_path / "stopped.pt")
+        train(a_run(**options), tmp_path / "stopped.pt", stop_at=5)
+    assert load_checkpoint(tmp_path / "stopped.pt", a_run(**options).id)["epoch"][0] == steps
+    resumed = train(a_run(**options), tmp_path / "stopped.pt")
     assert weights_sha256(resumed.network) == weights_sha256(whole.network)
-    same = ["epoch", "train_loss", "val_loss", "val_auroc", "lr"]
-    assert resumed.history[same].equals(whole.history[same])
+    assert resumed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_in_a_step_acts_after_this_step_and_loses_none(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(number: int, _: object) -> None:
+        raise SystemExit(number)
+
+    before = signal.signal(number, end)
+    try:
+        whole, calls = train(a_run(), tmp_path / "whole.pt"), itertools.count(1)
+        own = Normalizer.__call__
+
+        def in_step(*arguments: Any, **options: Any) -> torch.Tensor:
+            if next(calls) == 6:  # the validation after three steps is the fourth call, so in step 5
+                signal.raise_signal(number)
+            return own(*arguments, **options)
+
+        monkeypatch.setattr(Normalizer, "__call__", in_step)
+        with pytest.raises(SystemExit):
+            train(a_run(), tmp_path / "stopped.pt")
+        assert signal.getsignal(number) is end
+        assert load_checkpoint(tmp_path / "stopped.pt", a_run().id)["epoch"][0] == 2
+        resumed = train(a_run(), tmp_path / "stopped.pt")
+    finally:
+        signal.signal(number, before)
+    assert weights_sha256(resumed.network) == weights_sha256(whole.network)
+    assert resumed.gradient_evaluations == whole.gradient_evaluations
 
 
 @pytest.mark.slow

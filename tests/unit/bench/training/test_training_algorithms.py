@@ -22,7 +22,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import RunSpec
-from bench.training import TrainingError
+from bench.training import TrainingError, checkpoint
 from bench.training.algorithms.batch import Algorithm, Batch
 from bench.training.algorithms.build import build_algorithm
 from bench.training.algorithms.features import mean_and_covariance_distance
@@ -268,7 +268,7 @@ def grouped_cohort(num_groups: int = 2, n: int = 40) -> tuple[Any, Examples, Exa
     return reader, examples, val
 
 
-def train_groups(run: RunSpec, checkpoint: Path, stop_at: int | None = None, num_groups: int = 2) -> TrainingResult:
+def train_groups(run: RunSpec, last: Path, stop_at: int | None = None, num_groups: int = 2) -> TrainingResult:
     torch.set_num_threads(1)
     reader, internal, val = grouped_cohort(num_groups) if run.group_column else a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
@@ -278,7 +278,7 @@ def train_groups(run: RunSpec, checkpoint: Path, stop_at: int | None = None, num
             raise KeyboardInterrupt
 
     normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
-    return fit(run, network, normalizer, reader, internal, {"val": val}, CPU, checkpoint, progress)
+    return fit(run, network, normalizer, reader, internal, {"val": val}, CPU, last, progress)
 
 
 def with_anneal(run: RunSpec, steps: int) -> RunSpec:
@@ -291,14 +291,21 @@ def with_anneal(run: RunSpec, steps: int) -> RunSpec:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in REGISTRY.sections["algorithms"] if n != "erm"])
-def test_a_run_with_an_algorithm_that_was_stopped_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
-    """Stopped in the second epoch of three steps; the penalty's weight changes in the third epoch."""
+def test_a_run_with_an_algorithm_that_was_stopped_ends_with_the_same_bits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the second epoch of three steps, after the checkpoint of its first step.
+
+    The penalty's weight changes in the third epoch.
+    """
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0)
     run = with_anneal(a_run(algorithm=name, groups="sex"), 7)
     whole = train_groups(run, tmp_path / "whole.pt")
     with pytest.raises(KeyboardInterrupt):
         train_groups(run, tmp_path / "stopped.pt", stop_at=5)
     saved = load_checkpoint(tmp_path / "stopped.pt", run.id)
     assert "algorithm" in saved
+    assert saved["epoch"][0] == 1
     resumed = train_groups(run, tmp_path / "stopped.pt")
     assert weights_sha256(resumed.network) == weights_sha256(whole.network)
     assert resumed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
@@ -376,9 +383,10 @@ def test_jtt_starts_again_with_more_weight_on_the_errors_of_its_first_training()
 @pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [5, 8])
 def test_jtt_that_was_stopped_ends_with_the_same_bits_and_never_selects_its_first_training(
-    stop_at: int, tmp_path: Path
+    stop_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the first and in the second epoch of the second training."""
+    """Stopped within the first and within the second epoch of the second training."""
+    monkeypatch.setattr(checkpoint, "EVERY_S", 0)
     whole = train(a_run(**JTT), tmp_path / "whole.pt")
     assert whole.best_epoch > 1
     with pytest.raises(KeyboardInterrupt):
