@@ -85,14 +85,15 @@ def _variance(area: Array, a: Array, b: Array) -> Array:
     return np.asarray(area * (1 - area) * (a * (1 - g) + b * g))
 
 
-def _bounds(area: Array, a: Array, b: Array, edge: float) -> Array:
-    """Return for each area the number between area and edge (0 or 1) at the distance of its own standard error."""
-    inside, outside = np.array(area), np.full(np.shape(area), edge)
+def _bounds(area: Array, a: Array, b: Array) -> tuple[Array, Array]:
+    """Return the numbers below and above each area at the distance of their own standard errors; a, b [...] or [2, ...]: of both."""
+    shape = (2, *np.shape(area))
+    inside, outside = np.broadcast_to(area, shape), np.broadcast_to([[0.0], [1.0]], (2, area.size)).reshape(shape)
     for _ in range(NUM_HALVINGS):
         middle = (inside + outside) / 2
         near = (area - middle) ** 2 <= _variance(middle, a, b)
         inside, outside = np.where(near, middle, inside), np.where(near, outside, middle)
-    return inside
+    return inside[0], inside[1]
 
 
 def score_interval(value: Array, a: Array, b: Array) -> tuple[Array, Array]:
@@ -104,7 +105,7 @@ def score_interval(value: Array, a: Array, b: Array) -> tuple[Array, Array]:
     >>> low.round(3), high.round(3)
     (array([0.895]), array([1.]))
     """
-    return _bounds(value, a, b, 0.0), _bounds(value, a, b, 1.0)
+    return _bounds(value, a, b)
 
 
 def area_interval(
@@ -199,8 +200,7 @@ def paired_interval(
 
 def bounds_of_scales(metric: str, value: Array, scales: Array) -> tuple[Array, Array]:
     """Return the bounds [R] of areas from the coefficients of both bounds [2, R], the inverse of `scales_of`."""
-    a, b = _large(metric, scales)
-    return _bounds(value, a[0], b[0], 0.0), _bounds(value, a[1], b[1], 1.0)
+    return _bounds(value, *_large(metric, scales))
 
 
 def widened(metric: str, value: Array, low: Array, high: Array, critical: float) -> tuple[Array, Array]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from bench.scoring.influence import error_of
 from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
@@ -77,35 +78,32 @@ NUM_DRAWS = 200  # of normal numbers, for the excess of the mce
 
 
 class _Bins(NamedTuple):
-    """The bins [G] of images [n]."""
+    """The bins [G] of images."""
 
-    of_image: NDArray[np.int32]  # [n]: the bin of each image
+    images: NDArray[np.int64]  # [P, G]: images of each patient
+    sums: Array  # [P, G]: sums of label - probability
     num: Array  # images
     excess: Array  # sum of label - probability
     rate: Array  # its mean; 0 without images
     deviation: Array  # standard error of `excess` over patients
-    error: Array  # standard error of `rate`
+    of_rate: Array  # [P, G]: influence of each patient on `rate`; 0 without images
 
     @classmethod
     def of(
         cls, index: NDArray[np.int32], excess: Array, bins: int, group: NDArray[np.integer], num_groups: int
     ) -> Self:
-        num, total = (
-            np.bincount(index, minlength=bins).astype(np.float64),
-            np.bincount(index, excess, bins).astype(np.float64),
-        )
+        cell = np.asarray(group, np.int64) * bins + index
+        images = np.bincount(cell, minlength=num_groups * bins).reshape(-1, bins)
+        sums = np.bincount(cell, excess, num_groups * bins).reshape(-1, bins).astype(np.float64, copy=False)
+        num, total = images.sum(0).astype(np.float64), np.bincount(index, excess, bins).astype(np.float64, copy=False)
         used = np.maximum(num, 1)
         rate = total / used
-        cell = np.asarray(group, np.int64) * bins + index
-        of_excess, of_rate = (
-            np.sqrt((np.bincount(cell, value, num_groups * bins).reshape(-1, bins) ** 2).sum(0))
-            for value in (excess, excess - rate[index])
-        )
-        return cls(index, num, total, rate, of_excess, of_rate / used)
+        return cls(images, sums, num, total, rate, error_of(sums.T), (sums - rate * images) / used)
 
-    def of_rate(self, excess: Array) -> Array:
-        """Return the influence of each image [n] on the rate of its bin."""
-        return np.array((excess - self.rate[self.of_image]) / self.num[self.of_image])
+    @property
+    def error(self) -> Array:
+        """Return the standard errors of `rate`."""
+        return error_of(self.of_rate.T)
 
 
 def _folded(mean: Array, deviation: Array) -> Array:
@@ -134,7 +132,7 @@ def weighted_ece(
     of = _Bins.of(prob.bin, weight * excess, bins, group, num_groups)
     distance = np.abs(of.excess)
     added = (_folded(of.excess, of.deviation) - distance).sum()
-    return float(distance.sum()), np.sign(of.excess)[of.of_image] * excess, float(added)
+    return float(distance.sum()), np.sign(of.excess)[prob.bin] * excess, float(added)
 
 
 class Measured(NamedTuple):
@@ -176,52 +174,55 @@ def measured(
     if not num:
         return Measured(*(np.full(shape, np.nan) for shape in ((8,), (8, num_groups), (8,))))
     excess = positive - prob
+    bins_of_images = bin_of(prob, bins)
     wide, mass = (
-        _Bins.of(index, excess, bins, group, num_groups)
-        for index in (bin_of(prob, bins), equal_mass_bin_of(prob, bins))
+        _Bins.of(index, excess, bins, group, num_groups) for index in (bins_of_images, equal_mass_bin_of(prob, bins))
     )
     squares, loss = excess**2, -log_likelihood(positive, prob)
-    distance, sign = np.abs(wide.excess), np.sign(wide.excess)
-    ece = distance.sum() / num
+    distance = np.abs(wide.excess)
     largest = int(np.argmax(np.abs(wide.rate)))
-    ace = np.abs(mass.rate[mass.num > 0]).mean()
     squared = wide.rate * wide.excess  # a bin's sum of excesses, squared, per image of the bin
     reliability, share = squared.sum() / num, np.count_nonzero(positive) / num
     brier, uncertainty = squares.mean(), share * (1 - share)
     value = np.array(
         [
             brier,
-            ece,
+            distance.sum() / num,
             abs(wide.rate[largest]),
-            ace,
+            np.abs(mass.rate[mass.num > 0]).mean(),
             loss.mean(),
             reliability,
             reliability + uncertainty - brier,
             uncertainty,
         ]
     )
-    of_image = np.stack(
+    of_patients = wide.images.sum(1)
+
+    def of_mean(sums: NDArray[Any], mean: float) -> Array:
+        return np.asarray((sums - mean * of_patients) / num)
+
+    influence = np.array(
         [
-            (squares - brier) / num,
-            (sign[wide.of_image] * excess - ece) / num,
-            np.where(wide.of_image == largest, np.sign(wide.rate[largest]) * wide.of_rate(excess), 0.0),
-            np.sign(mass.rate)[mass.of_image] * mass.of_rate(excess) / np.count_nonzero(mass.num),
-            (loss - value[4]) / num,
-            (2 * wide.rate[wide.of_image] * excess - wide.rate[wide.of_image] ** 2 - reliability) / num,
-            np.zeros(num),
-            (1 - 2 * share) * (positive - share) / num,
+            of_mean(np.bincount(group, squares, num_groups), brier),
+            of_mean(wide.sums @ np.sign(wide.excess), value[1]),
+            np.sign(wide.rate[largest]) * wide.of_rate[:, largest],
+            mass.of_rate @ np.sign(mass.rate) / np.count_nonzero(mass.num),
+            of_mean(np.bincount(group, loss, num_groups), value[4]),
+            of_mean(2 * (wide.sums @ wide.rate) - wide.images @ wide.rate**2, reliability),
+            np.zeros(num_groups),
+            (1 - 2 * share) * of_mean(np.bincount(group[positive], minlength=num_groups), share),
         ]
     )
-    of_image[6] = of_image[5] + of_image[7] - of_image[0]
-    influence = np.array([np.bincount(group, row, num_groups) for row in of_image], np.float64)
-    in_largest = wide.of_image == largest
-    if any(len(np.unique(of[in_largest])) < 2 for of in (positive, group)):
+    influence[6] = influence[5] + influence[7] - influence[0]
+    alike = len(np.unique(positive[bins_of_images == largest])) < 2
+    if alike or np.count_nonzero(wide.images[:, largest]) < 2:
         influence[2] = np.nan
     added = np.zeros(8)
+    error = wide.error
     added[1] = (_folded(wide.excess, wide.deviation) - distance).sum() / num
-    added[2] = np.abs(wide.rate + wide.error * _normal(bins)).max(1).mean() - value[2]
+    added[2] = np.abs(wide.rate + error * _normal(bins)).max(1).mean() - value[2]
     added[3] = (_folded(mass.rate, mass.error) - np.abs(mass.rate))[mass.num > 0].mean()
-    added[5] = (wide.error**2 * wide.num).sum() / num
+    added[5] = (error**2 * wide.num).sum() / num
     added[6] = added[5] - float((influence[7] ** 2).sum())
     return Measured(value, influence, added)
 

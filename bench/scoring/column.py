@@ -48,10 +48,10 @@ class Column:
         rows = rows[falling(score[rows])]
         return cls(rows, patient[rows], score[rows], label[rows] == 1, _last(score[rows]))
 
-    def within(self, mask: NDArray[np.bool_]) -> "Column":
-        """Return the column with only the images in the mask [n]."""
-        score = self.score[mask]
-        return Column(self.rows[mask], self.patient[mask], score, self.positive[mask], _last(score))
+    def within(self, kept: NDArray[np.bool_] | Rows) -> "Column":
+        """Return the column with only the images in the mask [n], or with these rising indices."""
+        score = self.score[kept]
+        return Column(self.rows[kept], self.patient[kept], score, self.positive[kept], _last(score))
 
     def auroc(self, weight: Array | None = None) -> tuple[float, Array]:
         """Compute the AUROC and the influence of each image on it [n]; see `influence.auroc`."""

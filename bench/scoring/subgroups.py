@@ -10,12 +10,12 @@ Shapes: N images, K findings, G groups, A attributes, C columns of a table, P pa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval
-from bench.scoring.column import Column
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.influence import correlations, error_of, mean_of, ratio
 from bench.scoring.intervals import share_interval
@@ -26,7 +26,6 @@ from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 HEALTHY = "No Finding"
 ALL = "all"
 
@@ -79,26 +78,27 @@ def rows(
         return []
     columns = [k for k in range(len(findings)) if measured.counts.available[k]]
     names = tuple(findings[k] for k in columns)
-    groups = {"": (ALL,), **{name: tuple(masks) for name, masks in patient_groups.groups.items()}}
-    slices, num = dict[str, slice](), 0
-    for attribute, names_of_groups in groups.items():
-        slices[attribute] = slice(num, num + len(names_of_groups))
-        num += len(names_of_groups)
-    masks = [mask for of_attribute in patient_groups.groups.values() for mask in of_attribute.values()]
-    tables = _findings(measured, columns, names, threshold, masks, settings)
+    attributes, first = {"": _Attribute((ALL,), slice(1), np.zeros(len(scored.logit), np.int16))}, 1
+    for attribute, masks in patient_groups.groups.items():
+        of_image = np.full(len(scored.logit), -1, np.int16)
+        for g, mask in enumerate(masks.values()):
+            of_image[mask] = g
+        attributes[attribute] = _Attribute(tuple(masks), slice(first, first + len(masks)), of_image)
+        first += len(masks)
+    tables = _findings(measured, columns, names, threshold, list(attributes.values()), settings)
     for table in tables:
-        for group_slice in slices.values():
-            _add_macro(table, group_slice)
+        for one in attributes.values():
+            _add_macro(table, one.place)
     if HEALTHY in findings:
-        tables += _rates(measured, findings, threshold, masks, settings)
+        tables += _rates(measured, findings, threshold, list(attributes.values()), settings)
     prefix = (run_id, scored.dataset, scored.split, scored.reference, settings.mapping)
     numbers = [table.numbers() for table in tables]
     return [
         row
-        for attribute, group_slice in slices.items()
+        for attribute, of in attributes.items()
         for table, cells in zip(tables, numbers, strict=True)
         if attribute or table.metric != "auroc"
-        for row in _rows(prefix, attribute, groups[attribute], group_slice, settings.selection, table, cells)
+        for row in _rows(prefix, attribute, of.groups, of.place, settings.selection, table, cells)
     ]
 
 
@@ -155,32 +155,19 @@ def _add_macro(table: _Table, groups: slice) -> None:
             sizes[:4, g, -1], sizes[4, g, -1] = sizes[:4, g, common].min(-1), len(common)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """The images of one finding in one patient group."""
+class _Attribute(NamedTuple):
+    """The groups of one attribute, their rows in all tables, and the group of each image [N] as an index, -1 if unknown."""
 
-    column: Column
-    images: NDArray[np.int64]  # [2, P]: positive and negative images of each patient
-    num_patients: int
+    groups: tuple[str, ...]
+    place: slice
+    of_image: NDArray[np.int16]
 
-    @classmethod
-    def of(cls, column: Column, num_patients: int) -> "_Group":
-        images = [
-            np.bincount(column.patient[of_class], minlength=num_patients)
-            for of_class in (column.positive, ~column.positive)
-        ]
-        return cls(column, np.stack(images), int(np.count_nonzero(np.sum(images, axis=0))))
-
-    @property
-    def counts(self) -> tuple[int, int, int, int]:
-        """Return the numbers of images, positive images, negative images and patients."""
-        positive, negative = self.images.sum(1).tolist()
-        return positive + negative, positive, negative, self.num_patients
-
-    @property
-    def fewest(self) -> int:
-        """Return the number of patients of the rarer class."""
-        return int((self.images > 0).sum(1).min())
+    def counted(self, rows: NDArray[np.intp], patient: NDArray[np.int32], num_patients: int) -> NDArray[np.int64]:
+        """Count the images in `rows` of each group and patient [G, P]; patient [N]: codes below num_patients."""
+        of_image = self.of_image[rows].astype(np.int64)
+        cell = of_image * num_patients + patient[rows]
+        num = len(self.groups)
+        return np.bincount(cell[of_image >= 0], minlength=num * num_patients).reshape(num, num_patients)
 
 
 def _findings(
@@ -188,7 +175,7 @@ def _findings(
     finding_indices: Sequence[int],
     names: tuple[str, ...],
     threshold: Array,
-    masks: Sequence[Mask],
+    attributes: Sequence[_Attribute],
     settings: Settings,
 ) -> list[_Table]:
     """Compute AUROC, false negative rate and false positive rate of each finding in each group.
@@ -197,7 +184,7 @@ def _findings(
     """
     sample = measured.sample
     # first axis: "all", then each group; second axis: the findings, then the macro
-    shape = (len(masks) + 1, len(finding_indices) + 1)
+    shape = (attributes[-1].place.stop, len(finding_indices) + 1)
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
     influence = {name: np.full((*shape, sample.num_groups), np.nan) for name in value}
     bounds = {name: np.full((2, *shape), np.nan) for name in value}
@@ -212,34 +199,35 @@ def _findings(
             value[name][0, c], influence[name][0, c] = 1 - measured.value[key][k], -measured.influence[key][k]
             bounds[name][:, 0, c] = 1 - measured.bounds[key][::-1, k]
         column = measured.columns[k]
-        groups = [_Group.of(column.within(mask[column.rows]), sample.num_patients) for mask in masks]
-        for g, group in enumerate(groups, 1):
-            sizes[:4, g, c] = group.counts
-            if group.fewest < settings.min_count:
-                continue
-            rows = group.column.rows
-            value["auroc"][g, c], of_image = group.column.auroc()
-            influence["auroc"][g, c] = sample.sums(of_image, rows)
-            if np.isnan(threshold[k]):
-                continue
-            called = np.arange(len(rows)) < group.column.reaching(threshold[k])
-            positive = group.column.positive
-            for name, wrong, of, images in zip(
-                ("fnr", "fpr"),
-                (~called & positive, called & ~positive),
-                (positive, ~positive),
-                group.images,
-                strict=True,
-            ):
-                value[name][g, c], of_image = ratio(wrong, of)
-                influence[name][g, c] = sample.sums(of_image, rows)
-                error = error_of(influence[name][g, c])
-                of_rate = share_interval(value[name][g, c], error, images.sum(), effective_patients(images))
-                bounds[name][:, g, c] = np.stack(of_rate)
-        sizes_of_classes = ClassSizes.of(np.stack([group.images for group in groups], 1)) if groups else None
-        if sizes_of_classes:
-            areas = value["auroc"][1:, c], error_of(influence["auroc"][1:, c])
-            bounds["auroc"][:, 1:, c] = np.stack(area_interval("auroc", *areas, sizes_of_classes))
+        classes = column.positive, ~column.positive
+        wrong = (np.arange(len(column.rows)) < column.reaching(threshold[k])) != column.positive
+        for attribute in attributes[1:]:
+            place = attribute.place
+            images = np.stack(
+                [attribute.counted(column.rows[of], sample.patient, sample.num_patients) for of in classes]
+            )
+            of_classes = ClassSizes.of(images)
+            sizes[:4, place, c] = images.sum((0, 2)), *images.sum(2), images.any(0).sum(1)
+            enough = (images > 0).sum(2).min(0) >= settings.min_count
+            group = attribute.of_image[column.rows]
+            order, end = np.argsort(group, kind="stable"), np.cumsum(np.bincount(group + 1, minlength=len(enough) + 1))
+            for g in np.flatnonzero(enough).tolist():
+                part = column.within(order[end[g] : end[g + 1]])
+                value["auroc"][place.start + g, c], of_image = part.auroc()
+                influence["auroc"][place.start + g, c] = sample.sums(of_image, part.rows)
+            of_areas = value["auroc"][place, c], error_of(influence["auroc"][place, c])
+            bounds["auroc"][:, place, c] = np.stack(area_interval("auroc", *of_areas, of_classes))
+            if not np.isnan(threshold[k]):
+                of, of_wrong = (
+                    np.stack([attribute.counted(column.rows[kept], sample.group, sample.num_groups) for kept in parts])
+                    for parts in (classes, [of_class & wrong for of_class in classes])
+                )
+                rate, of_rate = ratio(of_wrong, of)
+                of_bounds = np.stack(share_interval(rate, error_of(of_rate), of_classes.images, of_classes.patients))
+                for i, name in enumerate(("fnr", "fpr")):
+                    value[name][place, c][enough] = rate[i, enough]
+                    influence[name][place, c][enough] = of_rate[i, enough]
+                    bounds[name][:, place, c][:, enough] = of_bounds[:, i, enough]
     return [
         _Table(
             name,
@@ -255,7 +243,11 @@ def _findings(
 
 
 def _rates(
-    measured: SplitMetrics, findings: Sequence[str], threshold: Array, masks: Sequence[Mask], settings: Settings
+    measured: SplitMetrics,
+    findings: Sequence[str],
+    threshold: Array,
+    attributes: Sequence[_Attribute],
+    settings: Settings,
 ) -> list[_Table]:
     """Compute under- and overdiagnosis for all images and for each group.
 
@@ -266,20 +258,24 @@ def _rates(
     label = scored.labels()
     with_finding, healthy = (np.delete(label, column, axis=1) == 1).any(1), label[:, column] == 1
     called_healthy = scored.logit[:, column] >= threshold[column]
-    all_masks = np.stack([np.ones(len(label), bool), *masks])
     tables = []
     for metric, listed, is_wrong in (
         ("underdiagnosis", with_finding, called_healthy),
         ("overdiagnosis", healthy, ~called_healthy),
     ):
-        of = all_masks & listed
-        num, num_wrong = of.sum(1), (of & is_wrong).sum(1)
-        images = np.stack([np.bincount(sample.patient[mask], minlength=sample.num_patients) for mask in of])
-        patients = (images > 0).sum(1)
-        rate, of_image = ratio(of & is_wrong, of)
+        images, of, of_wrong = (
+            np.concatenate([attribute.counted(np.flatnonzero(kept), *of_patients) for attribute in attributes])
+            for kept, of_patients in (
+                (listed, (sample.patient, sample.num_patients)),
+                (listed, (sample.group, sample.num_groups)),
+                (listed & is_wrong, (sample.group, sample.num_groups)),
+            )
+        )
+        num, num_wrong, patients = of.sum(1), of_wrong.sum(1), (images > 0).sum(1)
+        rate, of_rate = ratio(of_wrong, of)
         known = (patients >= settings.min_count) & np.isfinite(threshold[column])
         value = np.where(known, rate, np.nan)
-        influence = np.where(known[:, None], sample.sums(of_image), np.nan)
+        influence = np.where(known[:, None], of_rate, np.nan)
         sizes = np.stack([num, num_wrong, num - num_wrong, patients, np.ones_like(num)])
         bounds = np.stack(share_interval(value, error_of(influence), num, effective_patients(images)))
         tables.append(

@@ -17,6 +17,7 @@ from bench.results.read_predictions import load_scores
 from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.gaps.gap import MACRO
+from bench.scoring.intervals import NORMAL_QUANTILE
 from harmonize.cohorts.specs import GOLD
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -104,10 +105,13 @@ def _calibration_rows(runs: ScoredRuns, run_ids: Sequence[str]) -> dict[str, pd.
     table = table[table["calibrator"] == "platt"]
     of_metrics = {}
     for metric, column in CALIBRATION.items():
-        numbers = table[[column, f"{column}_low", f"{column}_high"]].to_numpy(np.float64).T
+        value, error = table[[column, f"{column}_error"]].to_numpy(np.float64).T
         with np.errstate(divide="ignore"):
-            value, low, high = np.log(numbers) if metric == LOG_OE else numbers
-        of_metrics[metric] = table[["run_id", "dataset", "finding"]].assign(value=value, low=low, high=high)
+            value = np.log(value) if metric == LOG_OE else value
+        half = NORMAL_QUANTILE * error  # not the width of the interval, which has Student's t
+        of_metrics[metric] = table[["run_id", "dataset", "finding"]].assign(
+            value=value, low=value - half, high=value + half
+        )
     return of_metrics
 
 

@@ -184,6 +184,8 @@ def largest_deviation(correlations: Array) -> float:
 
 def largest_of_pairs(covariance: Array) -> float:
     """Compute `largest_deviation` for the differences of all pairs of numbers with this covariance [R, R]."""
+    if len(covariance) == 2:
+        return NORMAL_QUANTILE
     first, second = np.triu_indices(len(covariance), 1)
     return _largest(covariance, np.eye(len(covariance))[first] - np.eye(len(covariance))[second])
 
