@@ -27,6 +27,7 @@ from reports import extensions, hooks
 
 if TYPE_CHECKING:
     from bench.config.run_config import RunConfig
+    from bench.config.settings import Settings
     from bench.extensions.decisions.library import net_benefit as net_benefit
     from bench.extensions.decisions.library import triage as triage
     from bench.extensions.estimates.library import estimate as estimate
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from bench.runs.stored_run import StoredRun
     from bench.scoring.across_runs.paired_runs import ScoredRun
     from bench.scoring.score_run import RunScores
-    from bench.scoring.scored_split import Settings
     from harmonize.cohorts.cohort import Cohort
     from harmonize.images.image_header import InMemory
 else:
@@ -283,9 +283,9 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
     >>> result.scores.query("metric == 'auroc' and finding == 'macro' and calibrator == 'none'")["dataset"].unique().tolist()
     ['chexpert', 'nih', 'external']
     """
+    from bench.config.settings import Settings
     from bench.scoring.across_runs.paired_runs import ScoredRun
     from bench.scoring.score_run import score_run
-    from bench.scoring.scored_split import Settings
 
     require(logits, ScoredRun, "logits", "score", "write logits=api.load_logits(grid, run_id)")
     if settings is not None:

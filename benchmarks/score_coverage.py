@@ -44,6 +44,7 @@ from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, Mixture, patients
 from scipy.special import expit, log_expit, logit
 from scipy.stats import norm
 
+from bench.config.settings import Settings
 from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.paired_runs import ScoredRun, differences
 from bench.scoring.across_runs.paired_tests import p_value
@@ -60,7 +61,7 @@ from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.rates import sizes_of
 from bench.scoring.sample import Sample
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from reports.report_data import headline_rows
 
 Array = NDArray[np.float64]

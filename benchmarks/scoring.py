@@ -15,9 +15,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from benchmarks.harness import largest_memory
 from harmonize.labels.findings import FINDINGS
 

@@ -25,13 +25,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from bench.config.settings import Settings
 from bench.scoring import diagnostics
 from bench.scoring.diagnostics import CONSTANT, ORDER, UNTRAINED, Area
 from bench.scoring.intervals import wilson
 from bench.scoring.means import macro
 from bench.scoring.metrics_of_split import AUROC, measure
 from bench.scoring.score_rows import Writer, frame
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.tables import INVERTED, SCORES
 
 Array = NDArray[np.float64]

@@ -18,7 +18,7 @@ from harmonize.disk_space import DiskFullError
 from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
-SCHEMA = 1
+SCHEMA = 2
 SYNTHETIC_KEY = "synthetic"  # key in Parquet metadata and JSON files: whether the images of all cohorts are synthetic
 
 
@@ -38,11 +38,11 @@ class Tables:
         command: the shell command that runs the grid
         source: name of the internal cohort
         phantom: whether all cohorts are synthetic
-        min_count, shared_patients: integers
+        shared_patients: number of patients of the internal cohort in several of its splits
+        settings: the settings of scoring, see `Settings` of bench/config/settings.py
         split: name of each internal split -> its share of the patients, 0 to 1
         created_from: ids of the scored runs
         findings: names of the scored findings; notes: sentences about the study
-        mapping: label mapping of the grid; threshold: threshold rule that the page uses
         datasets: cohort name -> dict with title and place, optionally with short, flow, notes, no_lungs, approximate
             short (name for sentences and narrow columns, if the title is long)
             flow (numbers of images: listed, excluded by each filter, kept)
@@ -52,7 +52,6 @@ class Tables:
         date: day on which the last scored run was finished, such as 2026-11-22 (UTC)
         software: dict with version and repository (web address) of the software that collected the tables
         links: configuration key -> registry entry -> dict with the web addresses paper, code and weights
-        custom_metrics: for each metric that the registry adds, a dict with name, title and better (higher or lower)
         analyses: for each analysis, a dict with name, run_id ("" for an analysis of the cohorts), options other than
             the defaults, state (done, failed or absent), reason
         search: trials, seed and over (key -> kind and bounds, or values) of the grid's search; missing without a search

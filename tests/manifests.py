@@ -3,6 +3,7 @@
 from typing import Any
 
 from bench.config.run_config import RunConfig
+from bench.config.settings import Settings
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import IMPORTED, PlannedCohort, PlannedRun
 from bench.store.store import Store
@@ -28,14 +29,12 @@ def invented_manifest(store: Store, **changes: Any) -> Manifest:
         "title": "G",
         "source": "internal",
         "command": "bench run",
-        "mapping": "default",
         "phantom": False,
-        "min_count": 5,
-        "bins": 15,
+        "settings": Settings(min_count=5),
         "duplicates": 0,
         "phantom_settings": None,
         "links": {},
-        **dict.fromkeys(("custom_metrics", "runs", "derived", "references", "analyses"), ()),
+        **dict.fromkeys(("runs", "derived", "references", "analyses"), ()),
         "planned_cohorts": (cohort,),
         "label_sources": (),
     }

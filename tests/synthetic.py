@@ -2,13 +2,15 @@
 
 import json
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
+from bench.config.settings import Settings
 from bench.scoring.gaps.hospital_means import weights
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.labels.findings import FINDINGS
@@ -114,7 +116,7 @@ def _tables(study: Invented) -> Tables:
         "grid": "invented",
         "source": internal,
         "phantom": study.phantom,
-        "min_count": 10,
+        "settings": msgspec.to_builtins(Settings()),
         "test_images": 1234,
         "split": {"train": 0.7, "val": 0.1, "test": 0.2},
         "shared_patients": 0,
@@ -125,6 +127,11 @@ def _tables(study: Invented) -> Tables:
         "datasets": {k: asdict(_named(study, k)) for k in study.hospitals},
     }
     return Tables(meta, frames)
+
+
+def rescored(made: Tables, **changes: Any) -> Tables:
+    """Return the tables with changed settings of scoring in their metadata."""
+    return replace(made, meta=made.meta | {"settings": made.meta["settings"] | changes})
 
 
 @cache

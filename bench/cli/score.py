@@ -12,12 +12,6 @@ from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
 
 OUTPUTS = ("auto", "probability", "logit")
-SETTINGS = {  # option -> its values
-    "mapping": ("default", "strict", "broad"),
-    "labels-read": ("standard", "uncertain-present", "uncertain-absent", "unmentioned-dropped"),
-    "threshold": options.THRESHOLD_RULES,
-    "unit": ("image", "study"),
-}
 SCORE_EXAMPLES = options.examples(
     "bench score --store runs --grid demo",
     "bench score --grid demo --as demo-strict --mapping strict",
@@ -94,15 +88,23 @@ def score(
         return
     options.only_valid(context, False, "with --predictions", "--outputs")
     from bench.config.grid_file import check_name
+    from bench.config.settings import words_of
     from bench.planning.stored_names import store_with
 
-    for option, value in zip(SETTINGS, (mapping, labels_read, threshold, unit), strict=True):
-        ConfigError.check_choices(option, [] if value is None else [value], SETTINGS[option])
+    chosen_settings = {
+        "mapping": mapping,
+        "reading": labels_read,
+        "threshold": threshold,
+        "unit": unit,
+        "findings": chosen or None,
+        "min_count": min_count,
+    }
+    changes = {key: value for key, value in chosen_settings.items() if value is not None}
+    words_of(changes)  # refuses unknown values
     if name is not None:
         check_name(name, "--as")
     opened = store_with(store, grid)
-    settings = (mapping, labels_read, findings, min_count, threshold, unit, registry)
-    if name is None and any(value is not None for value in settings):
+    if name is None and (changes or registry):
         raise ConfigError(
             "other settings would overwrite the first scores",
             "bench score",
@@ -110,13 +112,12 @@ def score(
         )
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
-    from bench.results.score_runs import ScoreChange, rescored, score_all
+    from bench.results.score_runs import rescored, score_all
     from bench.results.summary import summary
 
     manifest = read_manifest(opened, grid)
-    change = ScoreChange(mapping, labels_read, chosen, min_count, threshold, unit, registry)
     if name is not None:
-        manifest = rescored(manifest, name, change, " ".join(["bench", *sys.argv[1:]]))
+        manifest = rescored(manifest, name, changes, " ".join(["bench", *sys.argv[1:]]), registry)
     with choose_display(quiet) as display:
         scored = score_all(manifest, display.progress, say=display.say)
     if as_json:

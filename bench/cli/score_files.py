@@ -36,13 +36,13 @@ def score_files(
     `findings`: only these findings; all if it is empty. `outputs`: probability, logit or auto. `reading`: a name in READINGS;
     None for the default. Raises ConfigError for an unknown reading.
     """
+    from bench.config.settings import CHOICES, STANDARD, Settings
     from bench.results.prediction_files import COHORT, read_labeled_predictions
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.score_run import score_run
-    from bench.scoring.scored_split import READINGS, STANDARD, Settings
 
     reading = reading or STANDARD
-    ConfigError.check_choices("labels-read", [reading], list(READINGS))
+    ConfigError.check_choices("labels-read", [reading], CHOICES["reading"].values)
     given = read_labeled_predictions(predictions, labels, findings, outputs, reading)
     settings = Settings() if min_count is None else Settings(min_count=min_count)
     result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)
@@ -84,7 +84,7 @@ def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int) ->
         first.append([label, *(c for a in areas for c in (number(a["value"]), interval(a["low"], a["high"])))])
         counts = ["", ""] if name == "macro" else [f"{row['auroc'][key]:,}" for key in ("num_positive", "n")]
         second.append([label, number(row["brier"]["value"]), number(row["ece"]["value"]), *counts])
-    from bench.scoring.scored_split import STANDARD
+    from bench.config.settings import STANDARD
 
     [split] = given.run.scored_splits
     over = f"{plural(len(set(split.patient_id)), 'patient')}, each with all images" if given.clustered else "images"

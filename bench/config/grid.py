@@ -27,6 +27,7 @@ from bench.config.published_results import PublishedResult, read_published
 from bench.config.registry import Registry, is_pattern
 from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.search import Search, read_search, refuse_binary
+from bench.config.settings import OF_GRID, Settings
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
 from harmonize.cohorts.pool_names import hospitals_of, is_pool, pool_name
 from harmonize.errors import ConfigError, CxrError
@@ -76,8 +77,7 @@ _KEYS = (
     "about",
     "expect",
     "evaluate_on",
-    "min_count",
-    "unit",
+    *OF_GRID,
     "split",
     "limit",
     "phantom",
@@ -103,8 +103,8 @@ class Grid:
     path: str
     title: str
     evaluate_on: tuple[str, ...]
-    min_count: int
     configs: tuple[RunConfig, ...]
+    settings: Settings = field(default_factory=Settings)  # of scoring
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
     synthetic: bool = False  # whether the grid has the key `phantom`: without data, it makes synthetic cohorts
@@ -117,7 +117,6 @@ class Grid:
     references: tuple[PublishedResult, ...] = ()
     analyses: tuple[Analysis, ...] = ()
     search: Search | None = None
-    unit: str = "image"  # of scores: image or study
     left_out: tuple[str, ...] = ()  # why combinations of a pattern such as "*" cannot run
 
     @property
@@ -262,15 +261,7 @@ class Grid:
         label_sources = _label_sources(raw.get("label_sources", {}), f"{path}: label_sources")
         training_sources = _training_sources(configs, label_sources, str(path))
         evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
-        min_count = raw.get("min_count", 10)
-        if type(min_count) is not int or min_count < 1:
-            raise ConfigError(
-                f"min_count must be a whole number of at least 1 (got {min_count!r})",
-                f"{path}: min_count",
-                "give the minimum number of patients with and without a finding",
-            )
-        if (unit := raw.get("unit", "image")) not in ("image", "study"):
-            raise ConfigError(f"no unit of scores {unit!r}", f"{path}: unit", "choose from: image, study")
+        settings = Settings.of_grid(raw, str(path))
         expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
         if expect.runs and expect.runs != len(configs):
             raise ConfigError(
@@ -297,8 +288,8 @@ class Grid:
             str(path),
             str(raw.get("title", name)),
             evaluate_on,
-            min_count,
             configs,
+            settings,
             expect,
             phantom,
             "phantom" in raw,
@@ -309,7 +300,6 @@ class Grid:
             read_published([Path(name) for name in references]),
             read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
             search,
-            unit,
             left_out,
         )
 

@@ -16,6 +16,7 @@ import pandas as pd
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig
 from bench.config.run_names import RunName
+from bench.config.settings import IMAGE
 from bench.planning.exposure import Exposure
 from bench.planning.imported_run import dropped_models, kept_models
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
@@ -31,8 +32,6 @@ from bench.planning.planned_grid import (
     PlannedSearch,
 )
 from bench.planning.stored_names import find_grid
-from bench.scoring.scored_split import STANDARD, Settings
-from bench.scoring.studies import IMAGE
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
@@ -59,17 +58,9 @@ class Manifest(PlannedGrid):
     store: Store
 
     @property
-    def settings(self) -> Settings:
-        """Return the scoring settings of this grid."""
-        return Settings(
-            min_count=self.min_count,
-            bins=self.bins,
-            mapping=self.mapping,
-            reading=self.reading or STANDARD,
-            unit=self.unit or IMAGE,
-            threshold=self.threshold or "f1_max",
-            custom_metrics=self.custom_metrics,
-        )
+    def by_image(self) -> Self:
+        """Return the manifest with images as the unit of scores."""
+        return replace(self, settings=replace(self.settings, unit=IMAGE))
 
     @property
     def of_bundles(self) -> bool:
@@ -84,7 +75,8 @@ class Manifest(PlannedGrid):
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
         """Return those of the given findings that `bench score --as --findings` left out, so that they have no scores."""
-        return [finding for finding in findings if self.counted and finding not in self.counted]
+        scored = self.settings.findings or findings
+        return [finding for finding in findings if finding not in scored]
 
     def scored_findings(self, run: PlannedRun) -> tuple[str, ...]:
         """Return the findings of a run that the grid scores, in the order of the run's logits."""
@@ -218,7 +210,8 @@ class Manifest(PlannedGrid):
 
     def scores_key(self, run_id: str, version: int) -> str:
         """Return a hash of everything on which the scores of a run depend. `version` is that of the scoring code."""
-        inputs = [version, run_id, self.predicted(run_id), asdict(self.settings), self.counted or "all"]
+        settings = asdict(self.settings)
+        inputs = [version, run_id, self.predicted(run_id), settings, settings.pop("findings") or "all"]
         inputs += filter(None, (module.key(self) for module in extensions.modules(hooks.Cohorts)))
         return short_hash(canonical_json(inputs), 32)
 
@@ -423,11 +416,7 @@ def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"],
         title=grid.title,
         phantom=plan.phantom,
         source=grid.train_on,
-        min_count=grid.min_count,
-        unit="" if grid.unit == IMAGE else grid.unit,
-        bins=plan.bins,
-        mapping=plan.runs[0].config.mapping,
-        custom_metrics=plan.metrics,
+        settings=plan.settings,
         duplicates=duplicates,
         compared=_compared(plan, images=bool(caches)),
         links=links_of(pair for run in plan.runs for pair in run.entries.items()),

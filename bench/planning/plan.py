@@ -15,8 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.config.grid import Grid
-from bench.config.registry import Entry, Registry
+from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
+from bench.config.settings import Settings
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import DerivedRun, derived_runs
 from bench.planning.exposure import Exposure
@@ -68,8 +69,7 @@ class Plan:
     refs: tuple[CohortRef, ...]  # the internal hospital first
     runs: tuple[RunSpec, ...]
     command: str
-    bins: int  # number of bins of the calibration error
-    metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
+    settings: Settings  # of scoring
     derived: tuple[DerivedRun, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
@@ -177,7 +177,8 @@ def make_plan(
     for ref in refs:
         if cohort_problem(ref.table):  # the table is missing, damaged or without a checksum
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
-    plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
+    settings = replace(grid.settings, bins=bins, mapping=runs[0].config.mapping, custom_metrics=registry.custom_metrics)
+    plan = Plan(grid, store, cohorts, refs, runs, command, settings, derived)
     # once for all runs with the same starting weights, because a list of images may have a million rows
     start_of = {run.id: (run.config.architecture, run.config.weights) for run in runs}
     one_of_each = {start_of[run.id]: run for run in runs}

@@ -13,10 +13,10 @@ import msgspec
 
 from bench.config.grid import PhantomChoice
 from bench.config.published_results import PublishedResult
-from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, flat
+from bench.config.settings import Settings
 
-SCHEMA = 1  # increase this number when the format of manifests changes
+SCHEMA = 2  # increase this number when the format of manifests changes
 IMPORTED = "external"  # the kind of an imported model
 Json = Mapping[str, Any]
 Count = Annotated[int, msgspec.Meta(ge=0)]  # the reader refuses negative numbers
@@ -191,14 +191,7 @@ class PlannedGrid:
     phantom: bool  # whether a program drew the images
     source: str  # name of the internal cohort
     command: str
-    mapping: str
-    min_count: Count
-    bins: Count  # number of bins of the calibration error
-    threshold: str = ""  # threshold rule; "" for the default
-    reading: str = ""  # how uncertain and unmentioned labels are scored; "" for the default
-    unit: str = ""  # of scores: image or study; "" for the default
-    counted: tuple[str, ...] = ()  # findings that `bench score --as --findings` scores; () for all
-    custom_metrics: tuple[Entry, ...]
+    settings: Settings  # of scoring
     # number of internal images with the same pixels as another patient's image in another split
     duplicates: Count
     planned_cohorts: tuple[PlannedCohort, ...]  # the internal cohort first
@@ -255,9 +248,9 @@ class PlannedGrid:
 
 
 # field -> key of the JSON object, if their names differ
-_KEY_OF = {"duplicates": "doubles", "custom_metrics": "metrics", "planned_cohorts": "cohorts"}
-_TEXTS = ("threshold", "reading", "unit", "scored_from", "scored_how", "scored_by")
-_OPTIONAL = (*_TEXTS, "counted", "training_sources", "compared", "search", "bundles")  # left out if empty
+_KEY_OF = {"duplicates": "doubles", "planned_cohorts": "cohorts"}
+# left out if empty
+_OPTIONAL = ("scored_from", "scored_how", "scored_by", "training_sources", "compared", "search", "bundles")
 _OF_HOSPITAL = ("layout", "headline_split", "flow", "absent", "unreadable", "facts")
 _OF_COHORT = ("name", "id", "role", "fingerprints", "no_lungs", *_OF_HOSPITAL)
 _OF_RUN = ("id", "titles", "family", "licence", "corpus", "config")

@@ -216,7 +216,7 @@ class _CleanScores:
     """The scores on the images that no list names. Labels are read once."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self.manifest = replace(manifest, unit="")  # a list names images
+        self.manifest = manifest.by_image  # a list names images
         self.labels: dict[tuple[str, str, str], CohortLabels] = {}
 
     def of(self, runs: Sequence[PlannedRun], dataset: str, name: str) -> dict[str, Any]:

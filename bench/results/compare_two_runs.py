@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from bench.config.run_names import RunName
+from bench.config.settings import Settings
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import CohortLabels, unfinished
@@ -14,7 +15,6 @@ from bench.results.scored_run import load_scored_run
 from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import AUROC, BUILT_IN, Key, MetricNeeds
-from bench.scoring.scored_split import Settings
 from bench.store.checked_folders import ReportFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError

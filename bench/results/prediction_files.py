@@ -17,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit as logit_of
 
+from bench.config.settings import STANDARD
 from bench.scoring.across_runs.paired_runs import ScoredRun
-from bench.scoring.scored_split import STANDARD, ScoredSplit
+from bench.scoring.scored_split import ScoredSplit
 from harmonize.cohorts.label_mapping import is_finding
 from harmonize.datasets.ids import WRITE_ALIKE, alike, difference, look_alike
 from harmonize.datasets.user_table import is_parquet, read_user_table

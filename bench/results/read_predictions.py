@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
+from bench.config.settings import STUDY
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.planning.protocol import LEFT_OUT, CohortRole
 from bench.scoring.across_runs.covariances import StoredEstimates
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit, without
-from bench.scoring.studies import STUDY, Studies
+from bench.scoring.studies import Studies
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.cohorts import label_mapping
 from harmonize.cohorts.label_mapping import REPORT

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import metadata
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -102,18 +103,10 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "grid": manifest.name,
         "source": manifest.source,
         "phantom": manifest.phantom,
-        "min_count": manifest.settings.min_count,
-        "mapping": manifest.settings.mapping,
-        "reading": manifest.settings.reading,
-        "unit": manifest.settings.unit,
-        "threshold": manifest.settings.threshold,
+        "settings": msgspec.to_builtins(manifest.settings),
         "date": max(frames["runs"].set_index("run_id")["date"].reindex(all_ids), default=""),  # of the last run
         "software": _software(),
         "links": dict(manifest.links),
-        "custom_metrics": [
-            {"name": entry.name, "title": entry.title, "better": entry.facts.get("better", "higher")}
-            for entry in manifest.settings.custom_metrics
-        ],
         "split": asdict(manifest.shared.split),
         "shared_patients": data.shared_patients,
         "command": manifest.command,

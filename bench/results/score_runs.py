@@ -16,7 +16,10 @@ import pandas as pd
 import safetensors.numpy
 from threadpoolctl import threadpool_limits
 
-from bench.planning.manifest import Manifest
+from bench.config.grid_file import check_name, shipped_grids
+from bench.config.registry import Registry
+from bench.config.settings import STUDY, words_of
+from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.protocol import CohortRole
 from bench.results.grid_recipes import with_chosen_runs
@@ -28,8 +31,7 @@ from bench.results.read_predictions import (
     load_scored_splits,
     unfinished,
 )
-from bench.scoring.scored_split import READINGS, ScoredSplit, without
-from bench.scoring.studies import STUDY, UNITS
+from bench.scoring.scored_split import ScoredSplit, without
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.features import features_file, read_features
 from bench.store.file_integrity import bytes_sha256
@@ -42,14 +44,6 @@ from reports.schemas.tables import SCHEMAS
 
 if TYPE_CHECKING:
     from bench.scoring.score_run import RunScores
-
-from dataclasses import dataclass
-
-from bench.config.grid_file import check_name, shipped_grids
-from bench.config.registry import Registry
-from bench.planning.manifest import read_manifest
-from bench.scoring.thresholds import RULES
-from harmonize.cohorts import label_mapping
 
 PROBE_VERSION = 1  # increase this number if a change of the code may change the results of source probes
 PROBED = ("sources", "source_confusion")
@@ -286,89 +280,57 @@ def _probe_key(manifest: Manifest, run: PlannedRun, parts: Sequence[ScoredSplit]
     return short_hash(canonical_json([PROBE_VERSION, run.id, images, labels]), 32)
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreChange:
-    """The settings to change; None or empty keeps the setting of the grid."""
-
-    mapping: str | None = None
-    reading: str | None = None
-    findings: tuple[str, ...] = ()
-    min_count: int | None = None
-    threshold: str | None = None
-    unit: str | None = None
-    registry: Path | None = None  # registry file whose metrics are scored
-
-    @property
-    def empty(self) -> bool:
-        """Return whether no setting changes."""
-        return self == ScoreChange()
-
-
-_CHOICES = (  # field of a change, its option, its values, and what a value changes
-    ("mapping", "mapping", label_mapping.MAPPINGS, "label mapping {}"),
-    ("reading", "labels-read", list(READINGS), "labels read as {}"),
-    ("threshold", "threshold", list(RULES), "calls at {}"),
-    ("unit", "unit", UNITS, "scored by {}"),
-)
-
-
-def rescored(manifest: Manifest, name: str, change: ScoreChange, command: str) -> Manifest:
+def rescored(
+    manifest: Manifest, name: str, changes: Mapping[str, Any], command: str, registry: Path | None = None
+) -> Manifest:
     """Write a manifest with the same runs and changed settings under another name; return the new manifest.
 
-    A second call with the same change and name adds the runs that have finished since the first call. Raises
-    ConfigError for an unknown value. Also raises ConfigError if `name` is an invalid folder name, the name of a grid of
-    `bench run`, or the name of scores with other settings.
+    `changes`: field of `Settings` -> value. `registry`: a file whose metrics are scored. A second call with the same changes
+    and name adds the runs that have finished since the first call. Raises ConfigError for an unknown value. Also raises
+    ConfigError if `name` is an invalid folder name, the name of a grid of `bench run`, or the name of scores with other
+    settings.
     """
-    path = _path(manifest, name, change)
+    path = _path(manifest, name, changes or registry)
     findings = {finding for run in manifest.runs or manifest.imported for finding in run.config.findings}
-    ConfigError.check_choices("findings", change.findings, sorted(findings))
-    again, changes = manifest, []
-    for key, option, choices, words in _CHOICES:
-        if (value := getattr(change, key)) is not None:
-            ConfigError.check_choices(option, [value], choices)
-            again = replace(again, **{key: value})
-            changes.append(words.format(value))
-    if again.unit == STUDY and manifest.of_bundles:
+    ConfigError.check_choices("findings", changes.get("findings", ()), sorted(findings))
+    how = words_of(changes)
+    if changes.get("unit") == STUDY and manifest.of_bundles:
         fix = "score the store in which the runs were trained"
         raise ConfigError("bundles do not state which images are of one study", "--unit", fix)
-    if change.findings:
-        again = replace(again, counted=tuple(dict.fromkeys(change.findings)))
-        changes.append(f"{len(again.counted)} of {len(findings)} findings")
-    if change.min_count is not None:
-        if change.min_count < 1:
-            raise ConfigError(f"--min-count is {change.min_count}", "--min-count", "give a number of patients from 1")
-        again = replace(again, min_count=change.min_count)
-        changes.append(f"numbers from {change.min_count} patients on")
-    if change.registry is not None:
-        registry = Registry.read(change.registry)
-        for entry in registry.custom_metrics:
+    if "findings" in changes:
+        changes = {**changes, "findings": tuple(dict.fromkeys(changes["findings"]))}
+        how.append(f"{len(changes['findings'])} of {len(findings)} findings")
+    settings = replace(manifest.settings, **changes)
+    if registry is not None:
+        found = Registry.read(registry)
+        for entry in found.custom_metrics:
             entry.check()  # before the manifest is written, so that a wrong name leaves nothing behind
-        entries = registry.sections["metrics"].values()
-        bins = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), again.bins)
-        again = replace(again, custom_metrics=registry.custom_metrics, bins=bins)
-        changes.append("metrics of another registry")
-    how = ", ".join(changes)
+        entries = found.sections["metrics"].values()
+        bins = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), settings.bins)
+        settings = replace(settings, custom_metrics=found.custom_metrics, bins=bins)
+        how.append("metrics of another registry")
     again = replace(
-        again,
+        manifest,
         name=name,
-        title=f"{manifest.title}: {how}",
+        title=f"{manifest.title}: {', '.join(how)}",
+        settings=settings,
         scored_from=manifest.scored_from or manifest.name,
         scored_by=command,
-        scored_how=how,
+        scored_how=", ".join(how),
     )
     _check_same_way(path, again)
     again.write()
     return again
 
 
-def _path(manifest: Manifest, name: str, change: ScoreChange) -> Path:
+def _path(manifest: Manifest, name: str, changes: object) -> Path:
     """Return the path of the manifest with the new settings.
 
     Raises ConfigError if the name is invalid or belongs to a grid of `bench run`, and if no setting changes.
     """
     check_name(name, "--as")
     path = manifest.store.root / "grids" / f"{name}.json"
-    if change.empty:
+    if not changes:
         fix = "change a setting: --mapping, --labels-read, --findings, --min-count, --threshold, --unit or --registry"
         raise ConfigError(f"the scores of {name!r} would equal those of the grid", "--as", fix)
     taken = path.is_file() and not read_manifest(manifest.store, name).scored_from
@@ -382,12 +344,6 @@ def _check_same_way(path: Path, again: Manifest) -> None:
     """Raise ConfigError if `path` has a manifest with other settings than `again`: its scores would be overwritten."""
     if path.is_file():
         before = read_manifest(again.store, path.stem)
-        if any(getattr(before, key) != getattr(again, key) for key in _SETTINGS):
+        if (before.scored_from, before.settings) != (again.scored_from, again.settings):
             what = f"{path.stem!r} has other scores already: those of {before.scored_from}, {before.scored_how}"
             raise ConfigError(what, "--as", f"choose another name, or delete {path} to reuse this name")
-
-
-_SETTINGS = (
-    *("scored_from", "mapping", "reading", "counted", "min_count"),
-    *("threshold", "unit", "custom_metrics", "bins"),
-)

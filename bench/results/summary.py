@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bench.config.settings import STUDY
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import findings_of
 from bench.results.grid_recipes import recipes_of, with_chosen_runs
 from bench.results.read_predictions import load_estimates, load_scores
 from bench.results.run_table import RunRecords, ranked_ids, read_records, run_title
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
-from bench.scoring.studies import STUDY
 from bench.store.lease import holder_of
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.schemas.common_findings import common_findings
@@ -73,7 +73,7 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
         lines.append("  nothing is ranked: the page gives the reason for each run")
     elif untested:
         lines.append("  no external hospital was tested")
-    table_of = {cohort.name: manifest.table(cohort) for cohort in manifest.cohorts if manifest.unit == STUDY}
+    table_of = {cohort.name: manifest.table(cohort) for cohort in manifest.cohorts if manifest.settings.unit == STUDY}
     single = [name for name, table in table_of.items() if not table.duplicated(["patient_id", "study_id"]).any()]
     if single:
         lines.append(f"  scores of studies are scores of images at {', '.join(single)}: no study has two images there")

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.area_intervals import mean_interval
 from bench.scoring.influence import Influence
 from bench.scoring.means import UNKNOWN, Macro, macro
 from bench.scoring.metrics_of_split import AUROC, labels_and_counts, measure
 from bench.scoring.sample import Sample
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 
 
 class CleanScore(NamedTuple):

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from bench.config.settings import Settings
 from bench.scoring import calibration_metrics as calibration
 from bench.scoring import custom_metrics
 from bench.scoring.area_intervals import ClassSizes, area_interval, images_of_patients
@@ -24,7 +25,7 @@ from bench.scoring.column import Column
 from bench.scoring.influence import error_of
 from bench.scoring.rates import CALL_METRICS, Rates
 from bench.scoring.sample import Sample
-from bench.scoring.scored_split import DROPPED, Counts, ScoredSplit, Settings, count
+from bench.scoring.scored_split import DROPPED, Counts, ScoredSplit, count
 from bench.scoring.thresholds import RULES
 from reports.schemas.tables import SCHEMAS
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.area_intervals import mean_interval
 from bench.scoring.metrics_of_split import Key, OperatingPoints, SplitMetrics, measure
-from bench.scoring.scored_split import Counts, ScoredSplit, Settings
+from bench.scoring.scored_split import Counts, ScoredSplit
 from harmonize.cohorts.pool_names import hospitals_of, is_pool
 from harmonize.cohorts.pooled import hospital_of
 

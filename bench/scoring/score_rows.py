@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.calibration_metrics import BIASED, ERRORS
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
 from bench.scoring.influence import half_width
@@ -18,7 +19,6 @@ from bench.scoring.intervals import distance_interval, plain_interval, positive_
 from bench.scoring.means import Macro, Sizes, least_sizes
 from bench.scoring.metric_bounds import BOUNDS, bounds_of
 from bench.scoring.metrics_of_split import Key, SplitMetrics
-from bench.scoring.scored_split import Settings
 from reports import extensions, hooks
 
 Array = NDArray[np.float64]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring import curves, subgroups
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition, label_references
@@ -21,7 +22,7 @@ from bench.scoring.means import Macro, macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import Writer, frame
-from bench.scoring.scored_split import ScoredSplit, Settings, without
+from bench.scoring.scored_split import ScoredSplit, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
 from reports import extensions, hooks

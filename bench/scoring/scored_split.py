@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.config.registry import Entry
+from bench.config.settings import STANDARD
 from bench.scoring.metrics import require_finite
 from bench.scoring.patient_groups import PatientGroups
-from bench.scoring.studies import IMAGE
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNCERTAIN, UNMAPPED_CODE
 
 Result = TypeVar("Result")
@@ -23,7 +22,6 @@ Result = TypeVar("Result")
 DROPPED = -1  # label that is not scored, for example of a finding with too few patients
 
 # readings: the label of each state that is scored; the labels of all other states are DROPPED
-STANDARD = "standard"
 _STATED = {PRESENT: 1, ABSENT: 0}
 _REPORTED = {**_STATED, NOT_MENTIONED: 0}
 READINGS: Mapping[str, Mapping[int, int]] = MappingProxyType(
@@ -34,28 +32,6 @@ READINGS: Mapping[str, Mapping[int, int]] = MappingProxyType(
         "unmentioned-dropped": _STATED,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Settings that affect scores; mapping, subgroup and selection are also columns of the tables of scores."""
-
-    # a finding is scored if at least this many patients have a positive image, and at least this many a negative image
-    min_count: int = 10
-    bins: int = 15
-    mapping: str = "default"
-    reading: str = STANDARD  # a name in READINGS
-    unit: str = IMAGE  # a name in UNITS
-    subgroup: str = "all"
-    selection: str = "best_val"
-    threshold: str = "f1_max"  # rule that chooses the threshold for subgroups and for the page
-    custom_metrics: tuple[Entry, ...] = ()  # metrics that the registry adds, each with its Python function
-
-    def __post_init__(self) -> None:
-        if self.min_count < 1:
-            raise ValueError(f"min_count must be at least 1, not {self.min_count}")
-        if self.bins < 1:
-            raise ValueError(f"bins must be at least 1, not {self.bins}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

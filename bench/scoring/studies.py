@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN, UNMAPPED_CODE
 
-UNITS = IMAGE, STUDY = "image", "study"
 # the state of a study is the first of these that an image of it has
 _ORDER = np.array([PRESENT, UNCERTAIN, ABSENT, NOT_MENTIONED, UNMAPPED_CODE], np.int8)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.influence import correlations, error_of, mean_of, ratio
@@ -23,7 +24,6 @@ from bench.scoring.max_intervals import spread
 from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 from bench.scoring.score_rows import Row
-from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
 HEALTHY = "No Finding"

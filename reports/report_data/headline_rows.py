@@ -169,7 +169,7 @@ class HeadlineRows:
         splits[source] = splits.get(source) or "test"
         selected = (
             scores["calibrator"].isin(CALIBRATORS)
-            & (scores["mapping"] == str(tables.meta.get("mapping") or "default"))
+            & (scores["mapping"] == tables.meta["settings"]["mapping"])
             & (scores["subgroup"] == "all")
         )
         # A study may have millions of rows, so the texts of the column `split` are compared for selected rows only.

@@ -131,7 +131,7 @@ class ReportData:
     @property
     def min_count(self) -> int:
         """Minimum number of positive patients, and of negative patients, for a score."""
-        return int(self.meta.get("min_count", 10))
+        return int(self.meta["settings"]["min_count"])
 
     @property
     def ranked_runs(self) -> tuple[Run, ...]:

@@ -106,9 +106,7 @@ def no_threshold(data: ReportData, run: Run) -> str:
     """Return the sentence that names the findings for which a run has no threshold; "" if there are none."""
     table = data.tables["operating_points"]
     rows = table[
-        (table["run_id"] == run.id)
-        & table["threshold"].isna()
-        & (table["rule"] == str(data.meta.get("threshold") or "f1_max"))
+        (table["run_id"] == run.id) & table["threshold"].isna() & (table["rule"] == data.meta["settings"]["threshold"])
     ]
     counts = ("finding", "num_positive_patients", "num_negative_patients")
     findings = [

@@ -139,7 +139,7 @@ def _kick(data: ReportData) -> str:
         plural(len(data.findings), "finding"),
     ]
     counts_in_words += [plural(images, "test image")] * bool(images)
-    return " · ".join(counts_in_words + ["scores of studies"] * (data.meta.get("unit") == "study"))
+    return " · ".join(counts_in_words + ["scores of studies"] * (data.meta["settings"]["unit"] == "study"))
 
 
 def _stand(data: ReportData) -> str:

@@ -59,12 +59,14 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     """
     if not data.ranked:
         return {}
-    custom = {str(metric["name"]): metric for metric in data.meta.get("custom_metrics") or ()}
+    custom = {str(metric["name"]): metric for metric in data.meta["settings"]["custom_metrics"]}
     further = {m.METRIC: m.TITLE for m in further_scores()}
     names = METRICS | {name: f"{title[0].lower()}{title[1:]}" for name, title in further.items()}
     names |= {name: str(metric["title"]) for name, metric in custom.items() if name not in names}
     heads = names | {"gap": "Gap", **further}
-    smallest_first = SMALLEST_FIRST | {name for name, metric in custom.items() if metric["better"] == "lower"}
+    smallest_first = SMALLEST_FIRST | {
+        name for name, metric in custom.items() if metric["facts"].get("better") == "lower"
+    }
     places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in data.hospitals}}
     places_of |= {data.internal.key: f"{data.internal.short} (internal)"}
     options: dict[str, list[Choice]] = {}

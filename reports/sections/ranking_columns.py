@@ -200,11 +200,11 @@ def _custom_metrics(data: ReportData) -> list[RankingColumn]:
 
     A column has the macro score at external hospitals and is hidden at first.
     """
-    metrics = data.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
+    metrics = data.meta["settings"]["custom_metrics"][:CUSTOM_COLUMNS]
     return [_custom_metric(data, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
 
 
-def _custom_metric(data: ReportData, key: str, metric: dict[str, str]) -> RankingColumn:
+def _custom_metric(data: ReportData, key: str, metric: dict[str, Any]) -> RankingColumn:
     macros = data.headline.lookup(metric["name"], ("none",), finding=MACRO)
 
     def estimate(run: Run) -> Estimate:
@@ -218,7 +218,7 @@ def _custom_metric(data: ReportData, key: str, metric: dict[str, str]) -> Rankin
         lambda r: estimate(r).text,
         estimate,
         lambda r: estimate(r).span,
-        low_first=metric["better"] == "lower",
+        low_first=metric["facts"].get("better") == "lower",
         first=False,
     )
 

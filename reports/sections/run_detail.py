@@ -85,7 +85,7 @@ class RunDetails:
         looked_up = [(word, choice.lookup(name, calibrators, finding=MACRO)) for name, calibrators, word in METRICS]
         rules = {*choice.operating_points, *data.tables["confusion"]["operating_point"].unique()}
         points = sorted(str(rule) for rule in rules if rule)
-        preferred = (str(data.meta.get("threshold") or ""), *POINTS)
+        preferred = (data.meta["settings"]["threshold"], *POINTS)
         point = next((p for p in preferred if p in points), points[0] if points else "")
         if point:
             calibrators = ("none", "platt")

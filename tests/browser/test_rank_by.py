@@ -12,7 +12,7 @@ from reports.formatting import places
 from reports.page import render
 from reports.tables import Tables
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import Invented, ranked_ids, tables
+from tests.synthetic import Invented, ranked_ids, rescored, tables
 from tests.unit.reports.test_derived_and_published import with_derived
 
 pytestmark = pytest.mark.browser
@@ -170,8 +170,8 @@ def test_the_link_restores_the_choice_and_unknown_choices_are_ignored(browser, m
 
 def test_the_link_restores_the_order_by_the_chosen_score_and_by_a_metric_of_the_user(browser, tmp_path):
     study = tables(Invented(runs=5, hospitals=("chexpert", "mimic", "nih")))
-    custom = [{"name": "auroc", "title": "Separation", "better": "higher"}]
-    (tmp_path / "page.html").write_text(render(Tables(study.meta | {"custom_metrics": custom}, study.frames)))
+    custom = [{"name": "auroc", "title": "Separation", "facts": {}}]
+    (tmp_path / "page.html").write_text(render(rescored(study, custom_metrics=custom)))
     for state, column in (("columns=external,metric1&sort=-metric1", "metric1"), ("by=ece.external&sort=-by", "by")):
         with Visit(browser, f"{(tmp_path / 'page.html').as_uri()}#{state}") as visit:
             wait_until(visit.page, f"document.querySelector('.c-{column} .v') && location.hash.includes('{state[:6]}')")

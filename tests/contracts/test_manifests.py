@@ -22,7 +22,7 @@ from bench.planning.exposure import Exposure
 from bench.planning.manifest import planned_manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.planning.planned_grid import PlannedGrid
-from bench.results.score_runs import ScoreChange, rescored
+from bench.results.score_runs import rescored
 from bench.store.checked_files import read_grid
 from bench.store.store import Store
 from reports import extensions
@@ -121,8 +121,9 @@ def document_of(folder: Path, name: str) -> dict[str, Any]:
     elif name == "rescored":
         plan = plan_of(folder, "panel")
         planned_manifest(plan, {}, 0).write()
-        change = ScoreChange("strict", "uncertain-absent", ("Edema",), 3, "youden")
-        manifest = rescored(read_manifest(plan.store, "panel"), "rescored", change, "bench score")
+        changes = {"mapping": "strict", "reading": "uncertain-absent", "threshold": "youden"}
+        changes |= {"findings": ("Edema",), "min_count": 3}
+        manifest = rescored(read_manifest(plan.store, "panel"), "rescored", changes, "bench score")
     else:
         manifest = planned_manifest(plan_of(folder, name), {}, 1)
     manifest.write()
@@ -158,7 +159,7 @@ def test_a_manifest_without_a_key_or_a_run_of_its_search_is_damaged(place: str) 
 def test_a_manifest_keeps_the_keys_of_extensions_and_refuses_wrong_types() -> None:
     whole = json.loads((EXPECTED / "derived.json").read_text())
     assert json.loads(json.dumps(PlannedGrid.of({**whole, "note": [1]}).document)) == {**whole, "note": [1]}
-    for key, value in {"min_count": "x", "phantom": 1, "cohorts": {"a": 1}, "runs": [{"id": 3}]}.items():
+    for key, value in {"settings": {"min_count": "x"}, "phantom": 1, "cohorts": {"a": 1}, "runs": [{"id": 3}]}.items():
         with pytest.raises(ValueError, match=r"Expected|invalid"):
             PlannedGrid.of({**whole, key: value})
 

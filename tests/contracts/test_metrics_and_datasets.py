@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from bench.config.registry import Registry
+from bench.config.settings import Settings
 from bench.scoring.metrics_of_split import BUILT_IN, MetricNeeds
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from harmonize.datasets import LAYOUTS, adapter
 
 REGISTRY = Registry.read()

@@ -14,18 +14,19 @@ import torch
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
+from bench.config.settings import Settings
 from bench.models import network as models
 from bench.planning.run import RunSpec
 from bench.results.compare_two_runs import metric_key
 from bench.scoring.across_runs.paired_runs import ScoredRun, differences
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from bench.training.optimizers.build import build
 from harmonize.errors import ConfigError
 from reports.report_data.report_data import read
 from reports.sections.ranking_columns import columns_of
 from reports.tables import Tables
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, rescored, tables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "dev" / "add.md"
@@ -182,8 +183,8 @@ def test_the_metric_of_the_document_is_a_hidden_column_of_the_ranking() -> None:
     made = tables(Invented(runs=3))
     rows = made["scores"].query("metric == 'auroc'").assign(metric="separation")
     frames = {**made.frames, "scores": pd.concat([made["scores"], rows], ignore_index=True)}
-    named = {"name": "separation", "title": "Separation", "better": "higher"}
-    board = read(Tables({**made.meta, "custom_metrics": [named]}, frames))
+    named = {"name": "separation", "title": "Separation", "facts": {}}
+    board = read(rescored(Tables(made.meta, frames), custom_metrics=[named]))
     column = next(column for column in columns_of(board) if column.head == "Separation")
     assert not column.first
     assert [column.value(run) for run in board.ranked] == [run.external.value for run in board.ranked]

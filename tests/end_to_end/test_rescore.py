@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench.planning.manifest import read_manifest
-from bench.results.score_runs import ScoreChange, rescored
+from bench.results.score_runs import rescored
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
@@ -73,16 +73,16 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
     store = Store.open(finished / "runs", create=False)
     manifest = read_manifest(store, "tiny")
     for name, change, what in (
-        ("tiny", ScoreChange("strict"), "is the name of a grid"),
-        ("demo", ScoreChange("strict"), "is the name of a grid"),
-        ("x", ScoreChange(), "would equal those of the grid"),
-        ("a/b", ScoreChange("strict"), "invalid name"),
-        ("x" * 300, ScoreChange("strict"), "too long"),
-        ("x", ScoreChange("stric"), "unknown value of --mapping: 'stric'"),
-        ("x", ScoreChange(findings=("Edma",)), "unknown value of --findings: 'Edma'"),
-        ("x", ScoreChange(reading="absent"), "unknown value of --labels-read: 'absent'"),
-        ("x", ScoreChange(min_count=0), "--min-count is 0"),
-        ("x", ScoreChange(threshold="best"), "unknown value of --threshold: 'best'"),
+        ("tiny", {"mapping": "strict"}, "is the name of a grid"),
+        ("demo", {"mapping": "strict"}, "is the name of a grid"),
+        ("x", {}, "would equal those of the grid"),
+        ("a/b", {"mapping": "strict"}, "invalid name"),
+        ("x" * 300, {"mapping": "strict"}, "too long"),
+        ("x", {"mapping": "stric"}, "unknown value of --mapping: 'stric'"),
+        ("x", {"findings": ("Edma",)}, "unknown value of --findings: 'Edma'"),
+        ("x", {"reading": "absent"}, "unknown value of --labels-read: 'absent'"),
+        ("x", {"min_count": 0}, "--min-count is 0"),
+        ("x", {"threshold": "best"}, "unknown value of --threshold: 'best'"),
     ):
         with pytest.raises(ConfigError, match=what):
             rescored(manifest, name, change, "bench score")
@@ -98,13 +98,13 @@ def test_findings_that_name_nothing_are_no_findings(finished: Path, here: Comman
 def test_a_name_stands_for_one_way_of_scoring(finished: Path) -> None:
     manifest = read_manifest(Store.open(finished / "runs", create=False), "tiny")
     try:
-        strict = rescored(manifest, "mine", ScoreChange(mapping="strict"), "bench score")
-        assert rescored(manifest, "mine", ScoreChange(mapping="strict"), "again").scored_how == "label mapping strict"
+        strict = rescored(manifest, "mine", {"mapping": "strict"}, "bench score")
+        assert rescored(manifest, "mine", {"mapping": "strict"}, "again").scored_how == "label mapping strict"
         for other in (
-            ScoreChange(mapping="broad"),
-            ScoreChange(mapping="strict", reading="uncertain-absent"),
-            ScoreChange(mapping="strict", min_count=3),
-            ScoreChange(findings=("Edema",)),
+            {"mapping": "broad"},
+            {"mapping": "strict", "reading": "uncertain-absent"},
+            {"mapping": "strict", "min_count": 3},
+            {"findings": ("Edema",)},
         ):
             with pytest.raises(
                 ConfigError, match="'mine' has other scores already: those of tiny, label mapping strict"

@@ -11,6 +11,7 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bench.config.registry import Entry
+from bench.config.settings import Settings
 from bench.scoring import influence
 from bench.scoring.calibration_metrics import bin_of, equal_mass_bin_of
 from bench.scoring.column import Column
@@ -21,7 +22,7 @@ from bench.scoring.influence import Influence, error_of
 from bench.scoring.means import macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.patient_groups import NUM_CELLS, PatientGroups
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from bench.scoring.thresholds import RULES
 from tests.nonempty import nonempty
 from tests.resampled import in_groups, resampled_error

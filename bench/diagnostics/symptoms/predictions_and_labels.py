@@ -33,7 +33,7 @@ def learned_splits(
     The predictions and labels have columns only for these findings. `labels`: a cache, or None.
     """
     learned = _learned(manifest, run, config)
-    of_internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1], unit="")
+    of_internal = replace(manifest.by_image, planned_cohorts=manifest.planned_cohorts[:1])
     splits = load_scored_splits(of_internal, run, config, {} if labels is None else labels)
     of_learned = {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
     return [config.findings[k] for k in learned], of_learned

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Registry
+from bench.config.settings import IMAGE
 from bench.extensions.bundles.archive import README, README_FILE, pack, reading
 from bench.extensions.bundles.limits import COHORT_NAME
 from bench.extensions.bundles.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
@@ -23,7 +24,6 @@ from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_s
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
-from bench.scoring.studies import IMAGE
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,6 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
-SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "reading", "threshold", "counted", "custom_metrics")
 _FIX_SETTINGS = "merge them into separate stores, or first score both with one grid: `bench score --as`"
 
 
@@ -48,9 +47,9 @@ def add(merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Mani
     ordinals of a cohort without a common run.
     """
     manifest = bundle.manifest
-    for key in SETTINGS:
-        ours, theirs = (getattr(own, key) for own in (manifest, first))
-        if ours != theirs:
+    both = [{"source": own.source, "phantom": own.phantom, **asdict(own.settings)} for own in (manifest, first)]
+    for key, ours in both[0].items():
+        if ours != (theirs := both[1][key]):
             what = f"the bundles have different settings: {key} is {ours!r} and {theirs!r}"
             raise StoreError(what, "", _FIX_SETTINGS)
     for old in names:

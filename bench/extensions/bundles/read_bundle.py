@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
+from bench.config.settings import IMAGE
 from bench.config.tta_and_ensembles import TTA
 from bench.extensions.bundles.archive import read_json, refused
 from bench.extensions.bundles.limits import COHORT_NAME
@@ -22,8 +23,6 @@ from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import SCHEMA, PlannedCohort, PlannedRun
 from bench.planning.run import parse_run
 from bench.scoring.patient_groups import SEXES
-from bench.scoring.scored_split import READINGS
-from bench.scoring.studies import IMAGE
 from bench.store.checked_files import read_cohort, write_cohort
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
@@ -91,14 +90,13 @@ def _checked(content: Mapping[str, Any], store: Store, registry: Registry) -> Ma
     Raises StoreError unless manifest.json has the right keys and names, and metrics that `registry` has. Raises ValueError
     for a value of another type.
     """
-    schema = content.get("schema")
-    _require(schema == SCHEMA, f"manifest.json has schema {schema!r}, this version reads {SCHEMA}")
+    if (schema := content.get("schema")) != SCHEMA:
+        fix = "run its grids again and export again: finished runs are not trained again"
+        raise refused(f"manifest.json has schema {schema!r}, this version reads {SCHEMA}", fix)
     check_texts(content)
     manifest = Manifest.of(content, store=store)
     _require(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", manifest.name), "the grid's name is not a valid folder name")
-    settings = manifest.settings
-    known = settings.mapping in label_mapping.MAPPINGS and settings.reading in READINGS and settings.unit == IMAGE
-    _require(known, "manifest.json: invalid mapping, reading or unit")
+    _require(manifest.settings.unit == IMAGE, "manifest.json: invalid unit")
     names = [cohort.name for cohort in manifest.planned_cohorts]
     unique = len({name.casefold() for name in names}) == len(names) > 0
     _require(unique, "two cohorts have the same name, or there is no cohort")
@@ -108,7 +106,7 @@ def _checked(content: Mapping[str, Any], store: Store, registry: Registry) -> Ma
     unique = len(manifest.run_of) == len(manifest.runs) + len(manifest.derived)
     _require(unique and (manifest.runs or manifest.imported), "it has no run, or a run twice")
     installed = {entry.name: canonical_json(asdict(entry)) for entry in registry.custom_metrics}
-    for metric in manifest.custom_metrics:
+    for metric in manifest.settings.custom_metrics:
         if installed.get(metric.name) != canonical_json(asdict(metric)):
             fix = "install the plug-in with the metric, or give its registry with --registry; code from a bundle is never run"
             raise refused(f"it needs the metric {metric.name!r}, which this installation does not have", fix)

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.extensions.estimates.from_logits import FROM_LOGITS
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import Platt
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
-from bench.scoring.scored_split import DROPPED, ScoredSplit, Settings
+from bench.scoring.scored_split import DROPPED, ScoredSplit
 from bench.scoring.thresholds import RULES
 from reports.schemas.tables import SCHEMAS
 

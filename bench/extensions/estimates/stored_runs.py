@@ -22,7 +22,7 @@ def internal_findings_of(
     Runs with other findings, and runs without a prediction of the validation split, are left out.
     """
     # estimates are of images, also where scores are of studies
-    internal = replace(manifest, planned_cohorts=manifest.planned_cohorts[:1], unit="")
+    internal = replace(manifest.by_image, planned_cohorts=manifest.planned_cohorts[:1])
     labels: dict[tuple[str, str, str], CohortLabels] = {}
     internal_of_runs = {}
     for run_id in run_ids:

@@ -1,7 +1,7 @@
 """Learn from the stored logits of a grid how many labeled patients a new hospital needs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -155,8 +155,9 @@ class _Work:
     def __init__(
         self, manifest: Manifest, external: Sequence[str], findings: Sequence[str], goals: Goals, draws: int
     ) -> None:
-        manifest = replace(manifest, unit="")  # images are labeled, also where scores are of studies
-        self.manifest, self.external, self.findings, self.goals, self.draws = manifest, external, findings, goals, draws
+        # images are labeled, also where scores are of studies
+        self.manifest = manifest.by_image
+        self.external, self.findings, self.goals, self.draws = external, findings, goals, draws
         self.labels: dict[tuple[str, str, str], CohortLabels] = {}
         self.exposed: dict[str, list[str]] = {}  # dataset -> runs that are not measured there, because they had seen it
         self.measured = False  # whether a run was measured at a hospital

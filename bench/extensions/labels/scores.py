@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.extensions.labels.schemas import SCHEMAS
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
 from bench.scoring.gaps.hospital_means import findings_of_means, hospital_macros
@@ -21,7 +22,7 @@ from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import frame
 from bench.scoring.score_run import RunMetrics
-from bench.scoring.scored_split import READINGS, ScoredSplit, Settings
+from bench.scoring.scored_split import READINGS, ScoredSplit
 
 
 @dataclass(frozen=True, slots=True, eq=False)

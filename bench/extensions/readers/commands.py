@@ -125,5 +125,8 @@ def lines(tables: "Mapping[str, pd.DataFrame]", manifest: "Manifest") -> list[st
         if len(below) > 1:
             out += [*(f"  {line}" for line in table_lines(below)), ""]
         else:
-            out += [f"  No finding has {manifest.min_count} patients with it and without it by the other readers.", ""]
+            out += [
+                f"  No finding has {manifest.settings.min_count} patients with it and without it by the other readers.",
+                "",
+            ]
     return out[:-1] or ["The networks predicted no image that a reader answered."]

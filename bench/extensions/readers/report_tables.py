@@ -65,7 +65,9 @@ def measured(manifest: Manifest, recipes: Mapping[str, Sequence[str]]) -> dict[s
                 scores = {recipe: [logits[run].reindex(unit) for run in ids] for recipe, ids in recipes.items()}
                 answers = answers[answers[key].isin(unit)]
                 for finding in (str(name) for name in answers if name not in (key, READER)):
-                    add_rows(rows, (cohort.name, panel, finding), answers, unit, sample, scores, manifest.min_count)
+                    add_rows(
+                        rows, (cohort.name, panel, finding), answers, unit, sample, scores, manifest.settings.min_count
+                    )
     return {name: frame(rows[name], columns) for name, columns in SCHEMAS.items()}
 
 

@@ -55,8 +55,7 @@ def reproduce(
     plan = make_plan(
         request.grid, request.registry, Store.open(into), data, weights, workers, command, display.progress
     )
-    settings = manifest.settings
-    plan = replace(plan, bins=settings.bins, metrics=settings.custom_metrics)
+    plan = replace(plan, settings=manifest.settings)
     _check_same(stored.document, plan, manifest)
     executor = Local(device, workers)
     executor.prepare()

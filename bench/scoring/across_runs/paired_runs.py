@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.across_runs.paired_tests import Differences, benjamini_hochberg, holm, own_error, paired
 from bench.scoring.column import labeled_rows
 from bench.scoring.delong import areas
@@ -20,7 +21,7 @@ from bench.scoring.influence import Influence
 from bench.scoring.means import UNKNOWN, Macro, macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
 from bench.scoring.pooled_hospitals import hospital_parts, measure_hospitals
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from harmonize.errors import ConfigError
 from reports.schemas.common_findings import common_findings
 

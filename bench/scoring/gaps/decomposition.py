@@ -25,6 +25,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.area_intervals import AREAS, ClassSizes, area_interval, paired_interval
 from bench.scoring.calibration_metrics import BIASED, weighted_ece
 from bench.scoring.column import Column
@@ -45,7 +46,7 @@ from bench.scoring.influence import Influence, correlations, half_width
 from bench.scoring.intervals import distance_difference
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
 from bench.scoring.score_rows import Row
-from bench.scoring.scored_split import Settings, count
+from bench.scoring.scored_split import count
 from harmonize.cohorts.label_mapping import REPORT
 from harmonize.cohorts.pool_names import is_pool
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config.settings import Settings
 from bench.scoring.area_intervals import mean_interval
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.influence import correlations, mean_of
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics, measure
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from harmonize.cohorts.label_mapping import REPORT
 
 

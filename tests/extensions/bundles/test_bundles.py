@@ -298,7 +298,7 @@ def run_id(folder: Path) -> None:
 
 
 def rule(folder: Path) -> None:
-    on_json(folder / "manifest.json", lambda m: m.update(min_count=m["min_count"] + 1))
+    on_json(folder / "manifest.json", lambda m: m["settings"].update(min_count=m["settings"]["min_count"] + 1))
 
 
 def weights(folder: Path) -> None:
@@ -759,7 +759,9 @@ def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str,
     both = merged(tmp_path / "both", made["a", one, True], made["b", one, True])
     assert [cohort.name for cohort in both.cohorts] == ["chexpert", "nih", "mimic"]
     other = made["b", one, False]
-    made["b", one, False] = replace(other, manifest=replace(other.manifest, min_count=7))
+    made["b", one, False] = replace(
+        other, manifest=replace(other.manifest, settings=replace(other.manifest.settings, min_count=7))
+    )
     refused("different settings: min_count", ("a", one, True), ("b", one, False), fix="bench score --as")
 
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
+from bench.config.settings import Settings
 from bench.extensions.decisions.calls import CURVE
 from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of, odds
 from bench.scoring.influence import error_of
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from benchmarks import benefits
 from reports.schemas.tables import SCHEMAS
 from tests.extensions.decisions.plain_net_benefit import net_benefit

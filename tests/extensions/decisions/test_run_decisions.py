@@ -11,7 +11,7 @@ from bench.extensions.decisions.decisions_of_runs import Decisions, predictive_v
 from bench.extensions.decisions.triage_of_runs import Triage
 from reports.report_data.report_data import read
 from reports.tables import Tables
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, rescored, tables
 
 OF_RUNS = "A dash: see the details of each run"
 
@@ -67,7 +67,7 @@ def test_a_missing_workload_or_triage_has_a_reason() -> None:
         table = made[name]
         few = (table["finding"] == first) & (table["dataset"] == "mimic")
         frames[name] = table[~few & (table["finding"] != second)]
-    board = read(Tables({**made.meta, "min_count": 7}, made.frames | frames))
+    board = read(rescored(Tables(made.meta, made.frames | frames), min_count=7))
     run = board.ranked[0]
     decisions, triage = str(Decisions.of(board, [run.id]).html(run)), str(Triage.of(board, [run.id]).html(run))
     workload = decisions[decisions.index("Workload with sensitivity") :]
@@ -81,7 +81,7 @@ def test_a_missing_workload_or_triage_has_a_reason() -> None:
 
 def test_fewer_than_one_patient_is_no_patient() -> None:
     made = tables(Invented(runs=1))
-    board = read(Tables({**made.meta, "min_count": 1}, made.frames))
+    board = read(rescored(made, min_count=1))
     key, finding = next(iter(board.labeled))
     assert board.why_missing(key, finding) == "no patient"
 

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.config.settings import Settings
 from bench.extensions.estimates import from_logits
 from bench.extensions.estimates.estimate_rows import MEASURED
 from bench.extensions.estimates.known_values import KnownValues, known_values
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.tables import SCHEMAS
 
 FINDINGS = ("Edema", "Pneumonia")

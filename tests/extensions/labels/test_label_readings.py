@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bench.config.settings import Settings
 from bench.extensions.labels.gap_note import gap_note
 from bench.extensions.labels.readings_section import label_readings
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
 from reports.sections.opening import opening

@@ -14,7 +14,7 @@ from reports.sections.ranking import ranking
 from reports.sections.ranking_choices import choices, packed_rankings
 from reports.tables import Tables
 from tests.nonempty import nonempty
-from tests.synthetic import Invented, ranked_ids, tables
+from tests.synthetic import Invented, ranked_ids, rescored, tables
 
 FEW = ("chexpert", "mimic", "nih")
 
@@ -54,8 +54,8 @@ def test_a_finding_and_a_custom_metric_are_options() -> None:
     frames = dict(made.frames)
     more = [first.assign(finding="Edema"), first.assign(metric="separation", value=-first["value"])]
     frames["ranks"] = pd.concat([first, *more], ignore_index=True)
-    custom = [{"name": "separation", "title": "Separation", "better": "lower"}]
-    options = choices(read(Tables(made.meta | {"custom_metrics": custom}, frames)))
+    custom = [{"name": "separation", "title": "Separation", "facts": {"better": "lower"}}]
+    options = choices(read(rescored(Tables(made.meta, frames), custom_metrics=custom)))
     [of_finding] = options["AUROC of one finding, external mean"]
     assert of_finding.criterion.key == "auroc.external.Edema"
     assert of_finding.words == "mean AUROC of Edema at external hospitals"

@@ -19,14 +19,13 @@ from bench.cli import list_tables
 from bench.cli.compare import AT_THRESHOLD
 from bench.cli.main import app
 from bench.cli.options import DataOption, only_valid
-from bench.cli.score import SETTINGS
 from bench.config.registry import SECTIONS, Registry
 from bench.config.run_config import RunConfig
+from bench.config.settings import CHOICES, UNITS
 from bench.models.network import hub_repository
 from bench.planning.run import RunSpec
 from bench.scoring.metrics_of_split import BUILT_IN
 from bench.scoring.scored_split import READINGS
-from bench.scoring.studies import UNITS
 from bench.scoring.thresholds import RULES
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
@@ -490,7 +489,7 @@ def test_the_metrics_for_which_compare_takes_a_threshold_are_those_that_need_one
 
 def test_the_settings_of_bench_score_are_those_that_scores_have() -> None:
     sources = {"mapping": MAPPINGS, "labels-read": tuple(READINGS), "threshold": tuple(RULES), "unit": UNITS}
-    assert sources == SETTINGS
+    assert sources == {choice.option: choice.values for choice in CHOICES.values()}
 
 
 def test_starting_weights_without_a_network_are_refused_once_with_all_their_names(

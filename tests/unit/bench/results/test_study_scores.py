@@ -15,7 +15,7 @@ from bench.config.registry import Registry
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.compare_two_runs import contrast
 from bench.results.read_predictions import load_scored_splits, load_scores
-from bench.results.score_runs import ScoreChange, rescored, score_all
+from bench.results.score_runs import rescored, score_all
 from bench.results.summary import summary
 from bench.results.write_report import write_report
 from bench.scoring.studies import Studies
@@ -64,8 +64,8 @@ def test_scores_of_studies_are_those_of_the_highest_probability(
     table = Manifest.table
     # one study of each patient: synthetic studies have one frontal image
     monkeypatch.setattr(Manifest, "table", lambda grid, cohort: table(grid, cohort).assign(study_id="only"))
-    manifest = rescored(first, "tiny-study", ScoreChange(unit="study"), "bench")
-    assert json.loads((store.root / "grids" / "tiny-study.json").read_text())["unit"] == "study"
+    manifest = rescored(first, "tiny-study", {"unit": "study"}, "bench")
+    assert json.loads((store.root / "grids" / "tiny-study.json").read_text())["settings"]["unit"] == "study"
     assert score_all(manifest, lambda *_: None, processes=1)
     run = manifest.ranked[0]
     scores = load_scores(manifest, [run.id], "scores").query("metric == 'auroc' and subgroup == 'all'")
@@ -100,7 +100,8 @@ def test_scores_of_studies_are_those_of_the_highest_probability(
 def of_unit(manifest: Manifest, name: str) -> Manifest:
     """Return the grid with one of its two runs; the grid tiny-study is scored by study."""
     if name == "tiny-study":
-        return replace(manifest, runs=manifest.runs[:1], derived=(), unit="study", scored_from="")
+        settings = replace(manifest.settings, unit="study")
+        return replace(manifest, runs=manifest.runs[:1], derived=(), settings=settings, scored_from="")
     return replace(manifest, runs=manifest.runs[1:], derived=())
 
 
@@ -108,7 +109,7 @@ def of_unit(manifest: Manifest, name: str) -> Manifest:
 def test_one_image_per_study_has_the_scores_of_images(store_copy: Path) -> None:
     store = Store.open(store_copy / "runs")
     first = read_manifest(store, "tiny")
-    manifest = rescored(first, "tiny-study", ScoreChange(unit="study"), "bench")
+    manifest = rescored(first, "tiny-study", {"unit": "study"}, "bench")
     score_all(manifest, lambda *_: None, processes=1)
     ids = [run.id for run in manifest.ranked]
     for name in ("scores", "gaps", "subgroups"):
@@ -131,7 +132,7 @@ def test_the_unit_of_a_grid_changes_no_run_id() -> None:
     path = find("tiny")
     raw = load(path)
     by_image, by_study = (Grid.of(raw | more, path, registry) for more in ({}, {"unit": "study"}))
-    assert (by_image.unit, by_study.unit) == ("image", "study")
+    assert (by_image.settings.unit, by_study.settings.unit) == ("image", "study")
     assert by_image.configs == by_study.configs
-    with pytest.raises(ConfigError, match="no unit of scores 'patient'"):
+    with pytest.raises(ConfigError, match="unit must be one of image, study, not 'patient'"):
         Grid.of(raw | {"unit": "patient"}, path, registry)

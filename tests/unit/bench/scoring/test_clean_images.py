@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bench.config.settings import Settings
 from bench.scoring.clean_images import clean_macro, clean_score
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 
 SETTINGS = Settings(min_count=5)
 NUM, PLANTED = 600, 100

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from bench.config.settings import Settings
 from bench.scoring.area_intervals import ClassSizes
 from bench.scoring.calibration_metrics import BinnedProbabilities, bin_of, weighted_ece
 from bench.scoring.calibrators import sigmoid
@@ -22,7 +23,7 @@ from bench.scoring.influence import Influence
 from bench.scoring.metrics_of_split import OperatingPoints, measure
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from tests.nonempty import nonempty
 
 QUICK = Settings()

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.config.settings import Settings
 from bench.scoring.gaps.hospital_means import hospital_macros, weights
 from bench.scoring.metrics_of_split import AUROC, measure
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 
 FINDINGS = ("Edema", "Pneumonia", "Mass", "Nodule")
 HOSPITALS = ("nih", "vindr", "brax", "mimic")

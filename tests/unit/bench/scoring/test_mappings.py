@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bench.config.settings import Settings
 from bench.scoring.gaps.label_mappings import sensitivity
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.patient_groups import PatientGroups
-from bench.scoring.scored_split import ScoredSplit, Settings, without
+from bench.scoring.scored_split import ScoredSplit, without
 
 FINDINGS = ("Consolidation", "Edema")
 SETTINGS = Settings(min_count=5)

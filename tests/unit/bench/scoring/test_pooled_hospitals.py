@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bench.config.settings import Settings
 from bench.scoring.across_runs.paired_runs import ScoredRun, differences
 from bench.scoring.metrics_of_split import AUROC
 from bench.scoring.pooled_hospitals import hospital_parts, measure_hospitals
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 
 FINDINGS = ("Edema", "Consolidation")
 SETTINGS = Settings(min_count=3)

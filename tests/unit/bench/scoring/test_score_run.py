@@ -8,12 +8,13 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
 
+from bench.config.settings import Settings
 from bench.scoring import metrics
 from bench.scoring.area_intervals import mean_interval
 from bench.scoring.calibration_metrics import errors
 from bench.scoring.influence import Estimate
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.tables import SCHEMAS, SCORES
 from tests.nonempty import nonempty
 

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from bench.config.settings import Settings
 from bench.scoring import metrics
 from bench.scoring.max_intervals import largest, spread
 from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from harmonize.labels.findings import UNMAPPED_CODE
 from tests.nonempty import nonempty
 

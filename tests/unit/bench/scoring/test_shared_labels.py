@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.config.settings import Settings
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings, without
+from bench.scoring.scored_split import ScoredSplit, without
 
 FINDINGS = ("Edema", "No Finding")
 QUICK = Settings()

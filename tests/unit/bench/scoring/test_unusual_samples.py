@@ -5,12 +5,13 @@ import warnings
 import numpy as np
 import pytest
 
+from bench.config.settings import Settings
 from bench.scoring.column import Column
 from bench.scoring.influence import error_of, half_width
 from bench.scoring.metrics_of_split import AUROC, Key, measure
 from bench.scoring.sample import MOST_GROUPS, Sample
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 from tests.resampled import in_groups
 
 EVERY = Settings(min_count=1)
