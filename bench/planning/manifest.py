@@ -105,7 +105,7 @@ class Manifest(PlannedGrid):
         The result is {cohort: {"answer", ...}}, see `Exposure.document`. A derived run has the strongest answers of its
         runs, without lists.
         """
-        names = [cohort.name for cohort in (*self.cohorts, *self.left_out)]
+        names = [cohort.name for cohort in (self.cohorts[0], *self.unseen)]
         if run.is_imported:
             stated = run.passport.get("answers", {})
             seen = {name: {"answer": LABELS if name in run.passport["seen"] else NO} for name in names}
@@ -148,9 +148,11 @@ class Manifest(PlannedGrid):
     def shared(self) -> RunConfig:
         """Return the configuration of the first run, for the settings that all runs share.
 
-        Shared settings are, for example, internal hospital, label space, label mapping and splits.
+        Shared settings are, for example, internal hospital, label space, label mapping and splits. It leaves out a hospital
+        only if all runs leave out this one.
         """
-        return (self.runs or self.imported)[0].config
+        config = (self.runs or self.imported)[0].config
+        return replace(config, leave_out="") if self.leaves_one_out else config
 
     @cached_property
     def cohorts(self) -> list[PlannedCohort]:
@@ -172,6 +174,11 @@ class Manifest(PlannedGrid):
     def external(self) -> list[PlannedCohort]:
         """Return the cohorts of external hospitals."""
         return [cohort for cohort in self.cohorts if cohort.role == "external"]
+
+    @property
+    def unseen(self) -> list[PlannedCohort]:
+        """Return the hospitals that are external to any run: the external cohorts, and the hospitals of the pool that runs leave out."""
+        return [*self.external, *self.left_out]
 
     @property
     def hospitals(self) -> list[PlannedCohort]:
@@ -239,7 +246,7 @@ class Manifest(PlannedGrid):
     @property
     def titles(self) -> dict[str, str]:
         """Return {cohort: title of its hospital for readers}."""
-        return {cohort.name: self.hospital(cohort).title for cohort in (*self.cohorts, *self.left_out)}
+        return {cohort.name: self.hospital(cohort).title for cohort in (self.cohorts[0], *self.unseen)}
 
     def internal_name(self, *runs: PlannedRun) -> HospitalName:
         """Return the name of the hospital on which the runs trained. Several hospitals have a joined name (see `trained_at`)."""

@@ -1,7 +1,7 @@
 """Report tables that do not depend on scores: cohorts, splits and training history."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,9 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
     of its own as an external hospital.
     """
     config = manifest.shared
-    if manifest.leaves_one_out:
-        config = replace(config, leave_out="")
     rows, splits, prevalence, shared = [], [], [], 0
     tested: dict[str, list[pd.Series[str]]] = {}  # id of a cohort -> ids of images behind headline scores
-    for cohort in (*manifest.cohorts, *manifest.left_out):
+    for cohort in (manifest.cohorts[0], *manifest.unseen):
         labels = labels_of(manifest, cohort, config, findings)
         if cohort.hospitals:
             labels = labels.of_hospitals([hospital.name for hospital in manifest.pooled])

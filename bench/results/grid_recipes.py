@@ -29,13 +29,11 @@ def recipes_of(manifest: Manifest, values: Values) -> Recipes:
     different hospitals cannot be compared.
     """
     runs = [run for run in manifest.ranked if run.id in values]
-    if manifest.left_out:
-        hospitals = {hospital.name for hospital in manifest.left_out}
-        left_out = {run.id: run.config.leave_out for run in runs}
-        groups = seed_groups({run.id: configuration(run) for run in runs})
-        complete = {i for ids in groups if {left_out[i] for i in ids} == hospitals for i in ids}
-        runs = [run for run in runs if run.id in complete]
-    return Recipes.of_configs({run.id: configuration(run) for run in runs}, values)
+    left_out = {run.id: run.config.leave_out for run in (*manifest.runs, *runs)}
+    of_grid = {left_out[run.id] for run in manifest.runs or runs}
+    groups = seed_groups({run.id: configuration(run) for run in runs})
+    complete = {i for ids in groups if {left_out[i] for i in ids} == of_grid for i in ids}
+    return Recipes.of_configs({run.id: configuration(run) for run in runs if run.id in complete}, values)
 
 
 def configuration(run: PlannedRun) -> dict[str, Any]:

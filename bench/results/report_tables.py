@@ -136,7 +136,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
                 "approximate": manifest.approximate(c, findings),
                 **({"ages": "children"} if c.of_children else {}),
             }
-            for c in (*manifest.cohorts, *manifest.pooled, *manifest.left_out)
+            for c in (manifest.cohorts[0], *manifest.pooled, *manifest.unseen)
         },
     }
     if failed := failed_parts.so_far():

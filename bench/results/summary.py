@@ -51,7 +51,7 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     internal = manifest.source
     recipes = _from_scores(manifest, ids) if tables is None else _from_tables(tables, internal)
     lines = []
-    untested = not manifest.external and not manifest.left_out
+    untested = not manifest.unseen
     results = [
         ("best external macro AUROC", recipes.aurocs, EXTERNAL, False),
         ("smallest gap (shared findings)", recipes.gaps, EXTERNAL, True),

@@ -20,6 +20,7 @@ from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.members import Members
 from reports.report_data.rankings import Rows, rankings
 from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion, further_scores
+from reports.sentences.training import TrainingWords, words
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
@@ -75,18 +76,17 @@ class ReportData:
         """The training hospitals if there are several; () for one training hospital."""
         return tuple(_hospital(self.tables, str(key), MISSING) for key in self.meta.get("pool") or ())
 
-    def training_hospitals(self, run: Run) -> tuple[Hospital, ...]:
-        """Return the hospitals of the pool on which a run trained; () if the page has one training hospital."""
-        return tuple(hospital for hospital in self.pool if hospital.key != run.left_out)
+    @cached_property
+    def trained_on(self) -> dict[str, tuple[Hospital, ...]]:
+        """Run id -> hospitals on which the run trained, for runs that leave out a training hospital of other runs."""
+        runs = [run for run in self.entries if self.leaves_one_out and run.left_out]
+        return {run.id: tuple(hospital for hospital in self.pool if hospital.key != run.left_out) for run in runs}
 
     def of_run(self, run: Run) -> "ReportData":
-        """Return the data with the hospitals of one run, which differ from those of the page if the run leaves one out.
-
-        The internal hospital is then named after the hospitals on which the run trained, and these are not external.
-        """
-        if not (self.leaves_one_out and run.left_out):
+        """Return the data with the hospitals of one run: those of `trained_on` are internal, and the others external."""
+        if run.id not in self.trained_on:
             return self
-        trained = self.training_hospitals(run)
+        trained = self.trained_on[run.id]
         title, short = (" + ".join(names) for names in zip(*((h.title, h.short) for h in trained), strict=True))
         external = tuple(hospital for hospital in self.hospitals if hospital.key not in {h.key for h in trained})
         return replace(self, internal=replace(self.internal, title=title, short=short), hospitals=external)
@@ -109,9 +109,14 @@ class ReportData:
         return bool(self.meta.get("leave_one_out"))
 
     @cached_property
-    def leaves_out(self) -> bool:
-        """Return whether any run leaves out a hospital of the cohort on which it trains."""
-        return any(run.left_out for run in self.runs)
+    def words(self) -> TrainingWords:
+        """The words on the training hospitals of the page."""
+        leaves_out = any(run.left_out for run in self.runs)
+        return words(several=bool(self.pool), leave_one_out=self.leaves_one_out, leaves_out=leaves_out)
+
+    def member_noun(self, recipe: Run) -> str:
+        """Return the word for a run of a recipe, after what its runs differ in."""
+        return "run" if self.leaves_one_out else "wording" if recipe.has_prompts else "seed"
 
     @property
     def num_external(self) -> int:

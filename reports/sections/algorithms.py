@@ -49,7 +49,7 @@ def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
     internal = _changes(rows[(rows["dataset"] == data.internal.key) & (rows["split"] == "test")])
     if not external:
         return [f"Too few pairs of runs to compare algorithms with ERM: at least {LEAST_PAIRS} are needed"]
-    inside = f"at the training hospital{'s' if data.pool else ''}"
+    inside = f"at the {data.words.noun}"
     texts = [sentences.change(external, "at external hospitals"), sentences.resolution(external)]
     return [*filter(None, texts), *([sentences.change(internal, inside)] if internal else [])]
 

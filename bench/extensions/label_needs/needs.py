@@ -79,7 +79,7 @@ def labels_needed(
         if name not in known:
             fix = f"choose from: {', '.join(known)}"
             raise ConfigError(f"the runs have no finding {name!r}", "--finding", fix)
-    external = [hospital.name for hospital in (*manifest.external, *manifest.left_out)]
+    external = [hospital.name for hospital in manifest.unseen]
     if not external:
         raise ConfigError(
             f"the grid {manifest.name} has no external hospital",

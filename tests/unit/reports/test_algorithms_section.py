@@ -61,7 +61,7 @@ def test_the_title_names_the_algorithms_with_a_clear_difference_and_the_price_in
     inside = [row("GroupDRO", -0.02, 0.01, "chexpert", "test"), row("V-REx", 0.001, 0.01, "chexpert", "test")]
     text = section(row("GroupDRO", 0.02), row("V-REx", 0.001), *inside)
     assert "GroupDRO gains .020 [.014, .026] AUROC at external hospitals, compared with ERM" in text
-    assert "GroupDRO loses .020 [.010, .030] AUROC at the training hospital, compared with ERM" in text
+    assert "GroupDRO loses .020 [.010, .030] AUROC at the internal hospital, compared with ERM" in text
     assert "V-REx gains" not in text
 
 
@@ -99,7 +99,7 @@ def test_each_training_hospital_of_a_pool_has_a_row_with_its_own_name() -> None:
     text = section(*rows, pool=True)
     for name in ("External hospitals, mean", "Training hospitals, mean", "North (training)", "South (training)"):
         assert name in text
-    assert "V-REx loses .020 [.014, .026] AUROC at the training hospitals" in text
+    assert "V-REx loses .020 [.014, .026] AUROC at the internal hospitals" in text
 
 
 @pytest.mark.slow
