@@ -4,7 +4,7 @@
 that `bench list runs` answers quickly.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -218,10 +218,9 @@ class PlannedGrid:
 
         Raises ValueError for a missing key or a value of a wrong type.
         """
-        try:
-            grid = msgspec.convert(_fields(document), PlannedGrid)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{error} missing or invalid") from error
+        if "cohorts" not in document:
+            raise ValueError("cohorts missing")
+        grid = msgspec.convert({**document, "planned_cohorts": document["cohorts"]}, PlannedGrid)
         if grid.search and (lost := {run_id for runs in grid.search.runs for run_id in runs} - grid.run_of.keys()):
             raise ValueError(f"run {min(lost)} of the search is missing")
         return cls(**{own.name: getattr(grid, own.name) for own in fields(PlannedGrid)}, **more)
@@ -233,55 +232,6 @@ class PlannedGrid:
 
     @property
     def document(self) -> dict[str, Any]:
-        """Return the content as a JSON object. Keys without value are left out."""
-        content = _record(self, [own.name for own in fields(PlannedGrid) if own.name != "extras"], _OPTIONAL)
-        content |= {
-            "schema": SCHEMA,
-            "planned_cohorts": [_cohort_document(cohort) for cohort in self.planned_cohorts],
-            "runs": [_record(run, _OF_RUN, ("exposure",)) for run in self.runs],
-            "derived": [_derived_document(run) for run in self.derived],
-            "phantom_settings": content["phantom_settings"] or {},
-        }
-        if self.bundles is not None:
-            content["bundles"] = [{**asdict(bundle), "runs": len(bundle.run_ids)} for bundle in self.bundles]
-        return {_KEY_OF.get(name, name): value for name, value in content.items()} | dict(self.extras)
-
-
-# field -> key of the JSON object, if their names differ
-_KEY_OF = {"duplicates": "doubles", "planned_cohorts": "cohorts"}
-# left out if empty
-_OPTIONAL = ("scored_from", "scored_how", "scored_by", "training_sources", "compared", "search", "bundles")
-_OF_HOSPITAL = ("layout", "headline_split", "flow", "absent", "unreadable", "facts")
-_OF_COHORT = ("name", "id", "role", "fingerprints", "no_lungs", *_OF_HOSPITAL)
-_OF_RUN = ("id", "titles", "family", "licence", "corpus", "config")
-_OF_DERIVED = ("id", "kind", "name", "titles", "config", "sources", "of")
-
-
-def _fields(document: Json) -> Json:
-    """Return {field of PlannedGrid: JSON value} of a JSON object."""
-    known = {own.name: _KEY_OF.get(own.name, own.name) for own in fields(PlannedGrid)}
-    hospitals = [row.get("hospitals", {}) for row in document["cohorts"]]
-    return {
-        **{name: document[key] for name, key in known.items() if key in document},
-        "planned_cohorts": [
-            {**row, "hospitals": [{"name": name, **facts} for name, facts in pool.items()]}
-            for row, pool in zip(document["cohorts"], hospitals, strict=True)
-        ],
-        "phantom_settings": document["phantom_settings"] or None,
-        "extras": {key: document[key] for key in document.keys() - {"schema", *known.values()}},
-    }
-
-
-def _record(record: Any, names: Sequence[str], optional: Collection[str] = ()) -> dict[str, Any]:
-    """Return fields of a record as JSON values: the fields `names`, and of `optional` those that are not empty."""
-    own = {name: getattr(record, name) for name in dict.fromkeys((*names, *optional))}
-    return {name: msgspec.to_builtins(value) for name, value in own.items() if value or name not in optional}
-
-
-def _cohort_document(cohort: PlannedCohort) -> dict[str, Any]:
-    hospitals = {hospital.name: _record(hospital, _OF_HOSPITAL) for hospital in cohort.hospitals}
-    return _record(cohort, _OF_COHORT, ("origin", "tag")) | ({"hospitals": hospitals} if hospitals else {})
-
-
-def _derived_document(run: PlannedRun) -> dict[str, Any]:
-    return _record(run, _OF_DERIVED) | ({"passport": run.passport} if run.is_imported else {})
+        """Return the content as a JSON object."""
+        content = {own.name: msgspec.to_builtins(getattr(self, own.name)) for own in fields(PlannedGrid)}
+        return {"schema": SCHEMA, "cohorts": content.pop("planned_cohorts"), **content}

@@ -60,8 +60,9 @@ def find_grid(store: Store, name: str | None) -> str:
 
 def check_entries(store: Store, option: str, names: Sequence[str], *others: str) -> None:
     """Raise ConfigError for a metric or cohort that no grid of the store has, nor the registry, nor `others`."""
-    section = f"{option}s"
-    known = [*Registry.read().sections.get(section, ()), *others]
+    known = [*Registry.read().sections.get(f"{option}s", ()), *others]
     for file in sorted((store.root / "grids").glob("*.json")):
-        known += [entry["name"] for entry in store.read_json("grids", file.name).get(section, ())]
+        content = store.read_json("grids", file.name)
+        entries = content if option == "cohort" else content.get("settings", {})
+        known += [entry["name"] for entry in entries.get("cohorts" if option == "cohort" else "custom_metrics", ())]
     ConfigError.check_choices(option, names, known)

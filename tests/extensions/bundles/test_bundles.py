@@ -340,7 +340,7 @@ def smuggled_key_of_a_run(folder: Path) -> None:
 
 
 def smuggled_key_of_a_cohort(folder: Path) -> None:
-    on_json(folder / "manifest.json", lambda m: m["cohorts"][1].update(hospitals={}))
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][1].update(note="patient p1"))
 
 
 def smuggled_note(folder: Path) -> None:

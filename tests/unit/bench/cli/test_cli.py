@@ -295,7 +295,7 @@ def requested(tmp_path: Path) -> Path:
     store = Store.open(tmp_path / "runs")
     CheckedFolder(store.begin(run.id, run.document)).mark_done()
     (store.root / "grids").mkdir()
-    (store.root / "grids" / "mine.json").write_text('{"metrics": [], "cohorts": []}')
+    (store.root / "grids" / "mine.json").write_text('{"settings": {"custom_metrics": []}, "cohorts": []}')
     return tmp_path
 
 
