@@ -122,8 +122,7 @@ class Manifest(PlannedGrid):
 
     def external_to(self, run: PlannedRun) -> list[PlannedCohort]:
         """Return the external hospitals of a run: the external cohorts, and the hospital of the pool that the run leaves out."""
-        left_out = [hospital for hospital in self.left_out if hospital.name == run.config.leave_out]
-        return [*self.external, *left_out]
+        return [hospital for hospital in self.unseen if hospital.name not in run.config.hospitals]
 
     def trained_at(self, *runs: PlannedRun) -> list[PlannedCohort]:
         """Return the hospitals on which all given runs trained: the internal cohort, or hospitals of the pool.

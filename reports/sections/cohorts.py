@@ -42,7 +42,7 @@ def cohorts(data: ReportData) -> Section:
             else "–"
         )
         row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else "–"
-    pooled = data.meta.get("pool") or ()  # the images of these hospitals are also those of the internal cohort
+    pooled = {hospital.key for hospital in data.pool}  # their images are also those of the internal cohort
     counted = [row for row in rows if row["dataset"] not in pooled]
     num_listed, num_used = (int(sum(r[k] for r in counted if is_number(r[k]))) for k in ("found", "used"))
     shares = _prevalence(data)

@@ -155,7 +155,7 @@ def _other_members(data: ReportData) -> dict[str, str]:
         same = first is None or (set(own.findings), own.num_hospitals) == (set(first.findings), first.num_hospitals)
         parts = [] if same else [f"mean {member_sentences.over(own)}"]
         if not run.is_derived and data.unit == "recipe" and len(run.members) < most:
-            parts.append(f"{len(run.members)} of {most} {'runs' if data.leaves_one_out else data.seeds}")
+            parts.append(f"{len(run.members)} of {most} {data.member_noun(run)}s")
         notes[run.id] = ", ".join(parts)
     return notes
 
@@ -177,7 +177,7 @@ def _fewer_findings(data: ReportData, run: Run) -> str:
 
 def _incomplete(data: ReportData, run: Run) -> str:
     """Return the note on a run of a leave-one-out page whose recipe lacks the run without another hospital; "" for other runs."""
-    if not (data.leaves_one_out and run.external.has_value):
+    if run.id not in data.trained_on or not run.external.has_value:
         return ""
     over = member_sentences.over(data.members(run))
     return f"another run of its recipe is missing or not ranked: external AUROC {run.external.with_interval} ({over})"
