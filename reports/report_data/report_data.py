@@ -325,13 +325,6 @@ class ReportData:
         return f"Macro scores include {listing(summaries)}, which {verb} the other findings." if summaries else ""
 
     @property
-    def num_common(self) -> tuple[int, int]:
-        """The smallest and the largest number of findings in a macro gap that means include, over recipes; (0, 0) without gaps."""
-        gaps = (r.hospital_gaps[h.key] for r in self.ranked for h in self.averaged)
-        counts = [gap.num_findings for gap in gaps if gap.has_value]
-        return min(counts, default=0), max(counts, default=0)
-
-    @property
     def without_score(self) -> list[str]:
         """Names of the external hospitals that are in the cohort table but have no score."""
         with_score = {h.key for h in self.hospitals}
@@ -345,15 +338,6 @@ class ReportData:
     def distinct(self, fact: str) -> list[str]:
         """Return the different values of a column of the table `runs`, such as "commit", over all runs, sorted."""
         return sorted({str(r.facts[fact]) for r in self.runs if isinstance(r.facts.get(fact), str) and r.facts[fact]})
-
-    def why_not_analysed(self, name: str, run_id: str) -> str:
-        """Return why a run has no result of the analysis `name`: "it failed" or "not run"; "" if it is done or unknown."""
-        states = {
-            (str(a["name"]), str(a["run_id"])): str(a["state"])
-            for a in self.meta.get("analyses") or []
-            if "run_id" in a
-        }
-        return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
 
     def submission(self, run: Run) -> tuple[list[str], list[str]]:
         """Return two lists: the signers and the files of the verified bundles with this run; both are empty if the run was trained here."""

@@ -44,7 +44,7 @@ def hospitals(data: ReportData) -> Section:
         "compared": compared,
         "crosses": all(r.internal_common.has_interval for r in compared),
         "say": sentences.scatter_title(below, len(compared), data.unit),
-        "shared": sentences.shared_findings(*data.num_common),
+        "shared": sentences.shared_findings(*num_shared(data)),
         "legend": charts.families(compared),
         "at_training": _at_training(data),
         "absent": data_sentences.without_score(data.without_score) if data.hospitals else "",
@@ -52,6 +52,13 @@ def hospitals(data: ReportData) -> Section:
     }
     chart = (charts.internal_against_external(data),) if len(compared) > 1 else ()
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), chart)
+
+
+def num_shared(data: ReportData) -> tuple[int, int]:
+    """Return the smallest and the largest number of findings in a macro gap that means include, over recipes; (0, 0) without gaps."""
+    gaps = (r.hospital_gaps[h.key] for r in data.ranked for h in data.averaged)
+    counts = [gap.num_findings for gap in gaps if gap.has_value]
+    return min(counts, default=0), max(counts, default=0)
 
 
 def _at_training(data: ReportData) -> list[dict[str, Any]]:
@@ -94,7 +101,7 @@ def _head(data: ReportData, hospital: Hospital) -> dict[str, Any]:
         "name": "Internal" if internal else hospital.short,
         "narrow": Markup("Int.") if internal else _narrow(hospital.short),
         "internal": internal,
-        "findings": "shared findings" if internal and data.num_common != (smallest, largest) else num_findings,
+        "findings": "shared findings" if internal and num_shared(data) != (smallest, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
 

@@ -124,7 +124,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             lambda r: r.causal,
             css="more mc",
             low_first=True,
-            note=lambda r: "" if r.causal.has_value else data.why_not_analysed("transplants", r.id),
+            note=lambda r: "" if r.causal.has_value else _why_without_transplants(data, r.id),
             figure=lambda r: svg.micro(r.causal, smallest, largest, 0.0) if r.causal.has_value else Markup(""),
             axis=svg.micro_axis(smallest, largest),
         )
@@ -168,6 +168,13 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
     ]
     rows = (*data.ranked, *data.derived)
     return [*(c for c in columns if not rows or any(is_number(c.value(r)) for r in rows)), *_sources(data)]
+
+
+def _why_without_transplants(data: ReportData, run_id: str) -> str:
+    """Return why a run has no region transplant test: "it failed" or "not run"; "" if it is done or unknown."""
+    analyses = data.meta.get("analyses") or []
+    states = {str(a["run_id"]): str(a["state"]) for a in analyses if a["name"] == "transplants" and "run_id" in a}
+    return {"failed": "it failed", "absent": "not run"}.get(states.get(run_id, ""), "")
 
 
 def _lead_note(first: Run) -> str:
