@@ -394,7 +394,11 @@ def code(folder: Path) -> None:
         "facts": {"given": "logit"},
         "title": "loud",
     }
-    on_json(folder / "manifest.json", lambda m: m.update(metrics=[entry]))
+    on_json(folder / "manifest.json", lambda m: m["settings"].update(custom_metrics=[entry]))
+
+
+def older_manifest(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m.update(schema=1))
 
 
 def terminal_codes(folder: Path) -> None:
@@ -445,6 +449,7 @@ FORGERIES = {
     cohort_name: "not a valid cohort name",
     grid_name: "not a valid folder name",
     code: "this installation does not have",
+    older_manifest: r"manifest.json has schema 1, this version reads 2\n.*\n.*run its grids again",
     terminal_codes: "control",
     wrong_type: "content is inconsistent",
 }
