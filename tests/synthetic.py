@@ -116,7 +116,7 @@ def _tables(study: Invented) -> Tables:
         "grid": "invented",
         "source": internal,
         "phantom": study.phantom,
-        "settings": msgspec.to_builtins(Settings()),
+        "settings": msgspec.json.decode(msgspec.json.encode(Settings())),
         "test_images": 1234,
         "split": {"train": 0.7, "val": 0.1, "test": 0.2},
         "shared_patients": 0,
