@@ -131,6 +131,12 @@ class AnalysisJob:
         return self.store.root / "analyses" / f"{self.analysis.name}-{key}"
 
     @property
+    def tested(self) -> list[tuple[CohortRef, str]]:
+        """Return each cohort with "", then the internal cohort with the name of its hospital that the run leaves out."""
+        left_out = filter(None, [self.run.config.leave_out])
+        return [*((ref, "") for ref in self.refs), *((self.refs[0], hospital) for hospital in left_out)]
+
+    @property
     def key(self) -> str:
         """Return a hash of the inputs: options, cohorts, images and, for an analysis of a run, weights."""
         cohorts = [(ref.name, ref.role, ref.id, ref.headline_split) for ref in self.refs]

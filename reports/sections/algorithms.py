@@ -81,5 +81,5 @@ def _hospital(data: ReportData, dataset: str, split: str) -> str:
         return "External hospitals, mean"
     if dataset != data.internal.key:
         return data.short(dataset)
-    hospital = next((h for h in data.pool if split == f"{TEST_OF}{h.key}"), None if data.pool else data.internal)
-    return f"{hospital.short} (training)" if hospital else "Training hospitals, mean"
+    names = {f"{TEST_OF}{hospital.key}": f"{hospital.short} (training)" for hospital in data.pool}
+    return names.get(split, "Training hospitals, mean" if names else f"{data.internal.short} (training)")

@@ -59,10 +59,7 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         torch.set_num_threads(job.run.config.threads)
     mapper = HeatMapper.load(job, device)
     attention_tables, gallery_tables = [], []
-    explained = [(ref, "") for ref in job.refs]
-    if job.run.config.leave_out:
-        explained.append((job.refs[0], job.run.config.leave_out))
-    for ref, left_out in explained:
+    for ref, left_out in job.tested:
         table, gallery = mapper.explain_cohort(ref, folder / "gallery", progress, left_out)
         attention_tables.append(table)
         gallery_tables.append(gallery)
