@@ -20,6 +20,7 @@ from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.members import Members
 from reports.report_data.rankings import Rows, rankings
 from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion, further_scores
+from reports.summaries.change_rules import caught
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
@@ -51,8 +52,6 @@ class ReportData:
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     mean_gap: Estimate  # gap, averaged over runs and external hospitals
-    num_worse: int  # number of ranked recipes with a mean gap clearly above 0; num_better: clearly below 0
-    num_better: int
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> AUROC
     gaps: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> gap
@@ -163,6 +162,28 @@ class ReportData:
         """Return a score of `further`, as the mean over external hospitals."""
         score = self.further[metric].get((run.id, EXTERNAL, MACRO))
         return score.value if score else MISSING
+
+    @cached_property
+    def at_new_hospital(self) -> Mapping[tuple[str, str], tuple[Estimate, Estimate]]:
+        """(Recipe or run, finding or "macro") -> AUROC to expect at a new hospital: with its interval, with the prediction interval.
+
+        A run has the numbers of its recipe. {} if the bundle lacks the table `next_hospital` of an extension.
+        """
+        table = self.tables.frames.get("next_hospital", pd.DataFrame())
+        runs_of = {recipe.id: (recipe, *recipe.runs) for recipe in self.ranked}
+        ends = ("low", "high"), ("new_low", "new_high")
+        return {
+            (run.id, row["finding"]): tuple(Estimate(row["value"], row[low], row[high]) for low, high in ends)
+            for row in records_of(table)
+            if row["metric"] == "auroc" and not row["reason"]
+            for run in runs_of.get(row["run_id"], ())
+        }
+
+    @cached_property
+    def shortcuts(self) -> Mapping[str, list[str]]:
+        """Run id -> findings for which the region transplant test finds a marker as a shortcut, for all tested runs."""
+        tests = self.tables["transplants"].groupby("run_id")
+        return {str(run_id): caught(rows, self.internal.key) for run_id, rows in tests}
 
     @cached_property
     def further_criteria(self) -> list[hooks.RankedScore]:
@@ -486,8 +507,6 @@ def read(tables: Tables) -> ReportData:
         unranked=tuple(unranked),
         groups=tuple(tuple(r for r in ranked if r.group == number) for number in numbers),
         mean_gap=mean_gaps.get(EXTERNAL, MISSING),
-        num_worse=sum(r.gap.clear_above for r in ranked),
-        num_better=sum(r.gap.clear and not r.gap.clear_above for r in ranked),
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,

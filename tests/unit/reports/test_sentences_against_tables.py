@@ -77,10 +77,6 @@ def test_the_first_screen_has_the_numbers_of_the_tables(made):
     data, text = read(made), BeautifulSoup(str(opening(read(made)).html), "html.parser").get_text(" ")
     table = made["mean_gaps"].set_index("dataset")
     measured = table.drop("external")
-    if len(measured) > 1:
-        kind = "mean" if len(data.ranked) > 1 else "measured"
-        named = f"the largest {kind} gap is at {data.short(measured['value'].idxmax())}."
-        assert (named in text) == data.mean_gap.clear
     if len(measured) < data.num_external:
         assert "of them" in text
     best = data.ranked[0]
@@ -179,7 +175,6 @@ def test_means_that_the_page_computes_leave_out_a_hospital_of_children(made):
     text = " ".join(
         BeautifulSoup(str(opening(pediatric).html), "html.parser").select_one(".stand").get_text(" ").split()
     )
-    assert f"gap is at {worst.short}" not in text
     assert f"over {len(measured) - 1} of them" in text
 
 
