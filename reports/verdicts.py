@@ -1,12 +1,13 @@
 """One verdict per recipe, and one per recipe and finding: headline, ranking, terminal, predictions and model cards read them.
 
-A verdict is a state that the tables show, with its number. `of_recipe` and `of_findings` alone decide, and `clause` alone says it.
+A verdict is a state that the tables show, with its number. `of_recipe` and `matrix` alone decide, and `clause` alone says it.
 So no title, sentence or command denies what a table shows as clear.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reports.formatting import interval, listing, of_all, places, plural, sentence_case
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
@@ -56,19 +57,29 @@ def of_recipe(data: ReportData, run: Run) -> tuple[Verdict, ...]:
 
 
 def of_findings(data: ReportData, run: Run) -> dict[str, Verdict]:
-    """Return the verdict on each finding of a recipe or a run, one of OF_FINDING. A run has the prediction of its recipe.
-
-    The number is the AUROC to expect at a new hospital with its prediction interval; for WRONG, the AUROC at the hospital.
-    """
-    wrong = {verdict.finding: verdict for verdict in reversed(_wrong(data, run))}
+    """Return the verdict on each finding of a recipe or a run; see `matrix`."""
     shortcuts = {finding for member in run.members for finding in data.shortcuts.get(member.id, ())}
-    found = {}
-    for finding in data.findings:
-        mean, new = data.at_new_hospital.get((run.id, finding), (MISSING, MISSING))
-        cells = [data.cells.get((run.id, hospital.key, finding), MISSING) for hospital in data.hospitals]
-        lower_ends = [mean.low] if mean.has_interval else [cell.low for cell in cells if cell.has_interval]
-        if finding in wrong:
-            found[finding] = wrong[finding]
+    predicted = {finding: data.at_new_hospital.get((run.id, finding), (MISSING, MISSING)) for finding in data.findings}
+    return matrix(_cells(data, run), predicted, shortcuts, useful_from(data.meta))
+
+
+def matrix(
+    cells: Mapping[tuple[str, str], Estimate],
+    predicted: Mapping[str, tuple[Estimate, Estimate]],
+    shortcuts: Collection[str],
+    useful: float,
+) -> dict[str, Verdict]:
+    """Return the verdict on each finding, one of OF_FINDING.
+
+    cells: (external hospital, finding) -> AUROC. predicted: finding -> AUROC to expect at a new hospital, with its interval and with
+    the prediction interval, which becomes the number of the verdict; the number of WRONG is the AUROC at the hospital. shortcuts: the
+    findings with a shortcut. useful: AUROC from which a model is useful.
+    """
+    found = {verdict.finding: verdict for verdict in reversed(_wrong(cells))}
+    for finding, (mean, new) in predicted.items():
+        scored = [cell.low for (_, other), cell in cells.items() if other == finding and cell.has_interval]
+        lower_ends = [mean.low] if mean.has_interval else scored
+        if finding in found:
             continue
         if lower_ends and max(lower_ends) <= 0.5:
             state = CHANCE
@@ -77,18 +88,18 @@ def of_findings(data: ReportData, run: Run) -> dict[str, Verdict]:
         elif not new.has_interval:
             state = TOO_FEW
         else:
-            state = USEFUL if new.low >= useful_from(data) else UNCERTAIN
+            state = USEFUL if new.low >= useful else UNCERTAIN
         found[finding] = Verdict(state, new, finding=finding)
-    return found
+    return {finding: found[finding] for finding in predicted}
 
 
-def useful_from(data: ReportData) -> float:
-    """Return the AUROC from which a model is useful."""
-    return float(data.meta.get("useful") or USEFUL_FROM)
+def useful_from(meta: Mapping[str, Any]) -> float:
+    """Return the AUROC from which a model is useful; meta: the metadata of a report."""
+    return float(meta.get("useful") or USEFUL_FROM)
 
 
 def _failures(data: ReportData, run: Run) -> Iterator[Verdict]:
-    yield from _wrong(data, run)
+    yield from _wrong(_cells(data, run))
     if _lower_end(run.external) <= 0.5:
         yield Verdict(CHANCE, run.external)
     gaps = {key: gap for key, gap in run.hospital_gaps.items() if gap.clear_above and gap.value >= LEAST_GAP}
@@ -99,11 +110,15 @@ def _failures(data: ReportData, run: Run) -> Iterator[Verdict]:
         yield Verdict(AT_CHANCE, low[key], key)
 
 
-def _wrong(data: ReportData, run: Run) -> list[Verdict]:
-    """Return the AUROCs of findings at external hospitals that are clearly below .5 after correction for all of them, lowest first."""
+def _cells(data: ReportData, run: Run) -> dict[tuple[str, str], Estimate]:
     keys = [(hospital.key, finding) for hospital in data.hospitals for finding in data.findings]
-    cells = {key: cell for key in keys if (cell := data.cells.get((run.id, *key), MISSING)).has_interval}
-    corrected = {key: cell.corrected(len(cells)) for key, cell in cells.items() if cell.high < 0.5}
+    return {key: data.cells[run.id, *key] for key in keys if (run.id, *key) in data.cells}
+
+
+def _wrong(cells: Mapping[tuple[str, str], Estimate]) -> list[Verdict]:
+    """Return the AUROCs that are clearly below .5 after correction for all of them, lowest first."""
+    num = sum(cell.has_interval for cell in cells.values())
+    corrected = {key: cell.corrected(num) for key, cell in cells.items() if cell.high < 0.5}
     wrong = [Verdict(WRONG, cell, *key) for key, cell in corrected.items() if cell.bounds[1] < 0.5]
     return sorted(wrong, key=lambda verdict: verdict.number.value)
 
@@ -138,7 +153,7 @@ def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
             yield Verdict(SHORTCUT, finding=finding)
     _, new = data.at_new_hospital.get((run.id, MACRO), (MISSING, MISSING))
     if new.has_interval:
-        yield Verdict(USEFUL if new.low >= useful_from(data) else UNCERTAIN, new)
+        yield Verdict(USEFUL if new.low >= useful_from(data.meta) else UNCERTAIN, new)
     benefit = data.further.get("net_benefit", {}).get((run.id, EXTERNAL, MACRO))
     if benefit and benefit.value.clear and benefit.value.value < 0:
         yield Verdict(WORSE_THAN_NONE, benefit.value)
@@ -149,7 +164,7 @@ def clause(data: ReportData, verdict: Verdict) -> str:
     number, finding = verdict.number, quoted(verdict.finding) if verdict.finding else ""
     where = f"at {place(data, verdict.hospital)}" if verdict.hospital else "at external hospitals"
     of = f" for {finding}" if finding else ""
-    goal = f"an AUROC of {places(useful_from(data), 2)} at a new hospital (lower end of the prediction: {places(number.low, 2)})"
+    goal = f"an AUROC of {places(useful_from(data.meta), 2)} at a new hospital (lower end of the prediction: {places(number.low, 2)})"
     return {
         WRONG: f"ranks {finding} the wrong way round {where}: AUROC {number.with_interval}",
         CHANCE: f"is not clearly better than chance {where}: AUROC {number.with_interval}",

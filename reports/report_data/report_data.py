@@ -165,19 +165,9 @@ class ReportData:
 
     @cached_property
     def at_new_hospital(self) -> Mapping[tuple[str, str], tuple[Estimate, Estimate]]:
-        """(Recipe or run, finding or "macro") -> AUROC to expect at a new hospital: with its interval, with the prediction interval.
-
-        A run has the numbers of its recipe. {} if the bundle lacks the table `next_hospital` of an extension.
-        """
-        table = self.tables.frames.get("next_hospital", pd.DataFrame())
-        runs_of = {recipe.id: (recipe, *recipe.runs) for recipe in self.ranked}
-        ends = ("low", "high"), ("new_low", "new_high")
-        return {
-            (run.id, row["finding"]): tuple(Estimate(row["value"], row[low], row[high]) for low, high in ends)
-            for row in records_of(table)
-            if row["metric"] == "auroc" and not row["reason"]
-            for run in runs_of.get(row["run_id"], ())
-        }
+        """(Recipe or run, finding or "macro") -> AUROC to expect at a new hospital; see `headline_rows.new_hospital_lookup`."""
+        table = self.tables.frames.get("next_hospital", pd.DataFrame())  # a table of an extension
+        return headline_rows.new_hospital_lookup(table, self.tables["recipes"])
 
     @cached_property
     def shortcuts(self) -> Mapping[str, list[str]]:

@@ -76,7 +76,7 @@ def _matrix(data: ReportData) -> dict[str, Any]:
     title = (
         f"{verdicts.name(data, data.ranked[0])} is useful at a new hospital for {of_all(useful, len(rows), 'finding')}"
     )
-    return {"rows": rows, "states": shown, "title": title, "from": places(verdicts.useful_from(data), 2)}
+    return {"rows": rows, "states": shown, "title": title, "from": places(verdicts.useful_from(data.meta), 2)}
 
 
 def _row(data: ReportData, finding: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def test_each_finding_has_one_state_and_is_useful_only_by_the_prediction_for_a_n
             assert verdict.state in verdicts.OF_FINDING
             cells = [data.cells.get((run.id, h.key, finding), MISSING) for h in data.hospitals]
             if verdict.state == verdicts.USEFUL:
-                assert data.at_new_hospital[run.id, finding][1].low >= verdicts.useful_from(data)
+                assert data.at_new_hospital[run.id, finding][1].low >= verdicts.useful_from(data.meta)
                 assert not any(finding in data.shortcuts.get(member.id, ()) for member in run.members)
                 assert not any(cell.corrected(99).bounds[1] < 0.5 for cell in cells)
             if not data.at_new_hospital:
