@@ -28,7 +28,6 @@ def opening(data: ReportData) -> Section:
     """Write the first screen."""
     runs, external, sections = data.ranked, data.hospitals, extensions.modules(hooks.Sections)
     notes = failed_parts.of_extensions("note on the mean gap", sections, lambda each: each.gap_note(data))
-    further = failed_parts.of_extensions("sentence on the first screen", sections, lambda each: each.opening(data))
     return Section(
         "top",
         "",
@@ -41,7 +40,7 @@ def opening(data: ReportData) -> Section:
             counts=verdicts.counts(data),
             notes=[note for note in notes if note[1]],
             best=_best(data),
-            further=[text for text in (*further, *_uses(data)) if text],
+            further=_further(data),
             patients=_patients(data),
             not_internal=data_sentences.without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
@@ -56,6 +55,12 @@ def opening(data: ReportData) -> Section:
             named=runs if 1 < len(runs) <= NAMED else [],
         ),
     )
+
+
+def main_results(data: ReportData) -> list[str]:
+    """Return the sentences of the first screen that commands print, too."""
+    said = (verdicts.headline(data), verdicts.counts(data), _best(data), *_further(data), _warning(data))
+    return [text for text in said if text]
 
 
 def gap_figure(data: ReportData, width: float) -> Markup:
@@ -172,13 +177,15 @@ def _but(data: ReportData) -> str:
     return f"it {verdicts.clause(data, worst)}"
 
 
-def _uses(data: ReportData) -> list[str]:
-    """Return sentences on the first recipe at a new hospital, and on its net benefit if it is worse than none."""
-    if not (data.ranked and data.hospitals):
-        return []
-    first = data.ranked[0]
-    found = [v for v in verdicts.of_recipe(data, first) if v.state in (*verdicts.AT_NEW, verdicts.WORSE_THAN_NONE)]
-    return [f"{verdicts.name(data, first)} {verdicts.clause(data, verdict)}." for verdict in found]
+def _further(data: ReportData) -> list[str]:
+    """Return sentences of extensions, and on the first recipe at a new hospital and its net benefit if it is worse than none."""
+    sections = extensions.modules(hooks.Sections)
+    said = failed_parts.of_extensions("sentence on the first screen", sections, lambda each: each.opening(data))
+    states = (*verdicts.AT_NEW, verdicts.WORSE_THAN_NONE)
+    first = data.ranked[:1] if data.hospitals else ()
+    found = [(run, verdict) for run in first for verdict in verdicts.of_recipe(data, run) if verdict.state in states]
+    said += [f"{verdicts.name(data, run)} {verdicts.clause(data, verdict)}." for run, verdict in found]
+    return [text for text in said if text]
 
 
 def _why(data: ReportData) -> list[tuple[str, str]]:

@@ -13,13 +13,13 @@ from reports.page import render
 from reports.report_data.report_data import read
 from reports.sections.findings import findings
 from reports.sections.hospitals import hospitals
-from reports.sections.opening import opening
+from reports.sections.opening import main_results, opening
 from reports.sections.ranking import ranking
 from reports.sections.run_cells import gap as gap_cell
-from reports.sentences.members import over
 from reports.summaries.gap_causes import finding_shares
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
+from tests.unit.reports.test_verdicts import first_screen
 
 BOARDS = (
     Invented(runs=4),
@@ -86,12 +86,12 @@ def test_the_first_screen_has_the_numbers_of_the_tables(made):
 
 
 @pytest.mark.grid
-def test_the_terminal_names_the_lowest_auroc_that_the_page_names(finished):
+def test_the_terminal_has_the_sentences_of_the_page(finished):
     folder = finished / "runs" / "report" / "tiny"
     lines, data = json.loads((folder / "report.json").read_text())["lines"], read(Tables.load(folder / "tables"))
-    (hospital, finding), lowest = next(iter(data.members_of_first.left_out.items()))
-    assert f"    mean {over(data.members_of_first, brief=True)}" in lines
-    assert f"    lowest AUROC left out: {lowest.value:.3f}, {finding} at {data.title(hospital)}" in lines
+    text = first_screen(data)
+    assert [line.strip() for line in lines[:-1]] == main_results(data)
+    assert all(" ".join(line.split()) in text for line in lines[:-1])
 
 
 def test_every_stated_number_of_findings_is_that_of_the_mean_or_of_the_page(made):
