@@ -23,10 +23,19 @@ USEFUL_FROM = 0.7  # AUROC from which a model is useful, if the grid states no o
 WRONG, CHANCE, SHORTCUT = "wrong way round", "not better than chance", "uses a shortcut"
 FAILS, AT_CHANCE = "fails at a hospital", "not better than chance at a hospital"
 GAP, UNCLEAR_GAP, SMALL_GAP, HIGHER, NO_GAP = "clear gap", "unclear gap", "small gap", "higher elsewhere", "no gap"
-USEFUL, UNCERTAIN, TOO_FEW = "useful at a new hospital", "too uncertain to tell", "too few hospitals"
+USEFUL, UNCERTAIN = "useful at a new hospital", "too uncertain to tell"
+TOO_FEW, UNKNOWN = "too few hospitals", "not predicted"  # UNKNOWN: the tables have no prediction
 WORSE_THAN_NONE = "worse than none"
 AT_NEW = (USEFUL, UNCERTAIN)
-OF_FINDING = (USEFUL, UNCERTAIN, CHANCE, WRONG, SHORTCUT, TOO_FEW)  # a finding of a recipe has one of these states
+OF_FINDING = (
+    USEFUL,
+    UNCERTAIN,
+    CHANCE,
+    WRONG,
+    SHORTCUT,
+    TOO_FEW,
+    UNKNOWN,
+)  # a finding of a recipe has one of these states
 # what one and several recipes do whose worst state this is, worst first
 OF_RECIPES = {
     WRONG: ("ranks a finding the wrong way round", "rank a finding the wrong way round"),
@@ -59,24 +68,25 @@ def of_recipe(data: ReportData, run: Run) -> tuple[Verdict, ...]:
 def of_findings(data: ReportData, run: Run) -> dict[str, Verdict]:
     """Return the verdict on each finding of a recipe or a run; see `matrix`."""
     shortcuts = {finding for member in run.members for finding in data.shortcuts.get(member.id, ())}
-    predicted = {finding: data.at_new_hospital.get((run.id, finding), (MISSING, MISSING)) for finding in data.findings}
+    predicted = {finding: data.at_new_hospital.get((run.id, finding)) for finding in data.findings}
     return matrix(_cells(data, run), predicted, shortcuts, useful_from(data.meta))
 
 
 def matrix(
     cells: Mapping[tuple[str, str], Estimate],
-    predicted: Mapping[str, tuple[Estimate, Estimate]],
+    predicted: Mapping[str, tuple[Estimate, Estimate] | None],
     shortcuts: Collection[str],
     useful: float,
 ) -> dict[str, Verdict]:
     """Return the verdict on each finding, one of OF_FINDING.
 
     cells: (external hospital, finding) -> AUROC. predicted: finding -> AUROC to expect at a new hospital, with its interval and with
-    the prediction interval, which becomes the number of the verdict; the number of WRONG is the AUROC at the hospital. shortcuts: the
-    findings with a shortcut. useful: AUROC from which a model is useful.
+    the prediction interval, which becomes the number of the verdict; None if the tables have no prediction. WRONG has the AUROC at
+    the hospital. shortcuts: the findings with a shortcut. useful: AUROC from which a model is useful.
     """
     found = {verdict.finding: verdict for verdict in reversed(_wrong(cells))}
-    for finding, (mean, new) in predicted.items():
+    for finding, numbers in predicted.items():
+        mean, new = numbers or (MISSING, MISSING)
         scored = [cell.low for (_, other), cell in cells.items() if other == finding and cell.has_interval]
         lower_ends = [mean.low] if mean.has_interval else scored
         if finding in found:
@@ -86,7 +96,7 @@ def matrix(
         elif finding in shortcuts:
             state = SHORTCUT
         elif not new.has_interval:
-            state = TOO_FEW
+            state = TOO_FEW if numbers else UNKNOWN
         else:
             state = USEFUL if new.low >= useful else UNCERTAIN
         found[finding] = Verdict(state, new, finding=finding)

@@ -1,7 +1,7 @@
 """`bench predict`: predict images with a stored run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ from bench.cli import options
 from bench.cli.text_tables import printable, table_lines, wrapped
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
-from reports.formatting import DASH, known, number, plural, with_interval
+from reports.formatting import known, number, plural
 
 if TYPE_CHECKING:
     from bench.runs.new_images import Inference
@@ -175,6 +175,8 @@ def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
 
     If the run was trained on synthetic images, the first line says so.
     """
+    from bench.runs.elsewhere import call_of, worth_of
+
     lines = [TRAINED_ON_SYNTHETIC] if inference.synthetic else []
     lines += [f"run {inference.run_id}: {plural(inference.num_images, 'image')}, {len(inference.skipped)} skipped"]
     lines += [f"distances: not available ({inference.no_distances})"] if inference.no_distances else []
@@ -190,23 +192,6 @@ def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
             cells.append([row["finding"], *numbers, call_of(row, rule), number(row["calibrated"]), worth_of(row)])
         lines += [f"  {line}" for line in table_lines(cells)]
     return [*lines, "", *evidence_notes(table)] if inference.num_images else lines
-
-
-def call_of(row: Mapping[str, Any], rule: str) -> str:
-    """Return the call of a finding at the threshold of a rule; "no call" where the finding is not useful at a new hospital."""
-    from reports.verdicts import USEFUL
-
-    call = {1.0: "positive", 0.0: "negative"}.get(row[f"call_{rule}"], "no threshold")
-    return call if call == "no threshold" or row["verdict"] == USEFUL else "no call"
-
-
-def worth_of(row: Mapping[str, Any]) -> str:
-    """Return the verdict on a finding with its AUROC and prediction interval."""
-    if not isinstance(row["verdict"], str):
-        return "not scored"
-    where = f" at {row['hospital']}" if row["hospital"] else ""
-    numbers = with_interval(row["auroc"], row["auroc_low"], row["auroc_high"], ".2f")
-    return f"{row['verdict']}{where}{'' if numbers == DASH else ': ' + numbers}"
 
 
 def evidence_notes(table: Any) -> list[str]:

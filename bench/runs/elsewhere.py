@@ -1,13 +1,15 @@
 """What a prediction of a run is worth at hospitals that the run has never seen: the verdict on each finding."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder, ReportFolder, ScoresFolder
 from reports import verdicts
-from reports.report_data.headline_rows import MISSING, Estimate, new_hospital_lookup
+from reports.formatting import DASH, with_interval
+from reports.report_data.headline_rows import Estimate, new_hospital_lookup
 from reports.schemas.select import select
 from reports.summaries.change_rules import caught
 from reports.tables import rows_of
@@ -35,7 +37,7 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     columns = ("dataset", "finding", "value", "low", "high")
     cells = {(dataset, finding): Estimate(*numbers) for dataset, finding, *numbers in rows_of(rows, *columns)}
     findings = manifest.scored_findings(manifest.run_of[run_id])
-    of_findings = {finding: predicted.get((run_id, finding), (MISSING, MISSING)) for finding in findings}
+    of_findings = {finding: predicted.get((run_id, finding)) for finding in findings}
     found = verdicts.matrix(cells, of_findings, shortcuts, verdicts.USEFUL_FROM)
     return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
@@ -52,3 +54,18 @@ def elsewhere_table(rows: Sequence[object] = ()) -> pd.DataFrame:
     """Return a table with the columns ELSEWHERE from its rows; without rows, nothing is known at other hospitals."""
     numbers = dict.fromkeys(ELSEWHERE[2:5], float)
     return pd.DataFrame(rows, columns=list(ELSEWHERE)).astype(numbers)
+
+
+def call_of(row: Mapping[str, Any], rule: str) -> str:
+    """Return the call of a finding at the threshold of a rule; "no call" where the finding is not useful at a new hospital."""
+    call = {1.0: "positive", 0.0: "negative"}.get(row[f"call_{rule}"], "no threshold")
+    return call if call == "no threshold" or row["verdict"] == verdicts.USEFUL else "no call"
+
+
+def worth_of(row: Mapping[str, Any]) -> str:
+    """Return the verdict on a finding with its AUROC and prediction interval."""
+    if not isinstance(row["verdict"], str):
+        return "not scored"
+    where = f" at {row['hospital']}" if row["hospital"] else ""
+    numbers = with_interval(row["auroc"], row["auroc_low"], row["auroc_high"], ".2f")
+    return f"{row['verdict']}{where}{'' if numbers == DASH else ': ' + numbers}"

@@ -315,16 +315,16 @@ def new_hospital_lookup(
 ) -> dict[tuple[str, str], tuple[Estimate, Estimate]]:
     """Return {(recipe or run, finding or "macro"): AUROC to expect at a new hospital with its interval, and with the prediction interval}.
 
-    A run has the numbers of its recipe. predicted, recipes: the tables `next_hospital` and `recipes`.
+    A run has the numbers of its recipe; they are NaN with too few hospitals. predicted, recipes: the tables `next_hospital` and `recipes`.
     """
     runs_of: dict[str, list[str]] = {}
     for recipe, run in rows_of(recipes, "recipe_id", "run_id"):
         runs_of.setdefault(recipe, [recipe]).append(run)
     found = {}
     for row in records_of(predicted):
-        if row["metric"] == "auroc" and not row["reason"]:
-            expected, new = (Estimate(row["value"], row[f"{of}low"], row[f"{of}high"]) for of in ("", "new_"))
-            found.update({(run, row["finding"]): (expected, new) for run in runs_of.get(row["run_id"], ())})
+        if row["metric"] == "auroc":
+            numbers = tuple(Estimate(row["value"], row[f"{of}low"], row[f"{of}high"]) for of in ("", "new_"))
+            found.update({(run, row["finding"]): numbers for run in runs_of.get(row["run_id"], ())})
     return found
 
 

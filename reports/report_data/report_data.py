@@ -353,13 +353,14 @@ class ReportData:
         return sorted({str(r.facts[fact]) for r in self.runs if isinstance(r.facts.get(fact), str) and r.facts[fact]})
 
     def why_not_analysed(self, name: str, run_id: str) -> str:
-        """Return why a run has no result of the analysis `name`: "it failed" or "not run"; "" if it is done or unknown."""
+        """Return why a run has no result of the analysis `name`: "it failed", "not run" or "not in this bundle"; "" if it is done or unknown."""
         states = {
             (str(a["name"]), str(a["run_id"])): str(a["state"])
             for a in self.meta.get("analyses") or []
             if "run_id" in a
         }
-        return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
+        absent = "not in this bundle" if self.meta.get("bundles") else "not run"
+        return {"failed": "it failed", "absent": absent}.get(states.get((name, run_id), ""), "")
 
     def submission(self, run: Run) -> tuple[list[str], list[str]]:
         """Return two lists: the signers and the files of the verified bundles with this run; both are empty if the run was trained here."""

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.cli.predict import call_of, evidence_notes, worth_of
+from bench.cli.predict import evidence_notes
+from bench.runs.elsewhere import call_of, worth_of
 from bench.runs.image_paths import images_of
 from bench.runs.new_images import COLUMNS, DISTANCES, RULES, infer, load
 from bench.scoring.image_distances import DEFAULT, ImageDistances

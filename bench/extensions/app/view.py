@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from bench.cli.predict import call_of, distance_line, evidence_notes, worth_of
+from bench.cli.predict import distance_line, evidence_notes
 from bench.extensions.heat_maps import library
 from bench.results.stored_runs import RunSummary, stored_runs
+from bench.runs.elsewhere import call_of, worth_of
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import CxrError, DatasetError

@@ -11,9 +11,10 @@ import pytest
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
-from bench.cli.predict import call_of, distance_line, worth_of
+from bench.cli.predict import distance_line
 from bench.extensions.app import server as appcli
 from bench.extensions.app.view import runs_with_weights, shown_table
+from bench.runs.elsewhere import call_of, worth_of
 from bench.runs.new_images import infer, load
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
