@@ -78,6 +78,7 @@ _KEYS = (
     "evaluate_on",
     "min_count",
     "unit",
+    "useful",
     "split",
     "limit",
     "phantom",
@@ -119,6 +120,7 @@ class Grid:
     search: Search | None = None
     unit: str = "image"  # of scores: image or study
     left_out: tuple[str, ...] = ()  # why combinations of a pattern such as "*" cannot run
+    useful: float = 0.0  # AUROC from which a model is useful at a new hospital; 0 for the default
 
     @property
     def train_on(self) -> str:
@@ -271,6 +273,11 @@ class Grid:
             )
         if (unit := raw.get("unit", "image")) not in ("image", "study"):
             raise ConfigError(f"no unit of scores {unit!r}", f"{path}: unit", "choose from: image, study")
+        useful = raw.get("useful", 0.0)
+        if type(useful) is not float or (useful and not 0.5 < useful < 1):
+            raise ConfigError(
+                f"useful is {useful!r}", f"{path}: useful", "give an AUROC between .5 and 1, such as useful: 0.7"
+            )
         expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
         if expect.runs and expect.runs != len(configs):
             raise ConfigError(
@@ -311,6 +318,7 @@ class Grid:
             search,
             unit,
             left_out,
+            useful,
         )
 
 

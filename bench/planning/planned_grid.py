@@ -197,6 +197,7 @@ class PlannedGrid:
     threshold: str = ""  # threshold rule; "" for the default
     reading: str = ""  # how uncertain and unmentioned labels are scored; "" for the default
     unit: str = ""  # of scores: image or study; "" for the default
+    useful: float = 0.0  # AUROC from which a model is useful at a new hospital; 0 for the default
     counted: tuple[str, ...] = ()  # findings that `bench score --as --findings` scores; () for all
     custom_metrics: tuple[Entry, ...]
     # number of internal images with the same pixels as another patient's image in another split
@@ -257,7 +258,7 @@ class PlannedGrid:
 # field -> key of the JSON object, if their names differ
 _KEY_OF = {"duplicates": "doubles", "custom_metrics": "metrics", "planned_cohorts": "cohorts"}
 _TEXTS = ("threshold", "reading", "unit", "scored_from", "scored_how", "scored_by")
-_OPTIONAL = (*_TEXTS, "counted", "training_sources", "compared", "search", "bundles")  # left out if empty
+_OPTIONAL = (*_TEXTS, "useful", "counted", "training_sources", "compared", "search", "bundles")  # left out if empty
 _OF_HOSPITAL = ("layout", "headline_split", "flow", "absent", "unreadable", "facts")
 _OF_COHORT = ("name", "id", "role", "fingerprints", "no_lungs", *_OF_HOSPITAL)
 _OF_RUN = ("id", "titles", "family", "licence", "corpus", "config")

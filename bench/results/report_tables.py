@@ -107,6 +107,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "reading": manifest.settings.reading,
         "unit": manifest.settings.unit,
         "threshold": manifest.settings.threshold,
+        **({"useful": manifest.useful} if manifest.useful else {}),
         "date": max(frames["runs"].set_index("run_id")["date"].reindex(all_ids), default=""),  # of the last run
         "software": _software(),
         "links": dict(manifest.links),

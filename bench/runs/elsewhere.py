@@ -38,7 +38,7 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     cells = {(dataset, finding): Estimate(*numbers) for dataset, finding, *numbers in rows_of(rows, *columns)}
     findings = manifest.scored_findings(manifest.run_of[run_id])
     of_findings = {finding: predicted.get((run_id, finding)) for finding in findings}
-    found = verdicts.matrix(cells, of_findings, shortcuts, verdicts.USEFUL_FROM)
+    found = verdicts.matrix(cells, of_findings, shortcuts, verdicts.useful_from({"useful": manifest.useful}))
     return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
 
@@ -62,10 +62,14 @@ def call_of(row: Mapping[str, Any], rule: str) -> str:
     return call if call == "no threshold" or row["verdict"] == verdicts.USEFUL else "no call"
 
 
-def worth_of(row: Mapping[str, Any]) -> str:
-    """Return the verdict on a finding with its AUROC and prediction interval."""
+def state_of(row: Mapping[str, Any]) -> str:
+    """Return the verdict on a finding in words."""
     if not isinstance(row["verdict"], str):
         return "not scored"
-    where = f" at {row['hospital']}" if row["hospital"] else ""
+    return f"{row['verdict']} at {row['hospital']}" if row["hospital"] else str(row["verdict"])
+
+
+def worth_of(row: Mapping[str, Any]) -> str:
+    """Return the verdict on a finding in words, with its AUROC and prediction interval."""
     numbers = with_interval(row["auroc"], row["auroc_low"], row["auroc_high"], ".2f")
-    return f"{row['verdict']}{where}{'' if numbers == DASH else ': ' + numbers}"
+    return state_of(row) if numbers == DASH else f"{state_of(row)}: {numbers}"

@@ -21,8 +21,8 @@ from bench.extensions.estimates.estimate_summary import (
     number_of,
     order_of,
     reasons_of,
+    states_of,
     without_images,
-    worth_of_findings,
 )
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from reports.drawing import svg
@@ -67,7 +67,7 @@ def render(result: ExpectedScores, notes: Sequence[str]) -> str:
         has_predictions=any(one.number.has_value and one.is_predicted for one in shown),
         has_estimates=from_images(result),
         said=without_images(result, names, places),
-        worth=worth_of_findings(result, best),
+        worth=states_of(result, best),
         notes=notes,
         runs=runs,
         axis=_add_figures(runs, [row["auroc"].number for row in runs], 180.0),

@@ -9,7 +9,7 @@ from bench.extensions.estimates.estimators import MEAN_GAP
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import LEAST_HOSPITALS, LEAST_IMAGES
 from bench.planning.manifest import Manifest
-from bench.runs.elsewhere import elsewhere, worth_of
+from bench.runs.elsewhere import elsewhere, state_of
 from bench.scoring.gaps.gap import MACRO
 from reports.report_data.headline_rows import MISSING, Estimate
 
@@ -101,15 +101,17 @@ def without_images(result: ExpectedScores, names: Mapping[str, str], write: Writ
         return ["No score at a new hospital can be predicted: fewer than three hospitals have a mean over findings."]
     low = predicted[1]
     rank = f"{names[first]} ranks first at the labeled hospitals. " if len(result.recipes) > 1 else ""
-    said = f"{rank}At 97.5 % of hospitals like them, the macro AUROC of {names[first]} is above {write(low)}."
+    said = (
+        f"{rank}At 97.5 % of hospitals like the labeled ones, the macro AUROC of {names[first]} is above {write(low)}."
+    )
     chance = ["So at some of them, it may be no better than chance."] if low < CHANCE else []
     return [said, *chance, *([needed] if result.num_images < LEAST_IMAGES else [])]
 
 
-def worth_of_findings(result: ExpectedScores, r: int) -> dict[str, str]:
+def states_of(result: ExpectedScores, r: int) -> dict[str, str]:
     """Return finding -> verdict on it at a new hospital, as on the page of the grid; {} for a run without scores."""
     table = elsewhere(result.manifest, result.run_ids[r])
-    return {row["finding"]: worth_of(row) for row in table.to_dict("records")}
+    return {row["finding"]: state_of(row) for row in table.to_dict("records")}
 
 
 def measured_rows(result: ExpectedScores, r: int) -> list[dict[Any, Any]]:

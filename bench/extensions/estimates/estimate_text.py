@@ -18,8 +18,8 @@ from bench.extensions.estimates.estimate_summary import (
     number_of,
     order_of,
     reasons_of,
+    states_of,
     without_images,
-    worth_of_findings,
 )
 from bench.extensions.estimates.estimators import ESTIMATORS
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
@@ -76,7 +76,7 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
     if mean.findings and (left := left_out_of_means(result)):
         out.append(f"The means leave out findings without an estimate for every run: {', '.join(left)}.")
     best = order[0]
-    rows, worth = [["finding", *SHOWN.values(), "at a new hospital"]], worth_of_findings(result, best)
+    rows, worth = [["finding", *SHOWN.values(), "at a new hospital"]], states_of(result, best)
     for k, finding in enumerate(result.findings):
         numbers = (_text(number_of(result, best, k, quantity), ".2f") for quantity in SHOWN)
         rows.append([finding, *numbers, worth.get(finding, DASH)])
