@@ -76,6 +76,8 @@ def _matrix(data: ReportData) -> dict[str, Any]:
     title = (
         f"{verdicts.name(data, data.ranked[0])} is useful at a new hospital for {of_all(useful, len(rows), 'finding')}"
     )
+    if not data.at_new_hospital:
+        title = "Verdicts on findings, without a prediction for a new hospital"
     return {"rows": rows, "states": shown, "title": title, "from": places(verdicts.useful_from(data.meta), 2)}
 
 

@@ -153,10 +153,10 @@ def _best(data: ReportData) -> str:
     if not data.ranked:
         return ""
     first, members = data.ranked[0], data.members(data.ranked[0])
-    second = next((r.name for r in data.ranked[1:2] if r.name != first.name), "the second")
+    second = next((verdicts.name(data, run) for run in data.ranked[1:2]), "")
     is_stated = members.left_out or members.per_hospital == (len(data.findings),) * members.num_external
     return sentences.best_run(
-        first.name,
+        verdicts.name(data, first),
         first.score,
         len(data.groups[0]) - 1,
         len(data.ranked),
