@@ -27,15 +27,8 @@ USEFUL, UNCERTAIN = "useful at a new hospital", "too uncertain to tell"
 TOO_FEW, UNKNOWN = "too few hospitals", "not predicted"  # UNKNOWN: the tables have no prediction
 WORSE_THAN_NONE = "worse than none"
 AT_NEW = (USEFUL, UNCERTAIN)
-OF_FINDING = (
-    USEFUL,
-    UNCERTAIN,
-    CHANCE,
-    WRONG,
-    SHORTCUT,
-    TOO_FEW,
-    UNKNOWN,
-)  # a finding of a recipe has one of these states
+# a finding of a recipe has one of these states
+OF_FINDING = (USEFUL, UNCERTAIN, CHANCE, WRONG, SHORTCUT, TOO_FEW, UNKNOWN)
 # what one and several recipes do whose worst state this is, worst first
 OF_RECIPES = {
     WRONG: ("ranks a finding the wrong way round", "rank a finding the wrong way round"),
@@ -211,10 +204,7 @@ def mark(data: ReportData, run: Run) -> str:
 
 
 def counts(data: ReportData) -> str:
-    """Count the ranked recipes by their worst state, in one sentence; "" for fewer than two recipes.
-
-    With external hospitals only.
-    """
+    """Count the ranked recipes by their worst state, in one sentence; "" for fewer than two, and without external hospitals."""
     if len(data.ranked) < 2 or not data.hospitals:
         return ""
     worst = Counter(of_recipe(data, run)[0].state for run in data.ranked)
@@ -245,7 +235,7 @@ def headline(data: ReportData) -> str:
     members = data.members_of_first
     if members and (members.left_out or members.num_hospitals < members.num_external):
         text += f" ({over(members, brief=True)})"
-    return f"On synthetic images, {text}" if data.phantom else sentence_case(text)
+    return f"On synthetic images, {text}" if data.phantom else text if data.ranked else sentence_case(text)
 
 
 def name(data: ReportData, run: Run) -> str:

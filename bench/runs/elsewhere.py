@@ -56,20 +56,20 @@ def elsewhere_table(rows: Sequence[object] = ()) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(ELSEWHERE)).astype(numbers)
 
 
-def call_of(row: Mapping[str, Any], rule: str) -> str:
+def call_of(row: Mapping[Any, Any], rule: str) -> str:
     """Return the call of a finding at the threshold of a rule; "no call" where the finding is not useful at a new hospital."""
     call = {1.0: "positive", 0.0: "negative"}.get(row[f"call_{rule}"], "no threshold")
     return call if call == "no threshold" or row["verdict"] == verdicts.USEFUL else "no call"
 
 
-def state_of(row: Mapping[str, Any]) -> str:
+def state_of(row: Mapping[Any, Any]) -> str:
     """Return the verdict on a finding in words."""
     if not isinstance(row["verdict"], str):
         return "not scored"
     return f"{row['verdict']} at {row['hospital']}" if row["hospital"] else str(row["verdict"])
 
 
-def worth_of(row: Mapping[str, Any]) -> str:
+def worth_of(row: Mapping[Any, Any]) -> str:
     """Return the verdict on a finding in words, with its AUROC and prediction interval."""
     numbers = with_interval(row["auroc"], row["auroc_low"], row["auroc_high"], ".2f")
     return state_of(row) if numbers == DASH else f"{state_of(row)}: {numbers}"

@@ -65,7 +65,7 @@ def findings(data: ReportData) -> Section:
 def _matrix(data: ReportData) -> dict[str, Any]:
     """Return the matrix of findings and verdicts: the verdicts of the first recipe, and the number of recipes with each verdict."""
     of_recipes = [verdicts.of_findings(data, recipe) for recipe in data.ranked]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for finding in data.findings:
         states = Counter(of_recipe[finding].state for of_recipe in of_recipes)
         first = of_recipes[0][finding]
