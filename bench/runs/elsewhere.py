@@ -10,8 +10,8 @@ from bench.store.checked_folders import CheckedFolder, ReportFolder, ScoresFolde
 from reports import verdicts
 from reports.formatting import DASH, with_interval
 from reports.report_data.headline_rows import Estimate, new_hospital_lookup
+from reports.schemas.change_rules import caught
 from reports.schemas.select import select
-from reports.summaries.change_rules import caught
 from reports.tables import rows_of
 
 # verdict: one of `verdicts.OF_FINDING`, "" if the run has no scores. auroc, auroc_low, auroc_high: AUROC to expect at a new hospital with

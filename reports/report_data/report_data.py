@@ -19,8 +19,8 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.members import Members
 from reports.report_data.rankings import Rows, rankings
+from reports.schemas.change_rules import caught
 from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion, further_scores
-from reports.summaries.change_rules import caught
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO

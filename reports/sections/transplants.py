@@ -18,10 +18,10 @@ from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
+from reports.schemas.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
 from reports.schemas.tables import LEAST_RELATED
 from reports.sections.shortcuts import spearman
 from reports.sentences import changes as change_sentences
-from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
 from reports.summaries.gap_causes import marker_sentence, tested_runs
 
 WIDTH, HEIGHT = 260.0, 22.0

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from reports.report_data.headline_rows import MACRO, MISSING
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.schemas.change_rules import MARKER, changes
 from reports.sentences import changes as change_sentences
-from reports.summaries.change_rules import MARKER, changes
 
 
 def gap_contributions(data: ReportData) -> dict[str, float]:
