@@ -323,8 +323,8 @@ def new_hospital_lookup(
     found = {}
     for row in records_of(predicted):
         if row["metric"] == "auroc":
-            numbers = tuple(Estimate(row["value"], row[f"{of}low"], row[f"{of}high"]) for of in ("", "new_"))
-            found.update({(run, row["finding"]): numbers for run in runs_of.get(row["run_id"], ())})
+            expected, new = (Estimate(row["value"], row[f"{of}low"], row[f"{of}high"]) for of in ("", "new_"))
+            found.update({(run, row["finding"]): (expected, new) for run in runs_of.get(row["run_id"], ())})
     return found
 
 
