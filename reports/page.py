@@ -151,7 +151,7 @@ def _render(tables: Tables) -> str:
     sections = [section for group in groups.values() for section in group]
     plotly = plotly_source() if charts else ""
     style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)
-    headline = failed_parts.attempt("the headline", lambda: verdicts.headline(data), lambda _: "")
+    headline = failed_parts.attempt("the headline", lambda: verdicts.titles(data)[0], lambda _: "")
     study = str(tables.meta.get("title", ""))
     num_pictures = sum(
         int(tables[name]["picture"].count()) for name, columns in SCHEMAS.items() if "picture" in columns

@@ -7,9 +7,8 @@ So no title, sentence or command denies what a table shows as clear.
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from reports.formatting import interval, listing, of_all, places, plural, sentence_case
+from reports.formatting import listing, of_all, plural, sentence_case
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -18,7 +17,6 @@ from reports.sentences.members import over
 
 LEAST_GAP = 0.05  # a clear gap of at least this AUROC at a hospital is a failure
 SMALL = 0.02  # a gap whose interval ends below this AUROC is small
-USEFUL_FROM = 0.7  # AUROC from which a model is useful, if the grid states no other
 
 WRONG, CHANCE, SHORTCUT = "wrong way round", "not better than chance", "uses a shortcut"
 FAILS, AT_CHANCE = "fails at a hospital", "not better than chance at a hospital"
@@ -62,7 +60,7 @@ def of_findings(data: ReportData, run: Run) -> dict[str, Verdict]:
     """Return the verdict on each finding of a recipe or a run; see `matrix`."""
     shortcuts = {finding for member in run.members for finding in data.shortcuts.get(member.id, ())}
     predicted = {finding: data.at_new_hospital.get((run.id, finding)) for finding in data.findings}
-    return matrix(_cells(data, run), predicted, shortcuts, useful_from(data.meta))
+    return matrix(_cells(data, run), predicted, shortcuts, data.useful_from)
 
 
 def matrix(
@@ -94,11 +92,6 @@ def matrix(
             state = USEFUL if new.low >= useful else UNCERTAIN
         found[finding] = Verdict(state, new, finding=finding)
     return {finding: found[finding] for finding in predicted}
-
-
-def useful_from(meta: Mapping[str, Any]) -> float:
-    """Return the AUROC from which a model is useful; meta: the metadata of a report."""
-    return float(meta.get("useful") or USEFUL_FROM)
 
 
 def _failures(data: ReportData, run: Run) -> Iterator[Verdict]:
@@ -156,7 +149,7 @@ def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
             yield Verdict(SHORTCUT, finding=finding)
     _, new = data.at_new_hospital.get((run.id, MACRO), (MISSING, MISSING))
     if new.has_interval:
-        yield Verdict(USEFUL if new.low >= useful_from(data.meta) else UNCERTAIN, new)
+        yield Verdict(USEFUL if new.low >= data.useful_from else UNCERTAIN, new)
     benefit = data.further.get("net_benefit", {}).get((run.id, EXTERNAL, MACRO))
     if benefit and benefit.value.clear and benefit.value.value < 0:
         yield Verdict(WORSE_THAN_NONE, benefit.value)
@@ -165,18 +158,18 @@ def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
 def clause(data: ReportData, verdict: Verdict) -> str:
     """Return a verdict as a clause without its subject, such as "loses .070 [.032, .108] AUROC at external hospitals"."""
     number, finding = verdict.number, quoted(verdict.finding) if verdict.finding else ""
-    where = f"at {place(data, verdict.hospital)}" if verdict.hospital else "at external hospitals"
+    where = f"at {data.place(verdict.hospital)}" if verdict.hospital else "at external hospitals"
     of = f" for {finding}" if finding else ""
-    goal = f"an AUROC of {places(useful_from(data.meta), 2)} at a new hospital (lower end of the prediction: {places(number.low, 2)})"
+    goal = f"an AUROC of {Estimate(data.useful_from).text} at a new hospital (lower end of the prediction: {Estimate(number.low).text})"
     return {
         WRONG: f"ranks {finding} the wrong way round {where}: AUROC {number.with_interval}",
         CHANCE: f"is not clearly better than chance {where}: AUROC {number.with_interval}",
         FAILS: f"fails {where}: gap in AUROC {number.with_interval}",
         AT_CHANCE: f"is not clearly better than chance {where}: AUROC {number.with_interval}",
         GAP: f"loses {number.with_interval} AUROC{of} {where}",
-        HIGHER: f"gains {places(-number.value)} {interval(-number.high, -number.low)} AUROC {where}",
-        UNCLEAR_GAP: f"has an unclear mean gap in AUROC, at most {places(number.bounds[1])}",
-        SMALL_GAP: f"has no mean gap in AUROC above {places(number.bounds[1])}",
+        HIGHER: f"has a higher AUROC {where}: gap {number.with_interval}",
+        UNCLEAR_GAP: f"has an unclear mean gap in AUROC, at most {Estimate(number.bounds[1]).text}",
+        SMALL_GAP: f"has no mean gap in AUROC above {Estimate(number.bounds[1]).text}",
         NO_GAP: "has too few patients for a mean gap",
         SHORTCUT: f"uses a marker of {data.internal.short} to predict {finding}",
         USEFUL: f"reaches {goal}",
@@ -185,16 +178,10 @@ def clause(data: ReportData, verdict: Verdict) -> str:
     }[verdict.state]
 
 
-def place(data: ReportData, key: str) -> str:
-    """Return the name of a hospital, of which a sentence says so if its patients are children."""
-    children = data.meta.get("datasets", {}).get(key, {}).get("ages") == "children"
-    return f"{data.short(key)}{' (children)' * children}"
-
-
 def mark(data: ReportData, run: Run) -> str:
     """Return the failure of a recipe for its row in the ranking; "" for none."""
     worst = of_recipe(data, run)[0]
-    where = place(data, worst.hospital) if worst.hospital else ""
+    where = data.place(worst.hospital) if worst.hospital else ""
     return {
         WRONG: f"{worst.finding} the wrong way round at {where}",
         CHANCE: "not clearly better than chance",
@@ -203,7 +190,12 @@ def mark(data: ReportData, run: Run) -> str:
     }.get(worst.state, "")
 
 
-def counts(data: ReportData) -> str:
+def titles(data: ReportData) -> tuple[str, str]:
+    """Return the headline of the page, and the sentence below it that counts the recipes by their worst state."""
+    return _headline(data), _counts(data)
+
+
+def _counts(data: ReportData) -> str:
     """Count the ranked recipes by their worst state, in one sentence; "" for fewer than two, and without external hospitals."""
     if len(data.ranked) < 2 or not data.hospitals:
         return ""
@@ -216,14 +208,14 @@ def counts(data: ReportData) -> str:
     return f"Of {plural(len(data.ranked), data.unit)}, {listing(said, len(said))}."
 
 
-def headline(data: ReportData) -> str:
+def _headline(data: ReportData) -> str:
     """Return the headline of the page: the worst state of the first recipe, or why nothing is compared."""
     num_external, num_scored = data.num_external, len(data.scored)
     if data.only_exposed_models:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
     if data.ranked and data.hospitals:
         first = data.ranked[0]
-        text = f"{name(data, first)} {clause(data, of_recipe(data, first)[0])}"
+        text = f"{data.name(first)} {clause(data, of_recipe(data, first)[0])}"
     elif num_external:
         text = "no run is ranked"
         text += "" if data.has_common else ": internal and external hospitals label no finding in common"
@@ -236,8 +228,3 @@ def headline(data: ReportData) -> str:
     if members and (members.left_out or members.num_hospitals < members.num_external):
         text += f" ({over(members, brief=True)})"
     return f"On synthetic images, {text}" if data.phantom else text if data.ranked else sentence_case(text)
-
-
-def name(data: ReportData, run: Run) -> str:
-    """Return the name of a recipe for sentences; with its settings if another recipe has the same name."""
-    return run.name if [r.name for r in data.ranked].count(run.name) == 1 else run.label

@@ -10,6 +10,7 @@ from bench.store.checked_folders import CheckedFolder, ReportFolder, ScoresFolde
 from reports import verdicts
 from reports.formatting import DASH, with_interval
 from reports.report_data.headline_rows import Estimate, new_hospital_lookup
+from reports.report_data.report_data import USEFUL_FROM
 from reports.schemas.change_rules import caught
 from reports.schemas.select import select
 from reports.tables import rows_of
@@ -38,7 +39,7 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     cells = {(dataset, finding): Estimate(*numbers) for dataset, finding, *numbers in rows_of(rows, *columns)}
     findings = manifest.scored_findings(manifest.run_of[run_id])
     of_findings = {finding: predicted.get((run_id, finding)) for finding in findings}
-    found = verdicts.matrix(cells, of_findings, shortcuts, verdicts.useful_from({"useful": manifest.useful}))
+    found = verdicts.matrix(cells, of_findings, shortcuts, manifest.useful or USEFUL_FROM)
     return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
 

@@ -24,6 +24,7 @@ from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion, further_scor
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
+USEFUL_FROM = 0.7  # AUROC from which a model is useful, if the grid states no other
 
 
 class FurtherScore(Protocol):
@@ -131,6 +132,11 @@ class ReportData:
     def min_count(self) -> int:
         """Minimum number of positive patients, and of negative patients, for a score."""
         return int(self.meta.get("min_count", 10))
+
+    @property
+    def useful_from(self) -> float:
+        """AUROC from which a model is useful at a new hospital."""
+        return float(self.meta.get("useful") or USEFUL_FROM)
 
     @property
     def ranked_runs(self) -> tuple[Run, ...]:
@@ -401,6 +407,15 @@ class ReportData:
     def short(self, key: str) -> str:
         """Return the name of a hospital for sentences and narrow columns."""
         return self._hospital(key).short
+
+    def place(self, key: str) -> str:
+        """Return the short name of a hospital, which says so if its patients are children."""
+        children = self.meta.get("datasets", {}).get(key, {}).get("ages") == "children"
+        return f"{self.short(key)}{' (children)' * children}"
+
+    def name(self, run: Run) -> str:
+        """Return the name of a recipe for sentences; with its settings if another recipe has the same name."""
+        return run.name if [other.name for other in self.ranked].count(run.name) == 1 else run.label
 
     def _hospital(self, key: str) -> Hospital:
         """Return the hospital with the cohort name `key`, also if it has no score and is only in the cohort table."""

@@ -69,16 +69,14 @@ def _matrix(data: ReportData) -> dict[str, Any]:
     for finding in data.findings:
         states = Counter(of_recipe[finding].state for of_recipe in of_recipes)
         first = of_recipes[0][finding]
-        where = f" at {verdicts.place(data, first.hospital)}" if first.hospital else ""
+        where = f" at {data.place(first.hospital)}" if first.hospital else ""
         rows.append({"finding": finding, "first": first, "where": where, "counts": states})
     shown = [state for state in verdicts.OF_FINDING if any(row["counts"][state] for row in rows)]
     useful = sum(row["first"].state == verdicts.USEFUL for row in rows)
-    title = (
-        f"{verdicts.name(data, data.ranked[0])} is useful at a new hospital for {of_all(useful, len(rows), 'finding')}"
-    )
+    title = f"{data.name(data.ranked[0])} is useful at a new hospital for {of_all(useful, len(rows), 'finding')}"
     if not data.at_new_hospital:
         title = "Verdicts on findings, without a prediction for a new hospital"
-    return {"rows": rows, "states": shown, "title": title, "from": places(verdicts.useful_from(data.meta), 2)}
+    return {"rows": rows, "states": shown, "title": title, "from": places(data.useful_from, 2)}
 
 
 def _row(data: ReportData, finding: str) -> dict[str, Any]:

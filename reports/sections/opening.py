@@ -28,6 +28,7 @@ def opening(data: ReportData) -> Section:
     """Write the first screen."""
     runs, external, sections = data.ranked, data.hospitals, extensions.modules(hooks.Sections)
     notes = failed_parts.of_extensions("note on the mean gap", sections, lambda each: each.gap_note(data))
+    headline, counts = verdicts.titles(data)
     return Section(
         "top",
         "",
@@ -35,9 +36,9 @@ def opening(data: ReportData) -> Section:
             "opening.html.j2",
             data=data,
             kick=_kick(data),
-            headline=verdicts.headline(data),
+            headline=headline,
             stand=_stand(data),
-            counts=verdicts.counts(data),
+            counts=counts,
             notes=[note for note in notes if note[1]],
             best=_best(data),
             further=_further(data),
@@ -59,7 +60,7 @@ def opening(data: ReportData) -> Section:
 
 def main_results(data: ReportData) -> list[str]:
     """Return the sentences of the first screen that commands print, too."""
-    said = (verdicts.headline(data), verdicts.counts(data), _best(data), *_further(data), _warning(data))
+    said = (*verdicts.titles(data), _best(data), *_further(data))
     return [text for text in said if text]
 
 
@@ -153,10 +154,10 @@ def _best(data: ReportData) -> str:
     if not data.ranked:
         return ""
     first, members = data.ranked[0], data.members(data.ranked[0])
-    second = next((verdicts.name(data, run) for run in data.ranked[1:2]), "")
+    second = next((data.name(run) for run in data.ranked[1:2]), "")
     is_stated = members.left_out or members.per_hospital == (len(data.findings),) * members.num_external
     return sentences.best_run(
-        verdicts.name(data, first),
+        data.name(first),
         first.score,
         len(data.groups[0]) - 1,
         len(data.ranked),
@@ -184,7 +185,7 @@ def _further(data: ReportData) -> list[str]:
     states = (*verdicts.AT_NEW, verdicts.WORSE_THAN_NONE)
     first = data.ranked[:1] if data.hospitals else ()
     found = [(run, verdict) for run in first for verdict in verdicts.of_recipe(data, run) if verdict.state in states]
-    said += [f"{verdicts.name(data, run)} {verdicts.clause(data, verdict)}." for run, verdict in found]
+    said += [f"{data.name(run)} {verdicts.clause(data, verdict)}." for run, verdict in found]
     return [text for text in said if text]
 
 

@@ -8,7 +8,6 @@ import pytest
 from bs4 import BeautifulSoup
 
 from harmonize.labels.findings import FINDINGS
-from reports import verdicts
 from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
@@ -81,7 +80,7 @@ def test_the_first_screen_has_the_numbers_of_the_tables(made):
     if len(measured) < data.num_external:
         assert "of them" in text
     best = data.ranked[0]
-    praise = rf"{re.escape(verdicts.name(data, best))} (has the highest measured|ranks first by|has a) mean external AUROC(,| of) {places(best.score.value)}"
+    praise = rf"{re.escape(data.name(best))} (has the highest measured|ranks first by|has a) mean external AUROC(,| of) {places(best.score.value)}"
     assert re.search(praise, " ".join(text.split()))
     assert places(abs(table.loc["external", "value"])) in text
 

@@ -131,7 +131,7 @@ def test_no_sentence_denies_a_clear_drop_or_an_auroc_of_chance(data):
     assert not re.search(r"[Nn]o (run|recipe) of \d+ has a clearly lower", text)
     if data.ranked and data.hospitals:
         first = data.ranked[0]
-        headline = verdicts.headline(data)
+        headline = verdicts.titles(data)[0]
         if drops[first.id]:
             assert not re.search("unclear|no mean gap", headline)
         if first.external.has_interval and first.external.low <= 0.5:
@@ -142,7 +142,7 @@ def test_no_sentence_denies_a_clear_drop_or_an_auroc_of_chance(data):
 
 
 def test_the_recipes_are_counted_by_their_worst_state(data):
-    text = verdicts.counts(data)
+    text = verdicts.titles(data)[1]
     if len(data.ranked) < 2 or not data.hospitals:
         assert text == ""
     elif not text.startswith("Of "):
@@ -167,7 +167,7 @@ def test_each_finding_has_one_state_and_is_useful_only_by_the_prediction_for_a_n
             assert verdict.state in verdicts.OF_FINDING
             cells = [data.cells.get((run.id, h.key, finding), MISSING) for h in data.hospitals]
             if verdict.state == verdicts.USEFUL:
-                assert data.at_new_hospital[run.id, finding][1].low >= verdicts.useful_from(data.meta)
+                assert data.at_new_hospital[run.id, finding][1].low >= data.useful_from
                 assert not any(finding in data.shortcuts.get(member.id, ()) for member in run.members)
                 assert not any(cell.corrected(99).bounds[1] < 0.5 for cell in cells)
             if not data.at_new_hospital:
@@ -176,14 +176,14 @@ def test_each_finding_has_one_state_and_is_useful_only_by_the_prediction_for_a_n
 
 def test_networks_at_chance_are_not_called_best():
     data = read(at_chance())
-    assert "is not clearly better than chance at external hospitals: AUROC .487" in verdicts.headline(data)
+    assert "is not clearly better than chance at external hospitals: AUROC .487" in verdicts.titles(data)[0]
     assert "ranks first by mean external AUROC, .487 [.450, .520], over 9 findings" not in first_screen(data)
     assert "but it is not clearly better than chance" in first_screen(data)
 
 
 def test_a_finding_the_wrong_way_round_in_children_is_the_headline():
     data = read(children())
-    assert "ranks Pneumonia the wrong way round at BRAX (children): AUROC .250" in verdicts.headline(data)
+    assert "ranks Pneumonia the wrong way round at BRAX (children): AUROC .250" in verdicts.titles(data)[0]
     assert verdicts.of_findings(data, data.ranked[0])["Pneumonia"].state == verdicts.WRONG
 
 
@@ -192,10 +192,10 @@ def test_a_clear_drop_at_one_hospital_or_of_one_finding_is_named_although_the_me
     run, gaps = read(made).ranked[0].id, made["gaps"]
     at = (gaps["run_id"] == run) & (gaps["dataset"] == "nih")
     of_hospital = changed(made, "gaps", at & (gaps["finding"] == MACRO), value=0.156, low=0.068, high=0.239)
-    assert "fails at NIH-14: gap in AUROC .156 [.068, .239]" in verdicts.headline(read(of_hospital))
+    assert "fails at NIH-14: gap in AUROC .156 [.068, .239]" in verdicts.titles(read(of_hospital))[0]
     of_finding = changed(made, "gaps", at & (gaps["finding"] == "Edema"), value=0.3, low=0.2, high=0.4)
-    assert "loses .300 [.200, .400] AUROC for Edema at NIH-14" in verdicts.headline(read(of_finding))
-    assert "has an unclear mean gap in AUROC, at most .040" in verdicts.headline(read(made))
+    assert "loses .300 [.200, .400] AUROC for Edema at NIH-14" in verdicts.titles(read(of_finding))[0]
+    assert "has an unclear mean gap in AUROC, at most .040" in verdicts.titles(read(made))[0]
 
 
 def test_a_finding_is_useful_from_the_auroc_that_the_grid_states():
@@ -204,7 +204,7 @@ def test_a_finding_is_useful_from_the_auroc_that_the_grid_states():
     assert (found["Edema"].state, found["Pneumonia"].state) == (verdicts.USEFUL, verdicts.UNCERTAIN)
     stricter = read(Tables(made.meta | {"useful": 0.8}, made.frames))
     assert verdicts.of_findings(stricter, stricter.ranked[0])["Edema"].state == verdicts.UNCERTAIN
-    assert "may not reach an AUROC of .80 at a new hospital" in first_screen(stricter)
+    assert "may not reach an AUROC of .800 at a new hospital" in first_screen(stricter)
 
 
 def test_a_recipe_worse_than_treating_none_is_said_on_the_first_screen():

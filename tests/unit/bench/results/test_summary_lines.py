@@ -1,6 +1,5 @@
 """The main results of a grid as lines: the sentences of its page, or why nothing is ranked."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -42,7 +41,6 @@ def test_a_mean_that_leaves_out_a_finding_says_so(store: Store, make_run: MakeRu
     table.to_csv(tmp_path / "east" / "table.csv", index=False)
     text = " ".join(" ".join(summary(scored(store, make_run, ["west"]))).split())
     assert "(over 1 of 9 findings)" in text
-    assert re.search(r"[Tt]his leaves out Edema at|lowest measured AUROC left out: Edema at ", text)
 
 
 def test_without_scores_a_process_that_is_at_work_is_named(tmp_path: Path) -> None:
