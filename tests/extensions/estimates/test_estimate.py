@@ -358,7 +358,7 @@ def test_with_fewer_than_three_labeled_hospitals_every_cell_says_so(
     assert all(reason.endswith("of 3 labeled hospitals needed") for reason in reasons)
     text = here(*arguments, cwd=store_copy).stdout
     assert f"The grid has {num} labeled hospital{'' if num == 1 else 's'}; 3 are needed." in text
-    assert "No run can be recommended" in text
+    assert "No score at a new hospital can be predicted" in text
     assert "nan" not in text.lower().split()
     assert "is estimated:\n  no estimate: " in text
     assert "Edema" not in text  # no table without a number
