@@ -324,7 +324,9 @@ def new_hospital_lookup(
     for row in records_of(predicted):
         if row["metric"] == "auroc":
             expected, new = (Estimate(row["value"], row[f"{of}low"], row[f"{of}high"]) for of in ("", "new_"))
-            found.update({(run, row["finding"]): (expected, new) for run in runs_of.get(row["run_id"], ())})
+            found.update(
+                {(run, row["finding"]): (expected, new) for run in runs_of.get(row["run_id"], [row["run_id"]])}
+            )
     return found
 
 
