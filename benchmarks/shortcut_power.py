@@ -7,7 +7,7 @@ The script trains small networks, each on new phantom hospitals. In 20 of them, 
 Pleural Effusion (strength 0.9, seeds 0 to 19). In the other 80, the tag is independent of all findings (strength 0, seeds 0 to
 79). If none of the 80 networks gives a false alarm, the upper bound of the false alarm rate's 95 % interval is below .05.
 
-The rule is that of the report page (`reports.summaries.change_rules.caught`). The rule reports a shortcut for a finding if two
+The rule is that of the report page (`reports.schemas.change_rules.caught`). The rule reports a shortcut for a finding if two
 conditions hold:
 - An internal marker changes the probability in external images. The change minus the control's change has a 95 %
   interval above MARGIN. The control pastes a patch without a marker.
@@ -39,7 +39,7 @@ from bench.results.score_runs import score_all
 from bench.runs.run_one import run_one
 from bench.scoring.intervals import wilson
 from bench.store.store import Store
-from reports.summaries.change_rules import ERASED, EXTERNAL, MARGIN, MARKER, caught, changed, changes
+from reports.schemas.change_rules import ERASED, EXTERNAL, MARGIN, MARKER, caught, changed, changes
 
 HERE = Path(__file__).parent
 FINDING = "Pleural Effusion"

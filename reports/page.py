@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from reports import extensions, failed_parts, hooks
+from reports import extensions, failed_parts, hooks, verdicts
 from reports.formatting import listing
 from reports.html.compression import packed
 from reports.html.section import (
@@ -47,7 +47,7 @@ from reports.sections.hospitals import hospitals
 from reports.sections.learning import learning
 from reports.sections.mappings import mappings
 from reports.sections.method import method
-from reports.sections.opening import opening, title
+from reports.sections.opening import opening
 from reports.sections.published import published
 from reports.sections.ranking import ranking
 from reports.sections.robustness import robustness
@@ -151,7 +151,7 @@ def _render(tables: Tables) -> str:
     sections = [section for group in groups.values() for section in group]
     plotly = plotly_source() if charts else ""
     style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)
-    headline = failed_parts.attempt("the headline", lambda: title(data), lambda _: "")
+    headline = failed_parts.attempt("the headline", lambda: verdicts.titles(data)[0], lambda _: "")
     study = str(tables.meta.get("title", ""))
     num_pictures = sum(
         int(tables[name]["picture"].count()) for name, columns in SCHEMAS.items() if "picture" in columns

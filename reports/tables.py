@@ -49,6 +49,7 @@ class Tables:
             approximate (findings that the cohort's own labels match only approximately)
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
+        useful: AUROC from which a model is useful at a new hospital
         date: day on which the last scored run was finished, such as 2026-11-22 (UTC)
         software: dict with version and repository (web address) of the software that collected the tables
         links: configuration key -> registry entry -> dict with the web addresses paper, code and weights

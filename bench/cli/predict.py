@@ -11,7 +11,7 @@ from bench.cli import options
 from bench.cli.text_tables import printable, table_lines, wrapped
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
-from reports.formatting import DASH, known, listing, number, plural
+from reports.formatting import known, number, plural
 
 if TYPE_CHECKING:
     from bench.runs.new_images import Inference
@@ -118,8 +118,8 @@ def csv_document(inference: "Inference", table: Any) -> str:
     """
     from bench.store.safe_csv import csv_text
 
-    # a call or a number of hospitals is empty without a value, so pandas stores it as a decimal number
-    whole = [name for name in table if name.startswith("call_") or name in ("hospitals", "above_chance", "shortcut")]
+    # a call is empty without a threshold, so pandas stores it as a decimal number
+    whole = [name for name in table if name.startswith("call_")]
     return csv_text(table.astype(dict.fromkeys(whole, "Int64")).assign(trained_on_synthetic=inference.synthetic))
 
 
@@ -136,8 +136,10 @@ def json_document(inference: "Inference", table: Any) -> dict[str, Any]:
         findings = {}
         for row in rows.to_dict("records"):
             calls = {rule: _call(row[f"call_{rule}"]) for rule in options.THRESHOLD_RULES}
-            numbers = {key: known(row[key]) for key in ("logit", "probability", "calibrated", *ELSEWHERE[1:])}
-            findings[row["finding"]] = numbers | {"calls": calls}
+            numbers = {key: known(row[key]) for key in ("logit", "probability", "calibrated", *ELSEWHERE[2:5])}
+            thresholds = {rule: known(row[f"threshold_{rule}"]) for rule in options.THRESHOLD_RULES}
+            words = {key: row[key] if isinstance(row[key], str) else "" for key in ("verdict", "hospital")}
+            findings[row["finding"]] = numbers | words | {"calls": calls, "thresholds": thresholds}
         warnings = rows["warnings"].iloc[0]
         distances = {key: known(rows[key].iloc[0]) for key in distance_columns}
         listed = {"warnings": warnings.split("; ") if warnings else []}
@@ -173,6 +175,8 @@ def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
 
     If the run was trained on synthetic images, the first line says so.
     """
+    from bench.runs.elsewhere import call_of, worth_of
+
     lines = [TRAINED_ON_SYNTHETIC] if inference.synthetic else []
     lines += [f"run {inference.run_id}: {plural(inference.num_images, 'image')}, {len(inference.skipped)} skipped"]
     lines += [f"distances: not available ({inference.no_distances})"] if inference.no_distances else []
@@ -182,34 +186,21 @@ def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
             lines.append(f"  {line}")
         warnings = rows["warnings"].iloc[0]
         lines += [f"  warning: {warning}" for warning in warnings.split("; ") if warning]
-        cells = [["finding", "probability", "calibrated", f"call ({rule})", "AUROC elsewhere"]]
+        cells = [["finding", "probability", "threshold", f"call ({rule})", "calibrated", "at a new hospital"]]
         for row in rows.to_dict("records"):
-            call = {1.0: "yes", 0.0: "no"}.get(row[f"call_{rule}"], "no threshold")
-            cells.append(
-                [
-                    row["finding"],
-                    number(row["probability"]),
-                    number(row["calibrated"]),
-                    call if row["above_chance"] else DASH,
-                    " to ".join(dict.fromkeys(number(row[f"auroc_{end}"], ".2f") for end in ("lowest", "highest"))),
-                ]
-            )
+            numbers = (number(row[name]) for name in ("probability", f"threshold_{rule}"))
+            cells.append([row["finding"], *numbers, call_of(row, rule), number(row["calibrated"]), worth_of(row)])
         lines += [f"  {line}" for line in table_lines(cells)]
     return [*lines, "", *evidence_notes(table)] if inference.num_images else lines
 
 
 def evidence_notes(table: Any) -> list[str]:
-    """Return sentences on what predictions are worth at hospitals that the run has never seen. `table`: as `Inference.table`."""
-    from bench.runs.elsewhere import by_shortcut, not_above_chance
+    """Return sentences on what the calls are worth at hospitals that the run has never seen. `table`: as `Inference.table`."""
+    from reports.verdicts import USEFUL
 
-    hospitals = table["hospitals"].max()
-    if hospitals != hospitals:  # NaN
-        return ["AUROC elsewhere: unknown, the run was not scored at another hospital"]
-    notes = [
-        f"AUROC elsewhere: the lowest and the highest of {plural(int(hospitals), 'hospital')} that the run has never seen"
-    ]
-    if unclear := not_above_chance(table):
-        notes.append(f"no call of {listing(unclear, len(unclear))}: the AUROC is not clearly above .5 at any of them")
-    if shortcuts := by_shortcut(table):
-        notes.append(f"shortcut: for {listing(shortcuts, len(shortcuts))}, the run reads a marker of its own hospital")
+    if not table["verdict"].notna().any():
+        return ["no calls: nothing is known of the run at other hospitals"]
+    notes = ["at a new hospital: expected AUROC with its 95 % prediction interval, from the page of the grid"]
+    if not (table["verdict"] == USEFUL).all():
+        notes.append("no call: the page does not show that the finding is useful at a new hospital")
     return notes

@@ -78,6 +78,7 @@ _KEYS = (
     "expect",
     "evaluate_on",
     *OF_GRID,
+    "useful",
     "split",
     "limit",
     "phantom",
@@ -118,6 +119,7 @@ class Grid:
     analyses: tuple[Analysis, ...] = ()
     search: Search | None = None
     left_out: tuple[str, ...] = ()  # why combinations of a pattern such as "*" cannot run
+    useful: float = 0.0  # AUROC from which a model is useful at a new hospital; 0 for the default
 
     @property
     def train_on(self) -> str:
@@ -262,6 +264,11 @@ class Grid:
         training_sources = _training_sources(configs, label_sources, str(path))
         evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
         settings = Settings.of_grid(raw, str(path))
+        useful = raw.get("useful", 0.0)
+        if type(useful) is not float or (useful and not 0.5 < useful < 1):
+            raise ConfigError(
+                f"useful is {useful!r}", f"{path}: useful", "give an AUROC between .5 and 1, such as useful: 0.7"
+            )
         expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
         if expect.runs and expect.runs != len(configs):
             raise ConfigError(
@@ -301,6 +308,7 @@ class Grid:
             read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
             search,
             left_out,
+            useful,
         )
 
 

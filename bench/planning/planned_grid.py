@@ -192,6 +192,7 @@ class PlannedGrid:
     source: str  # name of the internal cohort
     command: str
     settings: Settings  # of scoring
+    useful: float = 0.0  # AUROC from which a model is useful at a new hospital; 0 for the default
     # number of internal images with the same pixels as another patient's image in another split
     duplicates: Count
     planned_cohorts: tuple[PlannedCohort, ...]  # the internal cohort first

@@ -15,6 +15,7 @@ from bench.results.card_metadata import hub_metadata
 from bench.results.read_predictions import has_scores, scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.results.stored_runs import training_remark
+from bench.runs.elsewhere import elsewhere, worth_of
 from bench.store.checked_folders import CARD, CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
@@ -185,9 +186,10 @@ def _hospitals(manifest: Manifest, run: PlannedRun) -> list[str]:
 def _aurocs(
     manifest: Manifest, run: PlannedRun, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
 ) -> list[tuple[str, ...]]:
-    """Return one row of AUROCs per finding, and one for their macro mean: the columns `_hospitals`, then the mean gap."""
+    """Return one row of AUROCs per finding, and one for their macro mean: the columns `_hospitals`, the mean gap, the verdict."""
     plain = select(scores, finding=None)
     columns = [(manifest.source, "test"), *((cohort.name, "") for cohort in manifest.external_to(run))]
+    worth = {row["finding"]: worth_of(row) for row in elsewhere(manifest, run.id).to_dict("records")}
     rows = []
     for finding in (*findings, "macro"):
         cells = [escaped("mean" if finding == "macro" else finding)]
@@ -195,6 +197,7 @@ def _aurocs(
             of_cell = plain[(plain["dataset"] == dataset) & (plain["finding"] == finding)]
             cells.append(_cell(of_cell[of_cell["split"] == split] if split else of_cell))
         cells.append(_cell(gaps[(gaps["dataset"] == "external") & (gaps["finding"] == finding)]))
+        cells.append(worth.get(finding, DASH))
         rows.append(tuple(cells))
     return rows
 

@@ -104,6 +104,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "source": manifest.source,
         "phantom": manifest.phantom,
         "settings": msgspec.to_builtins(manifest.settings),
+        **({"useful": manifest.useful} if manifest.useful else {}),
         "date": max(frames["runs"].set_index("run_id")["date"].reindex(all_ids), default=""),  # of the last run
         "software": _software(),
         "links": dict(manifest.links),

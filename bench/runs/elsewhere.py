@@ -1,64 +1,76 @@
-"""What the store knows of a run at hospitals that it has never seen: how well it recognizes each finding, and whether by a shortcut."""
+"""What a prediction of a run is worth at hospitals that the run has never seen: the verdict on each finding."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Store
+from bench.planning.manifest import Manifest
+from bench.store.checked_folders import CheckedFolder, ReportFolder, ScoresFolder
+from reports import verdicts
+from reports.formatting import DASH, with_interval
+from reports.report_data.headline_rows import Estimate, new_hospital_lookup
+from reports.report_data.report_data import USEFUL_FROM
+from reports.schemas.change_rules import caught
 from reports.schemas.select import select
-from reports.summaries.change_rules import caught
+from reports.tables import rows_of
 
-# auroc_lowest, auroc_highest: of the external hospitals. above_chance: 1 if the 95 % interval of the AUROC is above .5 at one of
-# them, else 0. shortcut: 1 if the region transplant test finds that the run reads a marker of its own hospital, else 0; NaN if
-# it was not tested
-ELSEWHERE = ("finding", "auroc_lowest", "auroc_highest", "hospitals", "above_chance", "shortcut")
+# verdict: one of `verdicts.OF_FINDING`, "" if the run has no scores. auroc, auroc_low, auroc_high: AUROC to expect at a new hospital with
+# its prediction interval; for verdicts.WRONG, the AUROC at `hospital`
+ELSEWHERE = ("finding", "verdict", "auroc", "auroc_low", "auroc_high", "hospital")
 
 
-def elsewhere(store: Store, run_id: str, internal: str, scores: Path | None = None) -> pd.DataFrame:
-    """Return the AUROC of each finding at the external hospitals, columns ELSEWHERE; no rows for a run without scores.
+def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
+    """Return the verdict on each finding of a run as the page of its grid states it, columns ELSEWHERE; no rows for a run without scores.
 
-    `internal`: name of the internal cohort. `scores`: folder of a grid's scores. Raises StoreError for damaged tables.
+    Raises StoreError for damaged tables.
     """
-    folder = ScoresFolder((scores or store.root / "scores") / run_id)
+    folder, internal = ScoresFolder(manifest.scores / run_id), manifest.source
     if not folder.key():
         return elsewhere_table()
-    tests = CheckedFolder(store.run_dir(run_id) / "transplants")
-    return from_tables(folder.table("scores"), tests.table("transplants.parquet") if tests.key() else None, internal)
+    tests = CheckedFolder(manifest.store.run_dir(run_id) / "transplants")
+    shortcuts = caught(tests.table("transplants.parquet"), internal) if tests.key() else []
+    report = ReportFolder.of(manifest.store.root, manifest.name)
+    known = all((report.path / f"{name}.parquet").is_file() for name in _OF_REPORT)
+    predicted = new_hospital_lookup(*(report.table(f"{name}.parquet") for name in _OF_REPORT)) if known else {}
+    rows = select(folder.table("scores"), finding=None, internal=internal).dropna(subset=["value"])
+    rows = rows[~rows["dataset"].isin([internal, "external"]) & (rows["finding"] != "macro")]
+    columns = ("dataset", "finding", "value", "low", "high")
+    cells = {(dataset, finding): Estimate(*numbers) for dataset, finding, *numbers in rows_of(rows, *columns)}
+    findings = manifest.scored_findings(manifest.run_of[run_id])
+    of_findings = {finding: predicted.get((run_id, finding)) for finding in findings}
+    found = verdicts.matrix(cells, of_findings, shortcuts, manifest.useful or USEFUL_FROM)
+    return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
 
-def from_tables(scores: pd.DataFrame, transplants: pd.DataFrame | None, internal: str) -> pd.DataFrame:
-    """Return what `elsewhere` returns, from the table `scores` and, if there is one, the table `transplants` of a run."""
-    rows = select(scores, finding=None, internal=internal).dropna(subset=["value"])
-    rows = rows[~rows["dataset"].isin([internal, "external"])]
-    shortcuts = None if transplants is None else caught(transplants, internal)
-    found = [
-        (
-            finding,
-            of_finding["value"].min(),
-            of_finding["value"].max(),
-            len(of_finding),
-            float((of_finding["low"] > 0.5).any()),
-            float("nan") if shortcuts is None else float(finding in shortcuts),
-        )
-        for finding, of_finding in rows.groupby("finding", sort=False)
-    ]
-    return elsewhere_table(found)
+_OF_REPORT = ("next_hospital", "recipes")
+
+
+def _row(finding: str, verdict: verdicts.Verdict, titles: Mapping[str, str]) -> tuple[object, ...]:
+    number = verdict.number
+    return finding, verdict.state, number.value, number.low, number.high, titles.get(verdict.hospital, "")
 
 
 def elsewhere_table(rows: Sequence[object] = ()) -> pd.DataFrame:
     """Return a table with the columns ELSEWHERE from its rows; without rows, nothing is known at other hospitals."""
-    kinds: dict[str, type] = {"finding": object, **dict.fromkeys(ELSEWHERE[1:], float)}
-    return pd.DataFrame(rows, columns=list(ELSEWHERE)).astype(kinds)
+    numbers = dict.fromkeys(ELSEWHERE[2:5], float)
+    return pd.DataFrame(rows, columns=list(ELSEWHERE)).astype(numbers)
 
 
-def not_above_chance(table: pd.DataFrame) -> list[str]:
-    """Return the findings of predictions whose AUROC is not clearly above .5 at any external hospital."""
-    return cast("list[str]", table.loc[table["above_chance"] == 0, "finding"].unique().tolist())
+def call_of(row: Mapping[Any, Any], rule: str) -> str:
+    """Return the call of a finding at the threshold of a rule; "no call" where the finding is not useful at a new hospital."""
+    call = {1.0: "positive", 0.0: "negative"}.get(row[f"call_{rule}"], "no threshold")
+    return call if call == "no threshold" or row["verdict"] == verdicts.USEFUL else "no call"
 
 
-def by_shortcut(table: pd.DataFrame) -> list[str]:
-    """Return the findings of predictions for which the run reads a marker of its own hospital."""
-    return cast("list[str]", table.loc[table["shortcut"] == 1, "finding"].unique().tolist())
+def state_of(row: Mapping[Any, Any]) -> str:
+    """Return the verdict on a finding in words."""
+    if not isinstance(row["verdict"], str):
+        return "not scored"
+    return f"{row['verdict']} at {row['hospital']}" if row["hospital"] else str(row["verdict"])
+
+
+def worth_of(row: Mapping[Any, Any]) -> str:
+    """Return the verdict on a finding in words, with its AUROC and prediction interval."""
+    numbers = with_interval(row["auroc"], row["auroc_low"], row["auroc_high"], ".2f")
+    return state_of(row) if numbers == DASH else f"{state_of(row)}: {numbers}"

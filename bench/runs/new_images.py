@@ -41,6 +41,7 @@ DISTANCES = ("distance", *(f"distance_{method}" for method in METHODS))
 COLUMNS = (
     *("image", "finding", "logit", "probability", "calibrated"),
     *(f"call_{rule}" for rule in RULES),
+    *(f"threshold_{rule}" for rule in RULES),
     *DISTANCES,
     "warnings",
     *ELSEWHERE[1:],
@@ -53,8 +54,8 @@ _FAR_IMAGE = f"the image is far from the images of the internal hospital (beyond
 class Inference:
     """Predictions. `table` has the columns COLUMNS and one row per image and finding.
 
-    The columns `call_*` are 1 (positive), 0 (negative), or NaN without a threshold. The columns DISTANCES are percentiles of
-    internal validation images, from 0 to 100; all are NaN if the run has no distances. The columns of
+    The columns `call_*` are 1 (positive), 0 (negative), or NaN without a threshold; `threshold_*` are probabilities.
+    The columns DISTANCES are percentiles of internal validation images, from 0 to 100; all are NaN if the run has no distances. The columns of
     `bench.runs.elsewhere.ELSEWHERE` are the same for all images; NaN if nothing is known of the run at external hospitals.
     """
 
@@ -169,6 +170,7 @@ def _frame(
         for rule in RULES:
             threshold = thresholds.get(rule, np.nan)
             column[f"call_{rule}"] = np.where(np.isnan(threshold), np.nan, logit >= threshold)
+            column[f"threshold_{rule}"] = Platt(1.0, 0.0).apply(np.full(len(logit), threshold))
         columns.append(pd.DataFrame(column | shared))
     if not columns:
         return pd.DataFrame(columns=list(COLUMNS))

@@ -78,7 +78,7 @@ class StoredRun:
     # distances of images to internal images, or the reason why they are not available; of trained runs only
     fitted: ImageDistances | str = NO_FEATURES
     threshold: str = STANDARD_RULE  # threshold rule of the grid
-    # columns ELSEWHERE: AUROCs at external hospitals, and shortcuts; no rows if nothing is known
+    # columns ELSEWHERE: the verdict on each finding; no rows if nothing is known
     elsewhere: pd.DataFrame = field(default_factory=elsewhere_table)
 
     @property
@@ -182,21 +182,18 @@ def load(store: Store, prefix: str, device: str = "cpu", grid: str | None = None
     the run is missing, unfinished or an imported model, or one of its files is damaged, and if `grid` does not have the run.
     """
     stored = _load(store, find_run(store, prefix), device)
-    internal = stored.run.config.train_on
     try:
         manifest, _ = planned(store, stored.id, grid)
     except StoreError:
         if grid:
             raise
-        return replace(
-            stored, elsewhere=elsewhere(store, stored.id, internal)
-        )  # a run that was copied without its grid
+        return stored  # a run that was copied without its grid
     return replace(
         stored,
         unlearnt=(*stored.unlearnt, *manifest.uncounted(stored.learned)),
         points=_points(manifest.scores, stored.id),
         threshold=manifest.settings.threshold,
-        elsewhere=elsewhere(store, stored.id, internal, manifest.scores),
+        elsewhere=elsewhere(manifest, stored.id),
     )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from reports.formatting import interval, is_number, places, span
 from reports.schemas.select import select
-from reports.tables import Tables, rows_of
+from reports.tables import Tables, records_of, rows_of
 
 # label sources by preference: the page shows a cohort's scores with the first of these sources that the cohort has
 REFERENCES = ("phantom", "report", "radiologist")
@@ -308,6 +308,26 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
         (str(run), str(control)): Estimate(float(value), float(low), float(high), count(n), chance=float(chance))
         for run, control, value, low, high, chance, n in rows_of(rows, *columns)
     }
+
+
+def new_hospital_lookup(
+    predicted: pd.DataFrame, recipes: pd.DataFrame
+) -> dict[tuple[str, str], tuple[Estimate, Estimate]]:
+    """Return {(recipe or run, finding or "macro"): AUROC to expect at a new hospital with its interval, and with the prediction interval}.
+
+    A run has the numbers of its recipe; they are NaN with too few hospitals. predicted, recipes: the tables `next_hospital` and `recipes`.
+    """
+    runs_of: dict[str, list[str]] = {}
+    for recipe, run in rows_of(recipes, "recipe_id", "run_id"):
+        runs_of.setdefault(recipe, [recipe]).append(run)
+    found = {}
+    for row in records_of(predicted):
+        if row["metric"] == "auroc":
+            expected, new = (Estimate(row["value"], row[f"{of}low"], row[f"{of}high"]) for of in ("", "new_"))
+            found.update(
+                {(run, row["finding"]): (expected, new) for run in runs_of.get(row["run_id"], [row["run_id"]])}
+            )
+    return found
 
 
 def causal_lookup(transplants: pd.DataFrame, recipes: Collection[str]) -> dict[str, Estimate]:

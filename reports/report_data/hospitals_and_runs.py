@@ -34,11 +34,6 @@ class Hospital:
         ends = [", ".join(names[i:]) for i in range(len(names))]
         return next((end for end in ends if len(end) <= LONGEST), f"{names[-1][: LONGEST - 1]}…")
 
-    @property
-    def is_costly(self) -> bool:
-        """Return whether the mean gap is clearly above 0."""
-        return self.mean_gap.clear_above
-
 
 @dataclass(frozen=True, slots=True)
 class Run:

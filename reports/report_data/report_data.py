@@ -20,10 +20,12 @@ from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.members import Members
 from reports.report_data.rankings import Rows, rankings
 from reports.report_data.training_words import TrainingWords, words
+from reports.schemas.change_rules import caught
 from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion, further_scores
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
+USEFUL_FROM = 0.7  # AUROC from which a model is useful, if the grid states no other
 
 
 class FurtherScore(Protocol):
@@ -52,8 +54,6 @@ class ReportData:
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     mean_gap: Estimate  # gap, averaged over runs and external hospitals
-    num_worse: int  # number of ranked recipes with a mean gap clearly above 0; num_better: clearly below 0
-    num_better: int
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> AUROC
     gaps: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> gap
@@ -139,6 +139,11 @@ class ReportData:
         return int(self.meta["settings"]["min_count"])
 
     @property
+    def useful_from(self) -> float:
+        """AUROC from which a model is useful at a new hospital."""
+        return float(self.meta.get("useful") or USEFUL_FROM)
+
+    @property
     def ranked_runs(self) -> tuple[Run, ...]:
         """The runs of the ranked recipes, in the order of the ranking."""
         return tuple(run for recipe in self.ranked for run in recipe.members)
@@ -168,6 +173,18 @@ class ReportData:
         """Return a score of `further`, as the mean over external hospitals."""
         score = self.further[metric].get((run.id, EXTERNAL, MACRO))
         return score.value if score else MISSING
+
+    @cached_property
+    def at_new_hospital(self) -> Mapping[tuple[str, str], tuple[Estimate, Estimate]]:
+        """(Recipe or run, finding or "macro") -> AUROC to expect at a new hospital; see `headline_rows.new_hospital_lookup`."""
+        table = self.tables.frames.get("next_hospital", pd.DataFrame())  # a table of an extension
+        return headline_rows.new_hospital_lookup(table, self.tables["recipes"])
+
+    @cached_property
+    def shortcuts(self) -> Mapping[str, list[str]]:
+        """Run id -> findings for which the region transplant test finds a marker as a shortcut, for all tested runs."""
+        tests = self.tables["transplants"].groupby("run_id")
+        return {str(run_id): caught(rows, self.internal.key) for run_id, rows in tests}
 
     @cached_property
     def further_criteria(self) -> list[hooks.RankedScore]:
@@ -379,6 +396,15 @@ class ReportData:
         """Return the name of a hospital for sentences and narrow columns."""
         return self._hospital(key).short
 
+    def place(self, key: str) -> str:
+        """Return the short name of a hospital, which says so if its patients are children."""
+        children = self.meta.get("datasets", {}).get(key, {}).get("ages") == "children"
+        return f"{self.short(key)}{' (children)' * children}"
+
+    def name(self, run: Run) -> str:
+        """Return the name of a recipe for sentences; with its settings if another recipe has the same name."""
+        return run.name if [other.name for other in self.ranked].count(run.name) == 1 else run.label
+
     def _hospital(self, key: str) -> Hospital:
         """Return the hospital with the cohort name `key`, also if it has no score and is only in the cohort table."""
         return next((h for h in self.all_hospitals if h.key == key), None) or _hospital(self.tables, key, MISSING)
@@ -475,8 +501,6 @@ def read(tables: Tables) -> ReportData:
         unranked=tuple(unranked),
         groups=tuple(tuple(r for r in ranked if r.group == number) for number in numbers),
         mean_gap=mean_gaps.get(EXTERNAL, MISSING),
-        num_worse=sum(r.gap.clear_above for r in ranked),
-        num_better=sum(r.gap.clear and not r.gap.clear_above for r in ranked),
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,

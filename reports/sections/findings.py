@@ -3,13 +3,15 @@
 A gap is the internal minus the external AUROC.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from reports import verdicts
 from reports.drawing import svg
-from reports.formatting import is_number, places, plural
+from reports.formatting import is_number, of_all, places, plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -34,7 +36,9 @@ def findings(data: ReportData) -> Section:
     top = measured[0] if measured else None
     context: dict[str, Any] = {
         "data": data,
-        "title": sentences.findings_title(clear_findings, len(measured), len(data.ranked), data.unit),
+        "title": sentences.findings_title(
+            clear_findings, sum(r["num_clear"] > 0 for r in measured), len(measured), len(data.ranked), data.unit
+        ),
         "rows": rows,
         "shares": {finding: f"{100 * share:.0f} %".replace("-", "−") for finding, share in shares.items()},
         "axis": svg.tick_axis(scale, grid),
@@ -46,6 +50,7 @@ def findings(data: ReportData) -> Section:
         if top
         else "",
         "hospital_rows": _by_hospital(data, top["finding"]) if top else [],
+        "matrix": _matrix(data) if data.ranked and data.hospitals else {},
     }
     if top:
         numbers = [b for row in context["hospital_rows"] for e in row["values"] for b in (e.value, e.low, e.high)]
@@ -55,6 +60,23 @@ def findings(data: ReportData) -> Section:
         for row in context["hospital_rows"]:
             row["figure"] = _value_figure(row["values"], row["internal"], hospital_scale, hospital_grid)
     return Section("findings", "Findings", write("findings.html.j2", **context))
+
+
+def _matrix(data: ReportData) -> dict[str, Any]:
+    """Return the matrix of findings and verdicts: the verdicts of the first recipe, and the number of recipes with each verdict."""
+    of_recipes = [verdicts.of_findings(data, recipe) for recipe in data.ranked]
+    rows: list[dict[str, Any]] = []
+    for finding in data.findings:
+        states = Counter(of_recipe[finding].state for of_recipe in of_recipes)
+        first = of_recipes[0][finding]
+        where = f" at {data.place(first.hospital)}" if first.hospital else ""
+        rows.append({"finding": finding, "first": first, "where": where, "counts": states})
+    shown = [state for state in verdicts.OF_FINDING if any(row["counts"][state] for row in rows)]
+    useful = sum(row["first"].state == verdicts.USEFUL for row in rows)
+    title = f"{data.name(data.ranked[0])} is useful at a new hospital for {of_all(useful, len(rows), 'finding')}"
+    if not data.at_new_hospital:
+        title = "Verdicts on findings, without a prediction for a new hospital"
+    return {"rows": rows, "states": shown, "title": title, "from": places(data.useful_from, 2)}
 
 
 def _row(data: ReportData, finding: str) -> dict[str, Any]:

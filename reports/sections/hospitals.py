@@ -23,7 +23,11 @@ SHOWN = 20  # rows of the table that are visible at first; later rows are folded
 
 def hospitals(data: ReportData) -> Section:
     """Write the section: the colored table, and the scatter of internal and external AUROC."""
-    costly = [h for h in data.hospitals if h.is_costly]
+    costly = [
+        h
+        for h in data.hospitals
+        if h.mean_gap.clear_above or any(r.hospital_gaps[h.key].clear_above for r in data.ranked)
+    ]
     rows = [_row(data, run) for run in data.ranked if data.hospitals]
     compared = [r for r in data.ranked if r.internal_common.has_value and r.external_common.has_value]
     below = sum(r.external_common.value < r.internal_common.value for r in compared)

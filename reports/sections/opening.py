@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import extensions, failed_parts, hooks
+from reports import extensions, failed_parts, hooks, verdicts
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
@@ -15,7 +15,7 @@ from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import with_verdict
-from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence, shortcut_findings
+from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence
 from reports.tables import rows_of
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
@@ -28,7 +28,7 @@ def opening(data: ReportData) -> Section:
     """Write the first screen."""
     runs, external, sections = data.ranked, data.hospitals, extensions.modules(hooks.Sections)
     notes = failed_parts.of_extensions("note on the mean gap", sections, lambda each: each.gap_note(data))
-    further = failed_parts.of_extensions("sentence on the first screen", sections, lambda each: each.opening(data))
+    headline, counts = verdicts.titles(data)
     return Section(
         "top",
         "",
@@ -36,11 +36,12 @@ def opening(data: ReportData) -> Section:
             "opening.html.j2",
             data=data,
             kick=_kick(data),
-            headline=title(data),
+            headline=headline,
             stand=_stand(data),
+            counts=counts,
             notes=[note for note in notes if note[1]],
             best=_best(data),
-            further=[text for text in further if text],
+            further=_further(data),
             patients=_patients(data),
             not_internal=data_sentences.without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
@@ -57,19 +58,10 @@ def opening(data: ReportData) -> Section:
     )
 
 
-def title(data: ReportData) -> str:
-    """Return the headline of the page."""
-    if data.only_exposed_models:
-        return "No ranking: every model was trained elsewhere, on data of an external hospital"
-    only = sentences.single_run(data.unit, data.ranked[0].gap) if len(data.ranked) == 1 else ""
-    num_external = len(data.hospitals) or data.num_external
-    num_runs = len(data.ranked) or (0 if num_external else len(data.scored))
-    members = data.members_of_first
-    is_partial = members is not None and (members.left_out or members.num_hospitals < members.num_external)
-    over = member_sentences.over(members, brief=True) if members and is_partial else ""
-    return sentences.headline(
-        num_runs, data.num_worse, data.num_better, num_external, data.phantom, only, data.has_common, data.unit, over
-    )
+def main_results(data: ReportData) -> list[str]:
+    """Return the sentences of the first screen that commands print, too."""
+    said = (*verdicts.titles(data), _best(data), *_further(data))
+    return [text for text in said if text]
 
 
 def gap_figure(data: ReportData, width: float) -> Markup:
@@ -151,7 +143,7 @@ def _stand(data: ReportData) -> str:
         len(data.hospitals) or data.num_external,
         len(data.ranked),
         data.mean_gap,
-        [(h.short, h.mean_gap) for h in data.averaged],
+        sum(h.mean_gap.has_value for h in data.averaged),
         data.has_common,
         not all(run.is_imported for run in data.ranked),
     )
@@ -162,10 +154,10 @@ def _best(data: ReportData) -> str:
     if not data.ranked:
         return ""
     first, members = data.ranked[0], data.members(data.ranked[0])
-    second = next((r.name for r in data.ranked[1:2] if r.name != first.name), "the second")
+    second = next((data.name(run) for run in data.ranked[1:2]), "")
     is_stated = members.left_out or members.per_hospital == (len(data.findings),) * members.num_external
     return sentences.best_run(
-        first.name,
+        data.name(first),
         first.score,
         len(data.groups[0]) - 1,
         len(data.ranked),
@@ -173,24 +165,38 @@ def _best(data: ReportData) -> str:
         (second, first.lead) if first.lead.has_interval else None,
         "mean external AUROC" if data.hospitals else "internal AUROC",
         over=member_sentences.over(members) if data.hospitals and not is_stated else "",
-        but=member_sentences.hidden_failure(members, data.short),
+        but=_but(data),
     )
 
 
-def _why(data: ReportData) -> list[tuple[str, str]]:
-    """Return the sentences on causes of the mean gap, each with the key of its section; [] if the gap is not clearly above 0.
+def _but(data: ReportData) -> str:
+    """Return the clause because of which no sentence may praise the score of the first recipe; "" for none."""
+    hidden = member_sentences.hidden_failure(data.members(data.ranked[0]), data.short)
+    worst = verdicts.of_recipe(data, data.ranked[0])[0] if data.hospitals else None
+    if hidden or worst is None or worst.state not in (verdicts.WRONG, verdicts.CHANCE):
+        return hidden
+    return f"it {verdicts.clause(data, worst)}"
 
-    The sentence on markers is left out if no ranked run uses a marker. A sentence after it states how many ranked runs have no
-    result of the region transplant test.
-    """
-    shares, shortcuts = finding_shares(data), shortcut_findings(data)
-    if not shares:
-        return []
-    causes = [("findings", sentences.largest_share(list(shares.items())))] if len(shares) > 1 else []
-    if any(shortcuts.get(run.id) for run in data.ranked_runs):
+
+def _further(data: ReportData) -> list[str]:
+    """Return sentences of extensions, and on the first recipe at a new hospital and its net benefit if it is worse than none."""
+    sections = extensions.modules(hooks.Sections)
+    said = failed_parts.of_extensions("sentence on the first screen", sections, lambda each: each.opening(data))
+    states = (*verdicts.AT_NEW, verdicts.WORSE_THAN_NONE)
+    first = data.ranked[:1] if data.hospitals else ()
+    found = [(run, verdict) for run in first for verdict in verdicts.of_recipe(data, run) if verdict.state in states]
+    said += [f"{data.name(run)} {verdicts.clause(data, verdict)}." for run, verdict in found]
+    return [text for text in said if text]
+
+
+def _why(data: ReportData) -> list[tuple[str, str]]:
+    """Return the sentences on causes of a clear mean gap that stand out, each with the key of its section: a finding, a shortcut."""
+    shares = finding_shares(data)
+    causes = [("findings", sentences.largest_share(shares))] if shares else []
+    if shares and any(data.shortcuts.get(run.id) for run in data.ranked_runs):
         not_tested = change_sentences.untested(len(marker_runs(data)[1]), len(data.ranked_runs))
-        causes += [("transplants", sentence) for sentence in (marker_sentence(data), not_tested) if sentence]
-    return causes
+        causes += [("transplants", sentence) for sentence in (marker_sentence(data), not_tested)]
+    return [cause for cause in causes if cause[1]]
 
 
 def _warning(data: ReportData) -> str:

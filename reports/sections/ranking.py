@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+from reports import verdicts
 from reports.drawing import svg
 from reports.formatting import is_number
 from reports.html.section import Section, data_block, write
@@ -30,7 +31,6 @@ from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement
-from reports.summaries.equivalence import equivalence
 
 WIDTH = 262.0  # px: width of the dot strip
 # maximum number of values of a filter, and maximum number of filters; a longer list would be hard to use
@@ -111,6 +111,7 @@ def ranking(data: ReportData) -> Section:
         "later": len(data.ranked) > FIRST,
         "ranked": Markup(data_block(rows)),  # noqa: S704  (data_block escapes)
         "single": len(data.ranked) == 1,
+        "failures": {r.id: verdicts.mark(data, r) for r in data.ranked if data.hospitals},
         "inverted": {
             run: symptom_anchor(run)
             for run, dataset, finding in inverted_cells(data)
@@ -132,7 +133,6 @@ def ranking(data: ReportData) -> Section:
         "factors": factors,
         "base": _base(data),
         "commits": " ".join(data.distinct("commit")),
-        "equivalence": equivalence(data),
         "alike": rank_agreement.agreement(data),
         "seeds": rank_agreement.seeds(data),
     }

@@ -171,10 +171,11 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
 
 
 def _why_without_transplants(data: ReportData, run_id: str) -> str:
-    """Return why a run has no region transplant test: "it failed" or "not run"; "" if it is done or unknown."""
+    """Return why a run has no region transplant test: "it failed", "not run" or "not in this bundle"; "" if it is done or unknown."""
     analyses = data.meta.get("analyses") or []
     states = {str(a["run_id"]): str(a["state"]) for a in analyses if a["name"] == "transplants" and "run_id" in a}
-    return {"failed": "it failed", "absent": "not run"}.get(states.get(run_id, ""), "")
+    absent = "not in this bundle" if data.meta.get("bundles") else "not run"
+    return {"failed": "it failed", "absent": absent}.get(states.get(run_id, ""), "")
 
 
 def _lead_note(first: Run) -> str:

@@ -18,11 +18,11 @@ from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
+from reports.schemas.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
 from reports.schemas.tables import LEAST_RELATED
 from reports.sections.shortcuts import spearman
 from reports.sentences import changes as change_sentences
-from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, changed, changes
-from reports.summaries.gap_causes import marker_sentence, shortcut_findings, tested_runs
+from reports.summaries.gap_causes import marker_sentence, tested_runs
 
 WIDTH, HEIGHT = 260.0, 22.0
 SHOWN = 40  # number of runs in the table below the figure
@@ -67,7 +67,6 @@ def transplants(data: ReportData) -> Section:
     """Write the section on the region transplant test; empty if no run was tested."""
     table = data.tables["transplants"]
     internal = data.internal.key
-    findings_with_shortcut = shortcut_findings(data)
     findings_that_react = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
     runs = tested_runs(data)
     if not runs:
@@ -76,7 +75,7 @@ def transplants(data: ReportData) -> Section:
         (str(r["run_id"]), str(r["kind"]), str(r["donor"]), str(r["host"]), str(r["finding"]), str(r["measure"])): r
         for r in table[table["subset"] == "all"].to_dict("records")
     }
-    first = next((r for r in runs if findings_with_shortcut[r.id]), runs[0])
+    first = next((r for r in runs if data.shortcuts[r.id]), runs[0])
     finding = _most_moved(changes(table[table["run_id"] == first.id]), internal)
     shown = finding or MACRO
     runs_in_scatter = [r for r in data.ranked if r.causal.has_value and r.gap.has_value]
@@ -90,7 +89,7 @@ def transplants(data: ReportData) -> Section:
         "data": data,
         "relation": change_sentences.relation(rho),
         "title": marker_sentence(data),
-        "detail": _detail(data, cells, first, finding, findings_with_shortcut, findings_that_react),
+        "detail": _detail(data, cells, first, finding, findings_that_react),
         "whole_image": _whole_image(data, table, [r.id for r in runs]),
         "run": first,
         "run_shown": data.run_shown(first),
@@ -99,8 +98,7 @@ def transplants(data: ReportData) -> Section:
         "hosts": _by_host(data, cells, first, shown),
         "words": INTO | ALONE,
         "all": [
-            _summary(cells, r, internal, shown, findings_that_react[r.id], findings_with_shortcut[r.id])
-            for r in runs[:SHOWN]
+            _summary(cells, r, internal, shown, findings_that_react[r.id], data.shortcuts[r.id]) for r in runs[:SHOWN]
         ],
         "finding": finding,
         "drawn": drawn,
@@ -134,7 +132,6 @@ def _detail(
     cells: Cells,
     run: Run,
     finding: str,
-    findings_with_shortcut: Mapping[str, list[str]],
     findings_that_react: Mapping[str, list[str]],
 ) -> list[str]:
     """Return the sentences below the title: effect of a pasted marker on a finding, and effect of erasing all markers."""
@@ -147,7 +144,7 @@ def _detail(
     areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (data.internal.key, EXTERNAL)]
     if all(areas):
         sentences.append(change_sentences.erased_markers(finding, *(float(a["value"]) for a in areas if a)))
-    shortcuts = {f for findings in findings_with_shortcut.values() for f in findings}
+    shortcuts = {f for findings in data.shortcuts.values() for f in findings}
     sentences.append(
         change_sentences.reaction_only(sorted({f for names in findings_that_react.values() for f in names} - shortcuts))
     )

@@ -4,69 +4,14 @@ A sentence states an effect only if the effect is clear (see `verdicts`). The es
 this module may write: significant, outperforms, robust, no difference, equal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from reports.formatting import interval, listing, of_all, percent, places, plural, sentence_case
+from reports.formatting import interval, listing, of_all, percent, places, plural
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.page_rows import HEALTHY
-from reports.sentences.verdicts import CLEAR, UNCLEAR, unclear, with_verdict
+from reports.sentences.verdicts import CLEAR, unclear, with_verdict
 
 NONE_RANKED = "No run is ranked"
-LOWER, HIGHER = "a lower AUROC", "a higher AUROC"
-
-
-def headline(
-    num_runs: int,
-    num_worse: int,
-    num_better: int,
-    num_external: int,
-    phantom: bool,
-    single_run: str = "",
-    shared_findings: bool = True,
-    unit: str = "run",
-    over: str = "",
-) -> str:
-    """Return the headline of the page.
-
-    num_worse: number of runs whose gap has a simultaneous interval entirely above 0; num_better: entirely below 0
-    num_runs: number of ranked runs; without external hospitals, with an internal score
-    single_run: the result of `single_run`, if there is only one ranked run
-    shared_findings: whether any external hospital has labels of a finding that the internal hospital labels, too
-    unit: what is counted, "recipe" (mean over seeds) or "run"
-    over: findings in the mean AUROC, if the mean leaves out findings that external hospitals score
-    """
-    at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
-    num_unclear = num_runs - num_worse - num_better
-    if num_external == 0 and num_runs == 0:
-        text = "no run has a score, and no external hospital was tested"
-    elif num_external == 0:
-        text = f"{plural(num_runs, unit)} scored on internal images; no external hospital was tested"
-    elif num_runs == 0:
-        text = "no run is ranked"
-        text += "" if shared_findings else ": internal and external hospitals label no finding in common"
-    elif num_runs == 1:
-        text = single_run
-    elif num_worse == num_better == 0:
-        text = f"no {unit} of {num_runs} has a clearly lower or higher AUROC {at_external}"
-    else:
-        first, verb = (num_worse, LOWER) if num_worse else (num_better, HIGHER)
-        clauses = [f"{of_all(first, num_runs, unit)} {_verb(first, 'have', 'has')} {verb} {at_external}"]
-        if num_worse and num_better:
-            clauses.append(f"{num_better} {_verb(num_better, 'have', 'has')} {HIGHER}")
-        if num_unclear:
-            clauses.append(f"{num_unclear} {_verb(num_unclear, 'are', 'is')} {UNCLEAR}")
-        text = "; ".join(clauses)
-    text += f" ({over})" if over else ""
-    return f"On synthetic images, {text}" if phantom else sentence_case(text)
-
-
-def single_run(unit: str, gap: Estimate) -> str:
-    """Return the headline on the gap of the only run or recipe (`unit`)."""
-    if not gap.has_value:
-        return f"the generalization gap of the only {unit} could not be measured"
-    if not gap.clear:
-        return f"the data do not show whether the AUROC of the only {unit} is lower at external hospitals"
-    return f"the only {unit} has {LOWER if gap.value > 0 else HIGHER} at external hospitals"
 
 
 def mean_gap(
@@ -74,15 +19,15 @@ def mean_gap(
     num_external: int,
     num_runs: int,
     gap: Estimate,
-    hospitals: Sequence[tuple[str, Estimate]],
+    num_measured: int = 0,
     shared_findings: bool = True,
     trained: bool = True,
 ) -> str:
-    """State the mean generalization gap and, if it is clear, the hospital with the largest gap.
+    """State the mean generalization gap.
 
     `internal`: title of the internal hospital. `num_external`: number of external hospitals. `gap`: mean over runs and external
-    hospitals. `hospitals`: pairs (title, mean gap) of the hospitals that this mean may include. `trained`: whether the runs were
-    trained at the internal hospital; imported models were trained elsewhere.
+    hospitals. `num_measured`: number of hospitals in this mean. `trained`: whether the runs were trained at the internal hospital;
+    imported models were trained elsewhere.
     """
     if num_external == 0:
         return "No external hospital was tested, so the generalization gap is unknown."
@@ -97,19 +42,13 @@ def mean_gap(
         start = f"Trained elsewhere and tested without changes at {internal} and at {tested}, {subject}"
     if not gap.has_value:
         return f"{start} {_verb(num_runs, 'have', 'has')} too few patients for a mean gap."
-    measured = [(estimate.value, title) for title, estimate in hospitals if estimate.has_value]
     average = " on average" if num_runs > 1 or num_external > 1 else ""
-    fewer = f" over {len(measured)} of them" if 0 < len(measured) < num_external else ""
+    fewer = f" over {num_measured} of them" if 0 < num_measured < num_external else ""
     if gap.clear:
         verb = _verb(num_runs, "lose", "loses") if gap.value > 0 else _verb(num_runs, "gain", "gains")
-        text = f"{start} {verb} {places(abs(gap.value))} AUROC {_unsigned_interval(gap)}{average}{fewer}"
-    else:
-        mean = "mean " if average else ""
-        text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}{fewer}"
-    if len(measured) < 2 or not gap.clear:
-        return f"{text}."
-    kind = "mean" if num_runs > 1 else "measured"  # a run's own largest gap may be at another hospital
-    return f"{text}; {'of these, ' if fewer else ''}the largest {kind} gap is at {max(measured)[1]}."
+        return f"{start} {verb} {places(abs(gap.value))} AUROC {_unsigned_interval(gap)}{average}{fewer}."
+    mean = "mean " if average else ""
+    return f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}{fewer}."
 
 
 def best_run(
@@ -150,24 +89,24 @@ def best_run(
     return f"{first}; its lead over {lead[0]}, {lead[1].with_interval}, is {clear}: {ties}."
 
 
-def largest_share(shares: Sequence[tuple[str, float]]) -> str:
-    """Name the finding with the largest share of the mean gap; `shares`: all findings with their shares, largest first.
+def largest_share(shares: Mapping[str, float]) -> str:
+    """Name the finding with the largest share of the mean gap; "" if it has at most twice its even share.
 
-    A share above 1 is possible if other shares are negative.
+    `shares`: all findings with their shares, largest first. A share above 1 is possible if other shares are negative.
 
-    >>> largest_share([("Edema", 0.314), ("Mass", 0.2)])
-    'Edema has the largest measured share of the mean gap: 31 %'
-    >>> largest_share([("Edema", 0.2), ("Mass", 0.199)])
-    'No finding stands out: the largest measured share of the mean gap is 20 %'
-    >>> largest_share([("Edema", 1.2), ("Mass", -0.2)])
+    >>> largest_share({"Edema": 0.7, "Mass": 0.2, "Pneumonia": 0.1})
+    'Edema contributes 70 % of the mean gap'
+    >>> largest_share({"Edema": 0.6, "Mass": 0.3, "Pneumonia": 0.1})
+    ''
+    >>> largest_share({"Edema": 1.2, "Mass": 0.0, "Pneumonia": -0.2})
     'Edema contributes more than the whole mean gap; other findings make it smaller'
     """
-    (finding, share), *others = shares
+    finding, share = next(iter(shares.items()))
+    if share * len(shares) <= 2:
+        return ""
     if share > 1:
         return f"{quoted(finding)} contributes more than the whole mean gap; other findings make it smaller"
-    if others and percent(share, 1) == percent(others[0][1], 1):
-        return f"No finding stands out: the largest measured share of the mean gap is {percent(share, 1)}"
-    return f"{quoted(finding)} has the largest measured share of the mean gap: {percent(share, 1)}"
+    return f"{quoted(finding)} contributes {percent(share, 1)} of the mean gap"
 
 
 def quoted(finding: str) -> str:
@@ -242,7 +181,7 @@ def scatter_title(num_below: int, num_runs: int, unit: str = "run") -> str:
 def hospitals_title(
     num_costly: int, num_external: int, num_runs: int, shared_findings: bool = True, num_measured: int | None = None
 ) -> str:
-    """State at how many external hospitals the AUROC drops clearly; `num_costly` is this number.
+    """State at how many external hospitals the AUROC of any run or the mean drops clearly; `num_costly` is this number.
 
     `num_measured`: number of external hospitals with a gap; None for all.
 
@@ -260,21 +199,26 @@ def hospitals_title(
     return f"AUROC drops clearly at {of_all(num_costly, num_external, 'external hospital')}{compared}"
 
 
-def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit: str = "run") -> str:
-    """State for which findings the external AUROC is clearly lower than the internal AUROC in every run.
+def findings_title(clear: Sequence[str], num_some: int, num_findings: int, num_runs: int, unit: str = "run") -> str:
+    """State for which findings the external AUROC is clearly lower than the internal AUROC.
 
-    `clear`: these findings, largest gap first. `num_findings`: number of all compared findings.
+    `clear`: findings with a clear drop in every run, largest gap first. `num_some`: number of findings with a clear drop in any
+    run. `num_findings`: number of all compared findings.
 
-    >>> findings_title(["Edema"], 9, 4)
+    >>> findings_title(["Edema"], 3, 9, 4)
     'AUROC drops clearly in every run for Edema'
-    >>> findings_title(["Edema", "Pneumonia", "Mass"], 9, 4)
+    >>> findings_title(["Edema", "Pneumonia", "Mass"], 3, 9, 4)
     'AUROC drops clearly in every run for 3 of 9 findings'
+    >>> findings_title([], 3, 9, 4), findings_title([], 0, 9, 4)
+    ('AUROC drops clearly in some runs for 3 of 9 findings', 'No finding with a clear drop of AUROC')
     """
     if num_runs == 0 or not num_findings:
         return "No finding has both an internal and an external score"
-    runs = f"{'every' if num_runs > 1 else 'this'} {unit}"
+    if not num_some:
+        return "No finding with a clear drop of AUROC"
     if not clear:
-        return f"No finding with a clear drop of AUROC in {runs}"
+        return f"AUROC drops clearly in some {unit}s for {of_all(num_some, num_findings, 'finding')}"
+    runs = f"{'every' if num_runs > 1 else 'this'} {unit}"
     names = (
         listing([quoted(finding) for finding in clear])
         if len(clear) < 3

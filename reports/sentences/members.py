@@ -31,7 +31,7 @@ def over(members: Members, *, brief: bool = False) -> str:
     return f"over {findings}{hospitals}"
 
 
-def lowest_left_out(members: Members, title_of: Callable[[str], str]) -> str:
+def _lowest_left_out(members: Members, title_of: Callable[[str], str]) -> str:
     """Name the lowest AUROC that a mean leaves out, with its interval; "" if the mean leaves nothing out.
 
     `title_of`: key of a hospital -> its name.
@@ -43,7 +43,7 @@ def lowest_left_out(members: Members, title_of: Callable[[str], str]) -> str:
 
 def hidden_failure(members: Members, title_of: Callable[[str], str]) -> str:
     """Return a clause on the lowest AUROC that a mean leaves out, if it is so low that no sentence may praise the mean; else ""."""
-    return f"this leaves out {lowest_left_out(members, title_of)}" if members.hides_failure else ""
+    return f"this leaves out {_lowest_left_out(members, title_of)}" if members.hides_failure else ""
 
 
 def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: bool = True) -> str:
@@ -58,5 +58,5 @@ def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: b
         "which the internal test split and at least two external hospitals score."
     )
     if name_lowest:
-        text += f" The lowest measured AUROC left out: {lowest_left_out(members, title_of)}."
+        text += f" The lowest measured AUROC left out: {_lowest_left_out(members, title_of)}."
     return text

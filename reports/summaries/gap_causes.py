@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from reports.report_data.headline_rows import MACRO, MISSING
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.schemas.change_rules import MARKER, changes
 from reports.sentences import changes as change_sentences
-from reports.summaries.change_rules import MARKER, caught, changes
 
 
 def gap_contributions(data: ReportData) -> dict[str, float]:
@@ -36,12 +36,6 @@ def finding_shares(data: ReportData) -> dict[str, float]:
     return {f: value / total for f, value in contributions.items()} if data.mean_gap.clear_above and total > 0 else {}
 
 
-def shortcut_findings(data: ReportData) -> dict[str, list[str]]:
-    """Return {run id: findings for which the region transplant test finds a marker as a shortcut}, for all tested runs."""
-    table = data.tables["transplants"]
-    return {str(run_id): caught(rows, data.internal.key) for run_id, rows in table.groupby("run_id")}
-
-
 def tested_runs(data: ReportData) -> list[Run]:
     """Return the runs with a region transplant test: the ranked runs, or if none was tested, all other runs."""
     tested = set(data.tables["transplants"]["run_id"].astype(str))
@@ -62,7 +56,7 @@ def marker_sentence(data: ReportData) -> str:
     runs = tested_runs(data)
     if not runs:
         return ""
-    found = shortcut_findings(data)
+    found = data.shortcuts
     tested, not_tested = marker_runs(data)
     findings = Counter(finding for r in runs for finding in found[r.id])
     return change_sentences.marker_shortcuts(

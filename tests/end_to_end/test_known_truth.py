@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from reports.summaries.change_rules import MARGIN, caught
+from reports.schemas.change_rules import MARGIN, caught
 
 ROOT = Path(__file__).parents[2]
 FINDING = "Pleural Effusion"

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.cli.predict import evidence_notes
+from bench.runs.elsewhere import call_of, worth_of
 from bench.runs.image_paths import images_of
 from bench.runs.new_images import COLUMNS, DISTANCES, RULES, infer, load
 from bench.scoring.image_distances import DEFAULT, ImageDistances
@@ -21,6 +22,9 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import DatasetError, StoreError
+from reports import verdicts
+from reports.report_data.report_data import read
+from reports.tables import Tables
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
@@ -141,38 +145,45 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     said = here("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
     assert "not for clinical use" in said.stdout
     assert said.stdout.startswith(TRAINED_ON_SYNTHETIC)
-    assert "AUROC elsewhere" not in said.stdout
+    assert "at a new hospital" not in said.stdout
 
 
 @pytest.mark.grid
-def test_a_prediction_states_what_it_is_worth_at_other_hospitals(store: Store, here: Command, finished: Path) -> None:
+def test_a_prediction_states_the_verdicts_of_the_page(store: Store, here: Command, finished: Path) -> None:
     run_id, (_, paths) = first_of(store), of_nih(store, 1)
-    scores = pd.read_parquet(store.root / "scores" / run_id / "scores.parquet")
-    plain = scores.query("metric == 'auroc' and calibrator == 'none' and subgroup == 'all' and value == value")
-    plain = plain[~plain["dataset"].isin(["chexpert", "external"])].set_index("finding")
+    data = read(Tables.load(store.root / "report" / "tiny" / "tables"))
+    (run,) = (run for run in data.ranked_runs if run.id == run_id)
+    of_page = verdicts.of_findings(data, run)
     found = infer(load(store, run_id), paths).table.set_index("finding")
-    assert set(found.index) & set(plain.index)
+    assert set(found.index) == set(of_page)
     for finding, row in found.iterrows():
-        known = plain.loc[plain.index == finding]
-        expected = (known["value"].min(), known["value"].max(), float((known["low"] > 0.5).any()))
-        if len(known):
-            assert (row["auroc_lowest"], row["auroc_highest"], row["above_chance"]) == expected
+        assert row["verdict"] == of_page[finding].state
+        numbers = of_page[finding].number
+        assert row[["auroc", "auroc_low", "auroc_high"]].tolist() == pytest.approx(
+            [numbers.value, numbers.low, numbers.high], nan_ok=True
+        )
     said = here("predict", run_id, str(paths[0]), "--quiet", cwd=finished).stdout
-    unclear = found.index[found["above_chance"] == 0]
-    assert ("no call of" in said) == bool(len(unclear))
-    assert all(re.search(rf"  {finding} .* – ", said) for finding in unclear)
+    for finding, row in found.iterrows():
+        line = re.search(rf"  {finding} .*", said).group()
+        assert row["verdict"] in line
+        assert ("positive" in line or "negative" in line) <= (row["verdict"] == verdicts.USEFUL)
+        assert row["threshold_f1_max"] != row["threshold_f1_max"] or f"{row['threshold_f1_max']:.3f}" in line
+        assert (row["probability"] >= row["threshold_f1_max"]) == (row["call_f1_max"] == 1)
 
 
-def test_findings_at_chance_and_shortcuts_are_named() -> None:
-    table = pd.DataFrame(
-        {"finding": ["Edema", "Mass"], "hospitals": 2, "above_chance": [0.0, 1.0], "shortcut": [np.nan, 1.0]}
-    )
-    notes = evidence_notes(table)
-    assert notes[0].endswith("the lowest and the highest of 2 hospitals that the run has never seen")
-    assert notes[1].startswith("no call of Edema: ")
-    assert notes[2].startswith("shortcut: for Mass, ")
-    (unknown,) = evidence_notes(table.assign(hospitals=np.nan, above_chance=np.nan, shortcut=np.nan))
-    assert "unknown" in unknown
+def test_only_a_finding_that_is_useful_at_a_new_hospital_has_a_call() -> None:
+    row = {"call_f1_max": 1.0, "hospital": "", "auroc": 0.8, "auroc_low": 0.72, "auroc_high": 0.9}
+    calls = {state: call_of(row | {"verdict": state}, "f1_max") for state in verdicts.OF_FINDING}
+    assert calls.pop(verdicts.USEFUL) == "positive"
+    assert set(calls.values()) == {"no call"}
+    assert call_of(row | {"verdict": np.nan}, "f1_max") == "no call"
+    assert worth_of(row | {"verdict": verdicts.USEFUL}) == "useful at a new hospital: 0.80 [0.72, 0.90]"
+    wrong = {"verdict": verdicts.WRONG, "hospital": "Hospital B", "auroc": 0.2, "auroc_low": 0.1, "auroc_high": 0.3}
+    assert worth_of(row | wrong) == "wrong way round at Hospital B: 0.20 [0.10, 0.30]"
+    table = pd.DataFrame({"verdict": [verdicts.USEFUL, verdicts.CHANCE]})
+    assert evidence_notes(table)[1].startswith("no call: ")
+    (unknown,) = evidence_notes(table.assign(verdict=np.nan))
+    assert "nothing is known" in unknown
 
 
 def with_features(run: Path, feature_ND: np.ndarray) -> None:

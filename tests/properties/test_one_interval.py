@@ -18,8 +18,7 @@ from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.sections import factors
-from reports.sentences import main_findings, verdicts
-from reports.sentences.members import over
+from reports.sentences import verdicts
 from reports.tables import Tables
 from tests.drawn_scores import covariances
 from tests.synthetic import Invented, page_of, tables
@@ -244,18 +243,6 @@ def test_the_opening_sentences_print_the_intervals_of_figure_and_ranking(study):
         assert any(interval in printed.intervals[key] for key in keys), (value, bounds)
         if unclear:
             assert any("unclear" in printed.verdicts[key] for key in keys), value
-
-
-@pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
-def test_the_headline_counts_the_runs_whose_mark_is_filled(study):
-    board, page, printed = shown(study)
-    clear = [run for run in board.ranked if printed.verdicts["gap", run.id] == {"clear"}]
-    num_worse = sum(run.gap.value > 0 for run in clear)
-    members = board.members_of_first
-    left_out = over(members, brief=True) if members.left_out else ""
-    counts = (len(board.ranked), num_worse, len(clear) - num_worse, len(board.hospitals))
-    text = main_findings.headline(*counts, False, over=left_out)
-    assert page.all("h1")[0].text == text
 
 
 def covariances_of(made, noise, seed):

@@ -4,6 +4,7 @@ Streamlit calls `show` again after each change of a setting. The import of torch
 import. An uploaded image stays in memory until the browser session ends, and is never written to disk.
 """
 
+import math
 import os
 import threading
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import streamlit as st
 from bench.cli.predict import distance_line, evidence_notes
 from bench.extensions.heat_maps import library
 from bench.results.stored_runs import RunSummary, stored_runs
+from bench.runs.elsewhere import call_of, worth_of
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import CxrError, DatasetError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from bench.runs.stored_run import StoredRun
 
 STORE = "BENCH_STORE"  # environment variable with the path of the store; `bench app` sets it
+RULE = "f1_max"  # threshold rule of the decisions
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]
 _STYLE = """<style>
 .st-key-notice { position: fixed; inset: auto 0 0 0; z-index: 1000; width: 100%; padding: .5rem 1rem; background: #7a1f00; }
@@ -94,28 +97,25 @@ def runs_with_weights(store: Store) -> list[RunSummary]:
 def shown_table(table: "pd.DataFrame") -> "pd.DataFrame":
     """Return the predictions of an image as texts, positive findings first, then by probability (calibrated if available).
 
-    A finding whose AUROC is not clearly above .5 at any external hospital has no call.
+    A decision states its threshold. A finding that is not useful at a new hospital has none.
     """
     import pandas as pd
 
-    table = table.assign(
-        chance=table["calibrated"].fillna(table["probability"]),
-        call=table["call_f1_max"].map({1.0: "positive", 0.0: "negative"}).fillna("no threshold"),
-    )
-    table.loc[table["above_chance"] == 0, "call"] = "not above chance"
-    table = table.assign(positive=table["call"] == "positive")
-    table = table.sort_values(["positive", "chance"], ascending=False, kind="stable")
-    ends = zip(table["auroc_lowest"], table["auroc_highest"], strict=True)
-    return pd.DataFrame(
+    rows = table.assign(chance=table["calibrated"].fillna(table["probability"])).to_dict("records")
+    calls = [call_of(row, RULE) for row in rows]
+    shown = [
         {
-            "Probability": table["chance"].map("{:.3f}".format)
-            + table["calibrated"].isna().map({True: " (uncalibrated)", False: ""}),
-            "Decision": table["call"],
-            "AUROC at other hospitals": [
-                " to ".join(dict.fromkeys(number(end, ".2f") for end in pair)) for pair in ends
-            ],
+            "Finding": row["finding"],
+            "Probability": f"{row['chance']:.3f}{' (uncalibrated)' if math.isnan(row['calibrated']) else ''}",
+            "Decision": f"{call} (output {number(row['probability'])}, threshold {number(row[f'threshold_{RULE}'])})"
+            if call in ("positive", "negative")
+            else call,
+            "At a new hospital": worth_of(row),
         }
-    ).set_axis(pd.Index(table["finding"], name="Finding"))
+        for row, call in zip(rows, calls, strict=True)
+    ]
+    order = sorted(range(len(rows)), key=lambda k: (calls[k] != "positive", -rows[k]["chance"]))
+    return pd.DataFrame([shown[k] for k in order]).set_index("Finding")
 
 
 def _title(run: RunSummary) -> str:

@@ -21,7 +21,8 @@ from bench.extensions.estimates.estimate_summary import (
     number_of,
     order_of,
     reasons_of,
-    safest_of,
+    states_of,
+    without_images,
 )
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from reports.drawing import svg
@@ -65,7 +66,8 @@ def render(result: ExpectedScores, notes: Sequence[str]) -> str:
         has_values=any(one.number.has_value for one in shown),
         has_predictions=any(one.number.has_value and one.is_predicted for one in shown),
         has_estimates=from_images(result),
-        safest=safest_of(result, names, places),
+        said=without_images(result, names, places),
+        worth=states_of(result, best),
         notes=notes,
         runs=runs,
         axis=_add_figures(runs, [row["auroc"].number for row in runs], 180.0),

@@ -9,6 +9,7 @@ from bench.extensions.estimates.estimators import MEAN_GAP
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
 from bench.extensions.estimates.expected_scores import LEAST_HOSPITALS, LEAST_IMAGES
 from bench.planning.manifest import Manifest
+from bench.runs.elsewhere import elsewhere, state_of
 from bench.scoring.gaps.gap import MACRO
 from reports.report_data.headline_rows import MISSING, Estimate
 
@@ -63,7 +64,7 @@ def headline(result: ExpectedScores) -> str:
     """Return the headline: which run to choose, that runs cannot be told apart, or that the images tell nothing."""
     mean, names, num = result.means["auroc"], names_of(result.manifest), len(result.run_ids)
     if not mean.findings:
-        return "No run can be recommended for this hospital"
+        return "No score of this hospital is estimated from images"
     best = [names[result.run_ids[r]] for r in order_of(result) if mean.best[r]]
     if num == 1:
         return f"{best[0]}: expected scores at this hospital"
@@ -73,14 +74,12 @@ def headline(result: ExpectedScores) -> str:
 
 
 def order_of(result: ExpectedScores) -> list[int]:
-    """Return the indices of the runs, the highest expected macro AUROC first.
-
-    Without an estimate from images, the first run is the one whose prediction interval has the highest lower end.
-    """
-    mean = result.means["auroc"]
-    lower_end = {run: numbers[1] for (run, *what), numbers in result.predictions.items() if what == ["auroc", MACRO]}
-    value = mean.value if mean.findings else [lower_end.get(run, 0.0) for run in result.run_ids]
-    return sorted(range(len(result.run_ids)), key=lambda r: (-value[r], result.run_ids[r]))
+    """Return the indices of the runs by recipe: the recipe with the highest expected macro AUROC first, or the first of the page."""
+    mean, index = result.means["auroc"], {run_id: r for r, run_id in enumerate(result.run_ids)}
+    groups = [[index[run_id] for run_id in recipe] for recipe in result.recipes]
+    if mean.findings:
+        groups.sort(key=lambda group: -float(mean.value[group].mean()))
+    return [r for group in groups for r in group]
 
 
 def names_of(manifest: Manifest) -> dict[str, str]:
@@ -88,27 +87,31 @@ def names_of(manifest: Manifest) -> dict[str, str]:
     return {**{i: str(name) for i, name in manifest.names.items()}, **{r.id: r.name for r in manifest.derived}}
 
 
-def safest_of(result: ExpectedScores, names: Mapping[str, str], write: Write) -> list[str]:
-    """Return sentences: the run that is the safest choice without images, or that none is; and what an estimate needs.
+def without_images(result: ExpectedScores, names: Mapping[str, str], write: Write) -> list[str]:
+    """Return sentences: what is known of the first run of the page without images; and what an estimate needs.
 
     [] if the images show which run is the best.
     """
-    if (mean := result.means["auroc"]).findings and not (mean.best.sum() > 1 and result.safest):
+    if (mean := result.means["auroc"]).findings and mean.best.sum() == 1:
         return []
     needed = f"Estimates from images need {LEAST_IMAGES} images. To plan labels: bench labels-needed"
-    if not result.safest:
-        return ["No run can be recommended, because no finding has an estimate for every run."]
-    first = result.safest[0]
-    low = result.predictions[first, "auroc", MACRO][1]
-    above = f"at 97.5 % of such hospitals, its macro AUROC is above {write(low)}"
-    if len(result.run_ids) == 1:
-        choice = f"There is only one run: {above}."
-    elif len(result.safest) == 1:
-        choice = f"Safest choice: {names[first]}; {above}, and no other run is as safe."
-    else:
-        choice = f"No run is clearly the safest. {names[first]} has the highest lower end: {above}."
+    first = result.recipes[0][0]
+    predicted = result.predictions.get((first, "auroc", MACRO))
+    if not predicted:
+        return ["No score at a new hospital can be predicted: fewer than three hospitals have a mean over findings."]
+    low = predicted[1]
+    rank = f"{names[first]} ranks first at the labeled hospitals. " if len(result.recipes) > 1 else ""
+    said = (
+        f"{rank}At 97.5 % of hospitals like the labeled ones, the macro AUROC of {names[first]} is above {write(low)}."
+    )
     chance = ["So at some of them, it may be no better than chance."] if low < CHANCE else []
-    return [choice, *chance, *([needed] if result.num_images < LEAST_IMAGES else [])]
+    return [said, *chance, *([needed] if result.num_images < LEAST_IMAGES else [])]
+
+
+def states_of(result: ExpectedScores, r: int) -> dict[str, str]:
+    """Return finding -> verdict on it at a new hospital, as on the page of the grid; {} for a run without scores."""
+    table = elsewhere(result.manifest, result.run_ids[r])
+    return {row["finding"]: state_of(row) for row in table.to_dict("records")}
 
 
 def measured_rows(result: ExpectedScores, r: int) -> list[dict[Any, Any]]:

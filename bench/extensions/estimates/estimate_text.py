@@ -18,7 +18,8 @@ from bench.extensions.estimates.estimate_summary import (
     number_of,
     order_of,
     reasons_of,
-    safest_of,
+    states_of,
+    without_images,
 )
 from bench.extensions.estimates.estimators import ESTIMATORS
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
@@ -41,7 +42,7 @@ def json_document(result: ExpectedScores, notes: Sequence[str]) -> dict[str, Any
         "estimator": result.estimator,
         "level": 0.9,
         "predicted_level": 0.95,
-        "safest": list(result.safest),
+        "recipes": [list(recipe) for recipe in result.recipes],
         "images": result.num_images,
         "learned_from": list(result.learned_from),
         "may_be_best": [i for i, best in zip(result.run_ids, mean.best.tolist(), strict=True) if best],
@@ -71,14 +72,15 @@ def lines(result: ExpectedScores, notes: Sequence[str]) -> list[str]:
         text, _, bounds = _text(macro_of(result, r), ".3f").partition(" ")
         cells.append([names[result.run_ids[r]], result.run_ids[r], text, bounds or DASH, ranks])
     out += ["", *(f"  {line}" for line in table_lines(cells)), "", f"{headline(result)}."]
-    out += [*safest_of(result, names, number), *_without_images(result, order[0], names)]
+    out += [*without_images(result, names, number), *_without_images(result, order[0], names)]
     if mean.findings and (left := left_out_of_means(result)):
         out.append(f"The means leave out findings without an estimate for every run: {', '.join(left)}.")
     best = order[0]
-    rows = [["finding", *SHOWN.values()]]
+    rows, worth = [["finding", *SHOWN.values(), "at a new hospital"]], states_of(result, best)
     for k, finding in enumerate(result.findings):
-        rows.append([finding, *(_text(number_of(result, best, k, quantity), ".2f") for quantity in SHOWN)])
-    if any(cell != DASH for row in rows[1:] for cell in row[1:]):
+        numbers = (_text(number_of(result, best, k, quantity), ".2f") for quantity in SHOWN)
+        rows.append([finding, *numbers, worth.get(finding, DASH)])
+    if any(cell != DASH for row in rows[1:] for cell in row[1:-1]):
         out += ["", f"Findings of {names[result.run_ids[best]]} ({result.run_ids[best]}):"]
         out += [f"  {line}" for line in table_lines(rows)]
     else:

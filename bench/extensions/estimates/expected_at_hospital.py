@@ -33,12 +33,15 @@ from bench.extensions.estimates.stored_runs import InternalFindings, internal_fi
 from bench.extensions.next_hospital.new_hospital import predictions
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
-from bench.results.grid_recipes import with_chosen_runs
+from bench.results.grid_recipes import configuration, with_chosen_runs
 from bench.results.read_predictions import load_scores, scored_ids
+from bench.scoring.across_runs.recipes import seed_groups
+from bench.scoring.gaps.gap import EXTERNAL
 from bench.store.checked_folders import CheckedFolder
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from reports.formatting import plural
+from reports.schemas.select import select
 
 Array = NDArray[np.float64]
 Logits = Mapping[str, pd.DataFrame]  # run id -> image_id, and one column of logits for each finding
@@ -61,7 +64,7 @@ class ExpectedScores:
     results: quantity -> values with intervals and reasons. means: quantity -> means over findings, and ranks. errors: mean
     absolute error of the macro AUROC, of the estimator and of the mean gap, if each labeled hospital is left out in turn.
     learned_from: titles of the labeled hospitals. predicted: what to expect without any image of the hospital: rows of the
-    table `next_hospital`; safest: the runs that are safest by this prediction, the first one first.
+    table `next_hospital`; recipes: the runs by recipe, in the order of the page.
     """
 
     manifest: Manifest
@@ -76,7 +79,7 @@ class ExpectedScores:
     measured: pd.DataFrame  # see `measured` of bench.extensions.estimates.local_labels, empty without labels
     notes: tuple[str, ...]
     predicted: pd.DataFrame
-    safest: tuple[str, ...]
+    recipes: tuple[tuple[str, ...], ...]
 
     @cached_property
     def predictions(self) -> dict[tuple[str, str, str], tuple[float, float, float]]:
@@ -158,7 +161,7 @@ def expected_scores(
     differing = ExpectedDifferences.of(estimator, known, here, num_images, len(first))
     results = {q: expected(estimator, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
-    predicted, safest = predictions(manifest, run_ids, findings, hospitals)
+    predicted, _ = predictions(manifest, run_ids, findings, hospitals)
     return ExpectedScores(
         manifest,
         estimator,
@@ -172,7 +175,7 @@ def expected_scores(
         from_labels,
         (*notes, *not_unseen),
         predicted,
-        tuple(safest),
+        _recipes(manifest, run_ids),
     )
 
 
@@ -193,7 +196,7 @@ def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores
     errors = np.empty((0, *shape))
     nothing = ExpectedValues(none, none, np.zeros(shape), reason, errors, none, np.ones(shape))
     means = macros(KnownValues(none, errors, {}), nothing, np.zeros(shape, bool))
-    predicted, safest = predictions(manifest, run_ids, findings, hospitals)
+    predicted, _ = predictions(manifest, run_ids, findings, hospitals)
     return ExpectedScores(
         manifest,
         MEAN_GAP,
@@ -207,8 +210,17 @@ def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores
         measured=pd.DataFrame(columns=list(COLUMNS)),
         notes=tuple(notes),
         predicted=predicted,
-        safest=tuple(safest),
+        recipes=_recipes(manifest, run_ids),
     )
+
+
+def _recipes(manifest: Manifest, run_ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the runs by recipe, the highest mean external AUROC first, as on the page; recipes without a score are last."""
+    rows = select(load_scores(manifest, run_ids, "scores"), dataset=EXTERNAL)
+    area = rows.set_index("run_id")["value"].to_dict()
+    groups = seed_groups({run_id: configuration(manifest.run_of[run_id]) for run_id in run_ids})
+    score = {group[0]: np.nan_to_num(np.mean([area.get(run_id, np.nan) for run_id in group])) for group in groups}
+    return tuple(tuple(group) for group in sorted(groups, key=lambda group: (-score[group[0]], group[0])))
 
 
 def checked_request(

@@ -79,7 +79,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         "name": run_title(manifest, run),
         "outputs": "logits, one per finding in this order",
         "operating_points": _records(points),
-        "elsewhere": _records(elsewhere(store, run_id, run.config.train_on)),
+        "elsewhere": _records(elsewhere(manifest, run_id)),
         "trained_on": _trained_on(manifest, run),
     }
     texts = {

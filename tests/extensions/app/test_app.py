@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,11 +14,12 @@ from streamlit.testing.v1 import AppTest
 from bench.cli.predict import distance_line
 from bench.extensions.app import server as appcli
 from bench.extensions.app.view import runs_with_weights, shown_table
+from bench.runs.elsewhere import call_of, worth_of
 from bench.runs.new_images import infer, load
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.images.image_header import InMemory
-from reports.formatting import number
+from reports import verdicts
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit"),
@@ -92,9 +92,8 @@ def test_the_page_shows_the_same_predictions_as_the_command_beside_a_heat_map(
     for finding, row in shown.iterrows():
         chance = table["calibrated"].fillna(table["probability"])[finding]
         assert row["Probability"].startswith(f"{chance:.3f}")
-        call = {1.0: "positive", 0.0: "negative"}.get(table.loc[finding, "call_f1_max"], "no threshold")
-        assert row["Decision"] == ("not above chance" if table.loc[finding, "above_chance"] == 0 else call)
-        assert row["AUROC at other hospitals"].startswith(number(table.loc[finding, "auroc_lowest"], ".2f"))
+        assert row["Decision"].startswith(call_of(table.loc[finding], "f1_max"))
+        assert row["At a new hospital"] == worth_of(table.loc[finding])
     assert page.selectbox(key="finding").options == list(shown.index)
     captions = [picture.caption for pictures in page.get("image") for picture in pictures.proto.imgs]
     escaped = "&#33;&#91;x&#93;&#40;http&#58;//a.example/b.png&#41; &#42;c&#42;.png"
@@ -108,16 +107,24 @@ def test_positive_findings_are_first_although_a_rare_finding_has_a_low_threshold
             "probability": [0.7, 0.9, 0.4, 0.1],
             "calibrated": [0.6, float("nan"), 0.3, 0.05],
             "call_f1_max": [0.0, 1.0, 1.0, float("nan")],
-            "above_chance": [1.0, 0.0, 1.0, float("nan")],
-            "auroc_lowest": [0.61, 0.4, 0.7, np.nan],
-            "auroc_highest": [0.61, 0.6, 0.8, np.nan],
+            "threshold_f1_max": [0.8, 0.5, 0.35, float("nan")],
+            "verdict": [verdicts.USEFUL, verdicts.CHANCE, verdicts.USEFUL, verdicts.TOO_FEW],
+            "auroc": [0.8, 0.5, 0.75, float("nan")],
+            "auroc_low": [0.7, 0.4, 0.72, float("nan")],
+            "auroc_high": [0.9, 0.6, 0.8, float("nan")],
+            "hospital": "",
         }
     )
     shown = shown_table(table)
     assert list(shown.index) == ["Edema", "Fracture", "No Finding", "Pneumothorax"]
-    assert list(shown["Decision"]) == ["positive", "not above chance", "negative", "no threshold"]
+    assert list(shown["Decision"]) == [
+        "positive (output 0.400, threshold 0.350)",
+        "no call",
+        "negative (output 0.700, threshold 0.800)",
+        "no threshold",
+    ]
     assert list(shown["Probability"]) == ["0.300", "0.900 (uncalibrated)", "0.600", "0.050"]
-    assert list(shown["AUROC at other hospitals"])[:3] == ["0.70 to 0.80", "0.40 to 0.60", "0.61"]
+    assert list(shown["At a new hospital"])[::3] == ["useful at a new hospital: 0.75 [0.72, 0.80]", "too few hospitals"]
 
 
 @pytest.mark.grid

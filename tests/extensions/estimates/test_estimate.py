@@ -24,7 +24,10 @@ from bench.runs.new_images import Inference
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store
 from harmonize.errors import ConfigError
+from reports import verdicts
+from reports.report_data.report_data import read
 from reports.schemas.select import select
+from reports.tables import Tables
 from tests.conftest import Command
 from tests.manifests import invented_run
 
@@ -126,16 +129,19 @@ def test_without_any_image_the_interval_is_the_prediction_interval(finished: Pat
     assert (known["finding"] == "macro").sum() == 6
 
 
-def test_without_images_the_text_names_the_safest_run_or_that_none_is(finished: Path, here: Command) -> None:
+def test_without_images_the_text_names_the_first_run_of_the_page_and_the_verdicts(
+    finished: Path, here: Command
+) -> None:
     text = " ".join(here("estimate", "--grid", "tiny", cwd=finished).stdout.split())
     assert "What to expect at a hospital without any image of it; 95 % prediction intervals" in text
-    assert "No run is clearly the safest." in text or "Safest choice: " in text
+    data = read(Tables.load(finished / "runs" / "report" / "tiny" / "tables"))
+    assert "At 97.5 % of hospitals like the labeled ones" in text
+    assert all(verdict.state in text for verdict in verdicts.of_findings(data, data.ranked[0].members[0]).values())
     assert "*: not from its images; 95 % prediction interval for any hospital like the 5 labeled ones" in text
     assert "90 %" not in text
     document = json.loads(here("estimate", "--grid", "tiny", "--json", cwd=finished).stdout)
     assert (document["level"], document["predicted_level"], document["images"]) == (0.9, 0.95, 0)
-    assert set(document["safest"]) <= {run.id for run in manifest_of(finished).runs}
-    assert document["safest"]
+    assert document["recipes"] == [[run.id for run in recipe.members] for recipe in data.ranked]
 
 
 def test_few_images_do_not_change_what_is_predicted(finished: Path, own_logits: Path, here: Command) -> None:
@@ -352,7 +358,7 @@ def test_with_fewer_than_three_labeled_hospitals_every_cell_says_so(
     assert all(reason.endswith("of 3 labeled hospitals needed") for reason in reasons)
     text = here(*arguments, cwd=store_copy).stdout
     assert f"The grid has {num} labeled hospital{'' if num == 1 else 's'}; 3 are needed." in text
-    assert "No run can be recommended" in text
+    assert "No score at a new hospital can be predicted" in text
     assert "nan" not in text.lower().split()
     assert "is estimated:\n  no estimate: " in text
     assert "Edema" not in text  # no table without a number

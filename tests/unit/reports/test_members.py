@@ -38,7 +38,7 @@ def told(section: object) -> str:
 def test_the_opening_names_the_failing_finding_that_the_mean_leaves_out() -> None:
     data = study(HIDING)
     first, page = data.ranked[0], told(opening(data).html)
-    assert f"{first.name} ranks first by mean external AUROC, {first.external.text}" in page
+    assert f"{data.name(first)} ranks first by mean external AUROC, {first.external.text}" in page
     assert ", but this leaves out Pneumonia at" in page
     assert "highest measured mean" not in page, "a mean that hides a failing finding is not praised"
     assert "(over 1 of 9 findings)" in page, "the headline says so, too"

@@ -6,7 +6,6 @@ import re
 import pytest
 
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.hospitals_and_runs import Hospital
 from reports.sections.learning import chosen_by, selected_epoch
 from reports.sentences import data as data_sentences
 from reports.sentences import gaps as gap_sentences
@@ -23,67 +22,19 @@ TWO = ["Pleural Effusion", "Lung Lesion"]
 FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan", "  ")
 
 
-@pytest.mark.parametrize(
-    ("counts", "said"),
-    [
-        ((24, 24, 0, 5), "24 of 24 runs have a lower AUROC at external hospitals"),
-        ((4, 4, 0, 5), "4 of 4 runs have a lower AUROC at external hospitals"),
-        ((2, 2, 0, 1), "2 of 2 runs have a lower AUROC at the external hospital"),
-        ((24, 21, 0, 5), "21 of 24 runs have a lower AUROC at external hospitals; 3 are unclear"),
-        (
-            (4, 1, 1, 5),
-            "1 of 4 runs has a lower AUROC at external hospitals; 1 has a higher AUROC; 2 are unclear",
-        ),
-        ((4, 0, 0, 5), "No run of 4 has a clearly lower or higher AUROC at external hospitals"),
-        ((2, 0, 0, 5), "No run of 2 has a clearly lower or higher AUROC at external hospitals"),
-        ((4, 0, 4, 5), "4 of 4 runs have a higher AUROC at external hospitals"),
-        ((4, 0, 1, 5), "1 of 4 runs has a higher AUROC at external hospitals; 3 are unclear"),
-        ((0, 0, 0, 5), "No run is ranked"),
-        ((3, 0, 0, 0), "3 runs scored on internal images; no external hospital was tested"),
-        ((1, 0, 0, 0), "1 run scored on internal images; no external hospital was tested"),
-        ((0, 0, 0, 0), "No run has a score, and no external hospital was tested"),
-    ],
-)
-def test_the_headline_counts_only_runs_whose_simultaneous_interval_excludes_zero(counts, said):
-    assert sentences.headline(*counts, phantom=False) == said
-
-
-def test_a_phantom_headline_begins_with_on_synthetic_images():
-    assert sentences.headline(4, 4, 0, 5, phantom=True).startswith("On synthetic images, 4 of 4 runs")
-
-
-@pytest.mark.parametrize(
-    ("gap", "said"),
-    [
-        (CLEAR, "The only recipe has a lower AUROC at external hospitals"),
-        (GAIN, "The only recipe has a higher AUROC at external hospitals"),
-        (
-            UNCLEAR,
-            "The data do not show whether the AUROC of the only recipe is lower at external hospitals",
-        ),
-        (MISSING, "The generalization gap of the only recipe could not be measured"),
-    ],
-)
-def test_one_run_has_no_ranking_and_its_verb_follows_its_interval(gap, said):
-    assert sentences.headline(1, 0, 0, 5, False, sentences.single_run("recipe", gap)) == said
-
-
-def test_the_mean_gap_names_the_hospital_with_the_largest_gap():
-    said = sentences.mean_gap(
-        "CheXpert", 2, 24, CLEAR, [("BRAX", Estimate(0.1, 0.08, 0.12)), ("MIMIC-CXR", Estimate(0.02, 0.01, 0.03))]
-    )
+def test_the_mean_gap_names_no_hospital():
+    said = sentences.mean_gap("CheXpert", 2, 24, CLEAR, 2)
     assert said == (
-        "Trained on CheXpert and tested without changes at 2 external hospitals, they lose .061 AUROC [.050, .072] on average; "
-        "the largest mean gap is at BRAX."
+        "Trained on CheXpert and tested without changes at 2 external hospitals, they lose .061 AUROC [.050, .072] on average."
     )
 
 
 def test_a_mean_gap_whose_interval_includes_zero_is_not_distinguished_from_zero():
-    assert "a mean gap in AUROC of .012 [−.010, .034] (unclear)." in sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, [])
+    assert "a mean gap in AUROC of .012 [−.010, .034] (unclear)." in sentences.mean_gap("CheXpert", 5, 4, UNCLEAR)
 
 
 def test_a_negative_mean_gap_is_shown_as_a_positive_difference():
-    assert "they gain .030 AUROC [.010, .050] on average" in sentences.mean_gap("CheXpert", 5, 4, GAIN, [])
+    assert "they gain .030 AUROC [.010, .050] on average" in sentences.mean_gap("CheXpert", 5, 4, GAIN)
 
 
 def test_a_missing_external_cohort_is_stated_first():
@@ -94,9 +45,7 @@ def test_a_missing_external_cohort_is_stated_first():
 
 
 def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
-    headline = sentences.headline(0, 0, 0, 2, phantom=False, shared_findings=False)
-    assert headline == "No run is ranked: internal and external hospitals label no finding in common"
-    said = sentences.mean_gap("CheXpert", 2, 0, MISSING, [], shared_findings=False)
+    said = sentences.mean_gap("CheXpert", 2, 0, MISSING, shared_findings=False)
     assert said == "CheXpert and the other hospitals label no finding in common, so nothing can be compared."
     assert (
         sentences.hospitals_title(0, 2, 0, shared_findings=False)
@@ -105,9 +54,9 @@ def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
 
 
 def test_without_a_ranked_run_nothing_is_claimed_about_runs_or_hospitals():
-    assert sentences.mean_gap("CheXpert", 5, 0, MISSING, []).startswith("No run is ranked")
+    assert sentences.mean_gap("CheXpert", 5, 0, MISSING).startswith("No run is ranked")
     assert sentences.hospitals_title(0, 5, 0) == "No run is ranked"
-    assert sentences.findings_title([], 0, 0) == "No finding has both an internal and an external score"
+    assert sentences.findings_title([], 0, 0, 0) == "No finding has both an internal and an external score"
     assert sentences.pareto_title([], 0) == "No run is ranked, so cost and AUROC cannot be compared"
 
 
@@ -119,7 +68,7 @@ def test_a_single_hospital_is_not_compared():
 
 
 def test_too_few_patients_are_the_reason_if_runs_and_findings_exist():
-    assert "too few patients" in sentences.mean_gap("CheXpert", 5, 4, MISSING, [])
+    assert "too few patients" in sentences.mean_gap("CheXpert", 5, 4, MISSING)
 
 
 def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
@@ -156,7 +105,7 @@ def test_the_verdict_follows_the_simultaneous_interval_which_is_never_the_narrow
 def test_a_title_about_hospitals_and_a_sentence_follow_the_same_interval():
     least = Estimate(0.05, 0.01, 0.09).simultaneous(-0.01, 0.11)
     assert verdicts.with_verdict(least) == ".050 [.010, .090] (unclear after correction for multiple comparisons)"
-    assert not Hospital("b", "B", "", least).is_costly
+    assert not least.clear_above
 
 
 def test_the_scatter_title_counts_runs_with_a_lower_external_auroc():
@@ -200,12 +149,6 @@ def test_duplicate_images_are_reported_with_shared_patients():
     )
 
 
-def test_a_missing_cohort_does_not_affect_the_sentence_on_the_others():
-    said = sentences.mean_gap("CheXpert", 1, 4, CLEAR, [("NIH-14", CLEAR), ("BRAX", MISSING)])
-    assert "1 external hospital" in said
-    assert "BRAX" not in said
-
-
 @pytest.mark.parametrize(
     ("tied", "runs", "part"),
     [
@@ -234,13 +177,12 @@ def test_an_unclear_lead_whose_own_interval_excludes_zero_is_unclear_after_corre
 
 
 def test_a_mean_over_some_of_the_hospitals_says_so():
-    two = [("A", CLEAR), ("B", UNCLEAR), ("C", MISSING), ("D", MISSING), ("E", MISSING)]
-    said = sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, two)
+    said = sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, 2)
     assert (
         "at 5 external hospitals, they have a mean gap in AUROC of .012 [−.010, .034] (unclear) over 2 of them." in said
     )
-    clear = sentences.mean_gap("CheXpert", 5, 4, CLEAR, two)
-    assert clear.endswith(" AUROC [.050, .072] on average over 2 of them; of these, the largest mean gap is at A.")
+    clear = sentences.mean_gap("CheXpert", 5, 4, CLEAR, 2)
+    assert clear.endswith(" AUROC [.050, .072] on average over 2 of them.")
 
 
 def test_a_single_run_is_not_compared():
@@ -249,10 +191,10 @@ def test_a_single_run_is_not_compared():
 
 
 def test_the_findings_sentence_names_only_findings_clear_in_every_run():
-    assert sentences.findings_title(["Edema", "Pneumonia"], 9, 4) == (
+    assert sentences.findings_title(["Edema", "Pneumonia"], 2, 9, 4) == (
         "AUROC drops clearly in every run for Edema and Pneumonia"
     )
-    assert sentences.findings_title([], 9, 1) == "No finding with a clear drop of AUROC in this run"
+    assert sentences.findings_title([], 0, 9, 1) == "No finding with a clear drop of AUROC"
 
 
 @pytest.mark.parametrize(
@@ -298,8 +240,7 @@ def test_external_calibration_is_called_worse_only_if_the_mean_drift_excludes_ze
 def test_no_sentence_overclaims_or_shows_a_missing_number():
     nan = Estimate(math.nan)
     said = [
-        sentences.headline(24, 21, 1, 5, phantom=False),
-        sentences.mean_gap("CheXpert", 5, 24, nan, [("BRAX", nan)]),
+        sentences.mean_gap("CheXpert", 5, 24, nan),
         sentences.best_run("A", nan, 2, 5),
         sentences.hospitals_title(1, 3, 5),
         sentences.pareto_title(["A"], 5),
@@ -339,7 +280,7 @@ def test_the_selecting_split_is_read_from_the_configuration(config: str | None, 
     [
         sentences.hospitals_title(0, 5, 12, num_measured=3),
         sentences.hospitals_title(3, 5, 12, num_measured=4),
-        sentences.findings_title(TWO, 9, 12, "recipe"),
+        sentences.findings_title(TWO, 2, 9, 12, "recipe"),
         sentences.scatter_title(11, 12, "recipe"),
         sentences.pareto_title([LABEL], 12, "recipe"),
         sentences.pareto_title([LABEL, LABEL], 12, "recipe"),

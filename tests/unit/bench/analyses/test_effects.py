@@ -14,8 +14,8 @@ from bench.analyses.shortcuts import effects as effects_module
 from bench.analyses.shortcuts.effects import ChangedPredictions
 from bench.analyses.transplants import balanced, with_means
 from bench.scoring.metrics import auroc
+from reports.schemas.change_rules import caught, changed
 from reports.schemas.tables import SCHEMAS
-from reports.summaries.change_rules import caught, changed
 from tests.nonempty import nonempty
 from tests.resampled import resampled_error
 

@@ -19,7 +19,7 @@ from bench.analyses.transplants import (
     single_cohort_effects,
     with_means,
 )
-from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, changed
+from reports.schemas.change_rules import CLAHE, JPEG, JPEG_LOW, changed
 
 Gray = NDArray[np.uint8]
 Feature = Callable[[NDArray[np.float64]], NDArray[np.float64]]

@@ -198,6 +198,7 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ("sweeps:\n  - {train_on: [chexpert, nih]}\n", "the same train_on", "train_on", "one grid for each"),
         ("expect: {runs: 7}\n", "the grid has 1 runs, but expect.runs is 7", "expect.runs", "correct"),
         ("min_count: 0\n", "min_count is 0: min_count must be at least 1", "min_count", "docs/grids.md"),
+        ("useful: 0.4\n", "useful is 0.4", "useful", "between .5 and 1"),
         ("split: {train: 0.9, val: 0.2, test: 0.1}\n", "sum to 1", "split", ""),
     ],
 )
