@@ -1,4 +1,4 @@
-"""`bench check`: check setup, registry, data and store, or check some runs for symptoms."""
+"""`bench check`: check setup, registry, data and store, some runs for symptoms, or a device."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,12 @@ import typer
 from bench.cli import completion
 from bench.cli.options import JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption, examples, only_valid
 
-CHECK_EXAMPLES = examples("bench check --data /data --quick", "bench check --store runs", "bench check 3fa9 --json")
+CHECK_EXAMPLES = examples(
+    "bench check --data /data --quick",
+    "bench check --store runs",
+    "bench check 3fa9 --json",
+    "bench check --device cuda:0",
+)
 
 
 def check(
@@ -28,12 +33,16 @@ def check(
     ] = None,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
+    device: Annotated[
+        str,
+        typer.Option(help="Test only this device (cuda:0, mps, cpu), for two minutes; write check-DEVICE.json."),
+    ] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Open no image and read no large file of the store.")] = False,
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check setup, data, store or runs, and suggest fixes.
+    """Check setup, data, store, runs or a GPU, and suggest fixes.
 
     Exit code 1: a check failed. A warning alone does not change the exit code.
     """
@@ -44,18 +53,24 @@ def check(
     from bench.planning.stored_names import store_with
     from bench.system.devices import default_workers
 
-    only_valid(context, not runs, "without RUN", "--data", "--registry", "--quick", "--workers")
+    only_valid(context, not device, "without --device", "--data", "--store", "--registry", "--quick", "--workers")
+    only_valid(context, not runs, "without RUN", "--data", "--registry", "--device", "--quick", "--workers")
     only_valid(context, runs or store.exists() or (data and not quick), "for a folder that exists", "--store")
     only_valid(context, data and not quick, "with --data and without --quick", "--workers")
     opened = store_with(store, None, runs) if runs else None
     from bench.diagnostics.checks import examine, examine_runs, lines  # slow imports: a wrong name was refused above
 
+    end = list[str]()
     with choose_display(quiet) as display:
-        checks = (
-            examine_runs(opened, runs)
-            if runs and opened
-            else examine(data, store, registry, not quick, workers or default_workers(), display.progress)
-        )
-    typer.echo(json.dumps([asdict(item) for item in checks]) if as_json else "\n".join(wrapped(lines(checks))))
+        if device:
+            from bench.diagnostics.device_check import examine_device
+
+            checks, *end = examine_device(device, display.progress)
+        elif runs and opened:
+            checks = examine_runs(opened, runs)
+        else:
+            checks = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
+    texts = [*wrapped(lines(checks)), *end]
+    typer.echo(json.dumps([asdict(item) for item in checks]) if as_json else "\n".join(texts))
     if any(item.level == "fault" for item in checks):
         raise typer.Exit(1)

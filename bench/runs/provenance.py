@@ -27,7 +27,7 @@ def device_name(device: torch.device, threads: int) -> str:
     """Return the name of the device, e.g. `cpu (1 thread)`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+    return f"{device.type} ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def environment(device: torch.device, threads: int, began: float) -> dict[str, Any]:

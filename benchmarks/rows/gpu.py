@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.harness import Benchmark, Measured, NotMeasured, check, compared, interleaved, ms, spread
 
@@ -77,64 +76,16 @@ def training(name: str, scale: Scale) -> Callable[[bool], Measured]:
 
     def run(quick: bool) -> Measured:
         scale.need_device()
-        from bench.config.registry import Registry
-        from bench.config.run_config import RunConfig, Schedule
-        from bench.inputs.batches import BatchReader
-        from bench.inputs.examples import Examples
-        from bench.inputs.normalize import Normalizer
-        from bench.models.network import build
-        from bench.planning.run import RunSpec
-        from bench.training.step import Step
-        from bench.training.training_loss import TrainingLoss, TrainingTargets
+        from bench.diagnostics.device_check import compared_steps
 
-        device, num, draw = scale.device, 16 * scale.batch, np.random.default_rng(0)
-        network = build("bench.models.network:timm_model", {"name": name}, FINDINGS).to(
-            device, memory_format=torch.channels_last
-        )
-        plain = copy.deepcopy(network).train()
-        schedule = Schedule(batch_size=scale.batch)
-        config = RunConfig(
-            "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=schedule, precision="bf16"
-        )
-        run_, ids = RunSpec.of(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
-        state = draw.choice(np.array([0, 1], np.int8), (num, FINDINGS))
-        internal = Examples(ids, ids, np.arange(num), state)
-        reader = BatchReader(draw.integers(0, 256, (num, scale.side, scale.side)).astype(np.uint8), device)
-        step = Step(
-            run_,
-            network,
-            Normalizer(["imagenet"], MEAN, STD),
-            reader,
-            internal.rows,
-            TrainingLoss(run_, TrainingTargets.of(run_, internal, device)),
-            device,
-        )
-        step.begin_epoch(1)
-        optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-        x_NCHW = torch.randn(scale.batch, 3, scale.side, scale.side, device=device).contiguous(
-            memory_format=torch.channels_last
-        )
-        target = torch.randint(0, 2, (scale.batch, FINDINGS), device=device).float()
-
-        def synthetic() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16):
-                logit = plain.outputs(x_NCHW)
-            binary_cross_entropy_with_logits(logit.float(), target).backward()
-            optimizer.step()
-
-        step_numbers = iter(range(10**9))
-        losses = [float(step(draw.permutation(num)[: scale.batch], 1, next(step_numbers))) for _ in range(4)]
+        _, implementations = compared_steps(scale.device, name, scale.side, scale.batch)
+        losses = [float(implementations["ours"]()) for _ in range(4)]  # type: ignore[arg-type]
         gate = check(
             all(map(math.isfinite, losses)), "losses are finite; both have the same network, precision and optimizer"
         )
-        implementations = {
-            "ours": lambda: step(draw.permutation(num)[: scale.batch], 1, next(step_numbers)),
-            "synthetic": synthetic,
-        }
         spent = scale.timed(implementations, quick)
         note = f"{scale.batch / np.median(spent['ours']):.0f} images/s"
-        return compared(spent["synthetic"], spent["ours"], gate, note)
+        return compared(spent["plain"], spent["ours"], gate, note)
 
     return run
 
@@ -311,7 +262,7 @@ def plain_sam(
 def of(scale: Scale) -> tuple[Benchmark, ...]:
     """Return the benchmarks of a scale. Those of a rehearsal state it in their names, and have no goals."""
     size = f"{scale.side} px, bf16"
-    networks = (("resnet50", "ResNet-50"), ("densenet121", "DenseNet-121"), ("convnext_small", "ConvNeXt-S"))
+    networks = (("resnet50", "ResNet-50"), ("densenet121", "DenseNet-121"), ("convnext_s", "ConvNeXt-S"))
     synthetic, device = "same network on a synthetic batch", "GPU" if scale.device.type == "cuda" else "CPU"
     fused = "fused AdamW (time), Lion of timm (weights)"
     rows = (

@@ -2,7 +2,6 @@
 
 import copy
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from bench.inputs.device_transfer import seed_device, to_device
 from bench.inputs.normalize import Normalizer
 from bench.models.cost import throughput
 from bench.models.network import build
-from bench.models.predict import PredictionRequest, predict, predict_many
+from bench.models.predict import predict
 from bench.runs.provenance import environment
 from bench.system.peak_memory import PeakMemory
 from bench.training.data_parallel import DataParallelGroup
@@ -151,17 +150,6 @@ def test_convolutions_in_fp32_are_not_rounded_to_tf32_and_the_setting_is_restore
     assert torch.backends.cudnn.allow_tf32
 
 
-def test_one_pass_of_several_networks_gives_the_bits_of_each_alone(device: torch.device, images: np.ndarray) -> None:
-    networks = [network_on(device), network_on(device)]
-    with torch.no_grad():
-        networks[1].backbone.head.weight.mul_(2)
-    reader, rows = BatchReader(images, device), np.arange(NUM)
-    together = predict_many([PredictionRequest(network, NORMALIZER) for network in networks], reader, rows, device)
-    for network, (logit_NK, _) in zip(networks, together, strict=True):
-        assert np.array_equal(logit_NK, predict(network, NORMALIZER, reader, rows, device)[0])
-    assert not np.array_equal(together[0][0], together[1][0])
-
-
 def test_heat_maps_are_those_of_the_cpu(device: torch.device, images: np.ndarray) -> None:
     heat_maps = pytest.importorskip("bench.extensions.heat_maps.gradcam").heat_maps
     network, there = network_on(CPU).eval(), network_on(device).eval()
@@ -201,12 +189,3 @@ def test_memory_speed_and_hardware_are_those_of_the_device(device: torch.device)
     found = environment(device, 1, 0.0)
     assert found["device"].startswith("cpu") == (device.type == "cpu")
     assert ("gpu_memory_bytes" in found["hardware"]) == (device.type == "cuda")
-
-
-@pytest.mark.grid
-def test_a_grid_is_trained_on_the_device(gpu: torch.device, command: object, drawn: object, tmp_path: Path) -> None:
-    """On a CPU, other tests do this."""
-    folder = drawn("tiny", tmp_path)  # type: ignore[operator]
-    options = ("run", "--grid", "tiny", "--device", str(gpu))
-    done = command(*options, "--per-device", "2", cwd=folder)  # type: ignore[operator]
-    assert "2 of 2 runs done (2 now), 0 failed" in done.stdout
