@@ -91,15 +91,9 @@ def score(
     from bench.config.settings import words_of
     from bench.planning.stored_names import store_with
 
-    chosen_settings = {
-        "mapping": mapping,
-        "reading": labels_read,
-        "threshold": threshold,
-        "unit": unit,
-        "findings": chosen or None,
-        "min_count": min_count,
-    }
-    changes = {key: value for key, value in chosen_settings.items() if value is not None}
+    keys = ("mapping", "reading", "threshold", "unit", "findings", "min_count")
+    values = (mapping, labels_read, threshold, unit, chosen or None, min_count)
+    changes = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
     words_of(changes)  # refuses unknown values
     if name is not None:
         check_name(name, "--as")

@@ -125,7 +125,7 @@ class PlannedRun:
     licence: str = ""  # license of the pretrained weights
     corpus: str = ""  # images on which the weights were pretrained
     exposure: Mapping[str, Json] = field(default_factory=dict)  # see `Exposure.document`; {} if it had seen nothing
-    recipe: RunConfig | None = None  # of a chosen run of a search: the configuration of trial 0; not stored
+    recipe: RunConfig | None = None  # of a chosen run of a search: the configuration of trial 0
     # of derived runs and imported models
     name: str = ""
     sources: tuple[str, ...] = ()  # ids of the runs or TTA runs whose predictions are combined
@@ -219,9 +219,7 @@ class PlannedGrid:
 
         Raises ValueError for a missing key or a value of a wrong type.
         """
-        if "cohorts" not in document:
-            raise ValueError("cohorts missing")
-        grid = msgspec.convert({**document, "planned_cohorts": document["cohorts"]}, PlannedGrid)
+        grid = msgspec.convert({**document, "planned_cohorts": document.get("cohorts")}, PlannedGrid)
         if grid.search and (lost := {run_id for runs in grid.search.runs for run_id in runs} - grid.run_of.keys()):
             raise ValueError(f"run {min(lost)} of the search is missing")
         return cls(**{own.name: getattr(grid, own.name) for own in fields(PlannedGrid)}, **more)

@@ -298,7 +298,6 @@ def rescored(
         fix = "score the store in which the runs were trained"
         raise ConfigError("bundles do not state which images are of one study", "--unit", fix)
     if "findings" in changes:
-        changes = {**changes, "findings": tuple(dict.fromkeys(changes["findings"]))}
         how.append(f"{len(changes['findings'])} of {len(findings)} findings")
     settings = replace(manifest.settings, **changes)
     if registry is not None:

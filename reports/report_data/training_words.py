@@ -37,11 +37,7 @@ _FOLDS = replace(
 
 
 def words(*, several: bool, leave_one_out: bool, leaves_out: bool) -> TrainingWords:
-    """Return the words for a page.
-
-    several: whether the runs trained at several hospitals. leave_one_out: whether the runs leave out different ones of them.
-    leaves_out: whether any run leaves one out.
-    """
+    """Return the words for a page. The arguments: whether runs trained at several hospitals, left out different ones, or any."""
     own = _FOLDS if leave_one_out else _SEVERAL if several else TrainingWords()
     not_here = "A hospital that a run leaves out has no number of this run here." if leaves_out else ""
     return replace(own, not_here=not_here)
