@@ -21,6 +21,7 @@ from harmonize.datasets.csvfile import (
     first_fault,
     header,
     numbers,
+    person,
     read_text,
     recode,
     require,
@@ -139,9 +140,9 @@ class TableSet:
         columns["view"] = recode(word, _VIEWS, "UNKNOWN").where(
             word != "", self.view if "view" not in people else "UNKNOWN"
         )
-        sex = (people["sex"] if "sex" in people else facts["PatientSex"]).fillna("").to_numpy()
-        age = numbers(people["age"] if "age" in people else facts["PatientAge"]).to_numpy()
-        columns |= {"sex": np.where(np.isin(sex, ["F", "M"]), sex, ""), "age": age, LABELS: labels.to_numpy()}
+        stated = people[["sex", "age"]] if "age" in people else facts[["PatientSex", "PatientAge"]]
+        sex, age = (stated[name].reset_index(drop=True) for name in stated)
+        columns |= {**person(sex, age), LABELS: labels.to_numpy()}
         columns |= unknown_words(word, list(_VIEWS), "view")
         result = pd.DataFrame(columns)
         if (fault != "").any():
