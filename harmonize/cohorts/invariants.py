@@ -162,21 +162,27 @@ def checked(
     if (fault != "").any():
         old = table[FAULT] if FAULT in table else pd.Series("", table.index, dtype=object)
         table = table.assign(**{FAULT: first_fault(old, fault)})
-    is_age = table["age"].between(_YOUNGEST.get(layout, 0), MAX_AGE_YEARS)
-    other = table.loc[~is_age & usable, "age"].dropna()
-    if len(other):
-        found = f"{len(other):,} of {len(table):,} are outside {_YOUNGEST.get(layout, 0)} to {MAX_AGE_YEARS} years, e.g. {other.iloc[0]:g}"
-        remarks.append(Remark("ages", found, "correct these ages; they count as unknown"))
-    table = table.assign(age=table["age"].where(is_age))
-    if table["age"].count() >= _FEW and table["age"].nunique() == 1:
-        found = f"all {table['age'].count():,} ages are {table['age'].max():g} years"
-        remarks.append(Remark("ages", found, "correct the ages, or leave the cells blank"))
+    ages = table["age"].where(table["age"].between(_YOUNGEST.get(layout, 0), MAX_AGE_YEARS))
+    remarks += _ages(table.loc[usable, "age"], ages, layout)
+    table = table.assign(age=ages)
     remarks += _one_per_study(rows, layout)
     if layout in LABELER and source == "default" and not phantom:
         remarks += _missing_states(rows[~rows["split"].str.startswith("expert_")])
     if not phantom:
         remarks += [*_side_tables(table, layout, root), *_boxes(table, layout, root)]
     return table, remarks
+
+
+def _ages(stated: "pd.Series[float]", kept: "pd.Series[float]", layout: str) -> Iterator[Remark]:
+    """Yield remarks about stated ages that are not kept, and about equal ages of all images."""
+    other = stated[kept[stated.index].isna()].dropna()
+    if len(other):
+        found = f"{len(other):,} of {len(kept):,} are outside {_YOUNGEST.get(layout, 0)} to {MAX_AGE_YEARS} years, e.g. {other.iloc[0]:g}"
+        yield Remark("ages", found, "correct these ages; they count as unknown")
+    if kept.count() >= _FEW and kept.min() == kept.max():
+        yield Remark(
+            "ages", f"all {kept.count():,} ages are {kept.max():g} years", "correct the ages, or leave them blank"
+        )
 
 
 def _too_many(number: int, share: float, total: int) -> bool:

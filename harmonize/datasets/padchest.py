@@ -191,7 +191,7 @@ def example() -> pd.DataFrame:
         view=["PA", "LATERAL", "AP", "UNKNOWN", "PA", "PA", "AP"],
         sex=["F", "F", "M", "", "M", "F", "M"],
         age=[84.0, 84.0, 1.0, np.nan, 30.0, 7.0, 50.0],
-        device=["PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"] * 3 + [""],
+        device=(["PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"] * 4)[:7],
         label_source=["Physician", "RNN_model"] * 3 + ["Physician"],
         drop=["", "", "", "", "no labels", "pediatric", ""],
     )
