@@ -123,7 +123,10 @@ SIDE_TABLES = {
         SideTable(("annotations/annotations_train.csv",), "image_id"),
         SideTable(("annotations/annotations_test.csv",), "image_id"),
     ),
-    "mimic": (SideTable(("patients.csv", "hosp/patients.csv"), "subject_id", "patient_id", 0.5),),
+    "mimic": (
+        SideTable(("patients.csv", "hosp/patients.csv"), "subject_id", "patient_id", 0.5),
+        SideTable(("mimic-cxr-*-split.csv",), "dicom_id", least=0.99),
+    ),
     "taixray": (SideTable(("metadata/split.csv", "split.csv"), "UID", least=0.99),),
     "rsna": (SideTable(("kaggle_stage_2_train_images_dicom_headers.csv",), "PatientID", least=0.99),),
     "openi": (SideTable(("nlmcxr_dicom_metadata.csv",), "imageid", least=0.99),),
