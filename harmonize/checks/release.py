@@ -178,11 +178,12 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
     for column, counts in facts.get("values", {}).items():
         if column in raw:
             text = raw[column].str.strip().replace({"nan": "", "None": ""})
-            unpublished = text[~text.isin([*counts, ""])].value_counts()
+            known = [*counts, *([""] if None in counts.values() else [])]  # without counts, some cells may be blank
+            unpublished = text[~text.isin(known)].value_counts()
             if len(unpublished):
                 shown = ", ".join(f"{value!r} ({number:,})" for value, number in unpublished.head(5).items())
                 expected = ", ".join(repr(value) for value in counts)
-                yield Check("", column, "warning", expected, shown, "correct these values, or they count as not stated")
+                yield Check("", column, "warning", expected, shown, "correct these values: they count as not stated")
     for column, (low, high) in facts.get("ranges", {}).items():
         if column in raw:
             value = numbers(raw[column].str.strip().str.rstrip("Y"))

@@ -166,7 +166,11 @@ def load(
 
 
 _SPLIT = {"split": "these images are left out"}  # effect of a word of a split that the mapping does not list
-_EFFECTS = {"view": "their view counts as unknown, so not as frontal", "sex": "their sex counts as not stated"}
+_EFFECTS = {
+    "view": "their view counts as unknown, so not as frontal",
+    "sex": "their sex counts as not stated",
+    "age": "their age counts as unknown",
+}
 
 
 def _without_unknown_words(

@@ -14,11 +14,10 @@ import pandas as pd
 from harmonize.cohorts import label_mapping
 from harmonize.datasets import FAULT, LABELS, TABLE, Remark, adapter, native
 from harmonize.datasets.csvfile import MAX_AGE_YEARS, extract_groups, find, first_fault, read_text
-from harmonize.datasets.ids import difference, look, occurs_in
+from harmonize.datasets.ids import difference, look, occurs_in, refuse_rounded
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import (
     ABSENT,
-    ALL_FINDINGS,
     FINDINGS,
     NO_FINDING,
     NOT_MENTIONED,
@@ -103,6 +102,7 @@ ONE_PER_STUDY = {
 LABELER = ("chexpert", "mimic", "brax")  # layouts of the CheXpert labeler: blank, 1, 0 and -1
 # share of the studies that have a label in this state, at least; in train.csv of CheXpert: 100 %, 38 % and 44 %
 OCCURS = {NOT_MENTIONED: ("blank", 0.9), UNCERTAIN: ("-1 (uncertain)", 0.2), ABSENT: ("0 (absent)", 0.2)}
+_FEW = 20  # so many people do not have the same age
 _BY_CHANCE = 1e-3  # a state is missed if its absence has a smaller probability
 _LEAST_BLANK = 0.4  # share of blank cells of the label that CheXpert mentions most often (Pleural Effusion)
 # "No Finding": layout -> labels that may be present besides, states that no other label has, and `most` of the rule
@@ -112,6 +112,7 @@ ALONE: dict[str, tuple[tuple[str, ...], tuple[int, ...], float | None]] = {
     "openi": (("technical quality of image unsatisfactory",), (PRESENT,), 0.0),
     "padchest": (("unchanged", "exclude", "suboptimal study"), (PRESENT,), 0.05),
     "chexpert": (("Support Devices",), (PRESENT, UNCERTAIN), None),
+    "vindr": ((), (PRESENT,), 0.05),
     "mimic": _LABELER_ALONE,
     "brax": _LABELER_ALONE,
 }
@@ -122,12 +123,17 @@ SIDE_TABLES = {
         SideTable(("annotations/annotations_train.csv",), "image_id"),
         SideTable(("annotations/annotations_test.csv",), "image_id"),
     ),
-    "mimic": (SideTable(("patients.csv", "hosp/patients.csv"), "subject_id", "patient_id", 0.5),),
+    "mimic": (
+        SideTable(("patients.csv", "hosp/patients.csv"), "subject_id", "patient_id", 0.5),
+        SideTable(("mimic-cxr-*-split.csv",), "dicom_id", least=0.99),
+    ),
+    "taixray": (SideTable(("metadata/split.csv", "split.csv"), "UID", least=0.99),),
     "rsna": (SideTable(("kaggle_stage_2_train_images_dicom_headers.csv",), "PatientID", least=0.99),),
     "openi": (SideTable(("nlmcxr_dicom_metadata.csv",), "imageid", least=0.99),),
 }
-# share of the boxes of the release whose image does not have the label: readers of VinDr and PadChest-GR may disagree
-BOXES_WITHOUT_LABEL = {"nih": 0.0, "rsna": 0.0}
+# share of the boxes whose image may not have the label: each box of VinDr is of one reader, and the label of the majority. In the
+# published boxes, the largest share of a finding is .67 (Atelectasis)
+BOXES_WITHOUT_LABEL = {"nih": 0.0, "rsna": 0.0, "vindr": 0.7}
 _YOUNGEST = {"vindr": 1}  # only adults: 0 means unknown
 
 
@@ -145,6 +151,8 @@ def checked(
     usable = pd.Series(True, table.index)
     for column in {FAULT, "drop"} & set(table):
         usable &= table[column] == ""
+    if not usable.any():
+        return table, []
     rows, remarks, fault = table[usable], list[Remark](), pd.Series("", table.index, dtype=object)
     for what, broken, most in _broken(rows, layout, source):
         images = rows.loc[broken, "image_id"]
@@ -157,18 +165,27 @@ def checked(
     if (fault != "").any():
         old = table[FAULT] if FAULT in table else pd.Series("", table.index, dtype=object)
         table = table.assign(**{FAULT: first_fault(old, fault)})
-    is_age = table["age"].between(_YOUNGEST.get(layout, 0), MAX_AGE_YEARS)
-    other = table.loc[~is_age & usable, "age"].dropna()
-    if len(other):
-        found = f"{len(other):,} of {len(table):,} are outside {_YOUNGEST.get(layout, 0)} to {MAX_AGE_YEARS} years, e.g. {other.iloc[0]:g}"
-        remarks.append(Remark("ages", found, "correct these ages; they count as unknown"))
-    table = table.assign(age=table["age"].where(is_age))
+    ages = table["age"].where(table["age"].between(_YOUNGEST.get(layout, 0), MAX_AGE_YEARS))
+    remarks += _ages(table.loc[usable, "age"], ages, layout)
+    table = table.assign(age=ages)
     remarks += _one_per_study(rows, layout)
     if layout in LABELER and source == "default" and not phantom:
         remarks += _missing_states(rows[~rows["split"].str.startswith("expert_")])
     if not phantom:
         remarks += [*_side_tables(table, layout, root), *_boxes(table, layout, root)]
     return table, remarks
+
+
+def _ages(stated: "pd.Series[float]", kept: "pd.Series[float]", layout: str) -> Iterator[Remark]:
+    """Yield remarks about stated ages that are not kept, and about equal ages of all images."""
+    other = stated[kept[stated.index].isna()].dropna()
+    if len(other):
+        found = f"{len(other):,} of {len(kept):,} are outside {_YOUNGEST.get(layout, 0)} to {MAX_AGE_YEARS} years, e.g. {other.iloc[0]:g}"
+        yield Remark("ages", found, "correct these ages; they count as unknown")
+    if kept.count() >= _FEW and kept.min() == kept.max():
+        yield Remark(
+            "ages", f"all {kept.count():,} ages are {kept.max():g} years", "correct the ages, or leave them blank"
+        )
 
 
 def _too_many(number: int, share: float, total: int) -> bool:
@@ -201,7 +218,7 @@ def _broken(rows: pd.DataFrame, layout: str, source: str) -> Iterator[Broken]:
 def _not_alone(
     rows: pd.DataFrame, besides: tuple[str, ...], states: tuple[int, ...], most: float | None
 ) -> Iterator[Broken]:
-    """Yield the rules of "No Finding": no other label has one of `states`, and the labeler never writes 0 or -1."""
+    """Yield the rules of "No Finding": no other label has one of `states`, and the labeler of LABELER never writes 0 or -1."""
     text = "the image has No Finding together with another label"
     if LABELS in rows:
         healthy = {"No Finding", "normal"}
@@ -213,16 +230,16 @@ def _not_alone(
         )
         return
     by_labeler = ~rows["split"].str.startswith("expert_")
-    no_finding = rows[native(NO_FINDING)]
-    others = [name for name in rows if str(name).startswith("native:") and str(name)[7:] not in (NO_FINDING, *besides)]
+    states_of = {
+        str(name)[7:]: name for name in rows if str(name).startswith("native:") and str(name)[7:] not in besides
+    }
+    no_finding = rows[states_of.pop(NO_FINDING if NO_FINDING in states_of else "No finding")]
     healthy_rows = rows.index[by_labeler & no_finding.eq(PRESENT).fillna(False)]
-    together = rows.loc[healthy_rows, others].isin(list(states)).any(axis=1)
+    together = rows.loc[healthy_rows, list(states_of.values())].isin(list(states)).any(axis=1)
     yield text, together.reindex(rows.index, fill_value=False), most
-    yield (
-        "No Finding is 0 or -1, which the labeler never writes,",
-        by_labeler & no_finding.isin([ABSENT, UNCERTAIN]),
-        0.0,
-    )
+    if no_finding.name == native(NO_FINDING):
+        text = "No Finding is 0 or -1, which the labeler never writes,"
+        yield text, by_labeler & no_finding.isin([ABSENT, UNCERTAIN]), 0.0
 
 
 def _one_per_study(rows: pd.DataFrame, layout: str) -> Iterator[Remark]:
@@ -264,6 +281,7 @@ def _side_tables(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remar
             ids = read_text(path, [side.key], may_be_empty=True)[side.key]
         except DatasetError:  # the adapter reports the file
             continue
+        refuse_rounded(ids, side.key, path)
         own = table[side.column]
         strange = ids[~occurs_in(ids, own)]
         without = own[~occurs_in(own, ids)]
@@ -278,15 +296,30 @@ def _side_tables(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remar
 
 
 def _boxes(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remark]:
-    """Yield remarks about boxes of a class that the release does not have, and of findings that the image does not have."""
+    """Yield remarks about boxes without an area, of a class that the release does not have, or of findings that the image does not have."""
     module = adapter(layout)
     if not hasattr(module, "boxes"):
         return
     try:
-        boxes = module.boxes(root)[["image_id", "finding"]].astype(str).drop_duplicates()
+        drawn = module.boxes(root)
     except DatasetError:  # `check_positions` reports it
         return
-    known = {*ALL_FINDINGS, *getattr(module, "LABELS", ()), *getattr(module, "TOKENS", ())}
+    corners = drawn[["x_min", "y_min", "x_max", "y_max"]].to_numpy(float)
+    is_box = (
+        (corners[:, 2:] > corners[:, :2]).all(axis=1)
+        & (corners.min(axis=1, initial=0) >= 0)
+        & (corners.max(axis=1, initial=2) > 1)
+    )
+    if len(other := drawn[~is_box]):
+        found = f"{len(other):,} of {len(drawn):,} are no boxes in pixels, e.g. of {other['image_id'].iloc[0]}"
+        yield Remark("boxes", found, "write x and y in pixels, the smaller before the larger")
+    boxes = drawn[["image_id", "finding"]].astype(str).drop_duplicates()
+    known = {
+        *FINDINGS,
+        getattr(module, "box_finding", ""),
+        *getattr(module, "LABELS", ()),
+        *getattr(module, "TOKENS", ()),
+    }
     known |= {word.strip() for word in labels_yaml()["vocabulary"].get(layout, "").split(",")}
     unknown = boxes.loc[~boxes["finding"].isin(known), "finding"].value_counts()
     if len(unknown):
@@ -304,7 +337,7 @@ def _boxes(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remark]:
     pairs = boxes[boxes["finding"].isin(names) & boxes["image_id"].isin(states.index)]
     missing = [states.loc[i, name] == ABSENT for i, name in zip(pairs["image_id"], pairs["finding"], strict=True)]
     wrong = pairs[pd.array(missing, "boolean").fillna(False).to_numpy(bool)]
-    if len(wrong) > BOXES_WITHOUT_LABEL[layout] * len(pairs):
+    if _too_many(len(wrong), BOXES_WITHOUT_LABEL[layout], len(pairs)):
         image, finding = wrong.iloc[0]
         found = f"{len(wrong):,} of {len(pairs):,} boxes are of a finding that is absent by the labels, e.g. {finding} in {image}"
         yield Remark("boxes", found, _FIX)

@@ -29,8 +29,8 @@ A native table has one row per image: the columns of `BASE`, then extra columns 
     family tokens    one text column "native:labels" with the labels of the image, joined with "|" (nih, padchest)
 
 Text is never null: "" means not stated. These columns are optional, and "" in most rows: `drop` states why every cohort
-excludes an image; `row_fault` states why a row cannot be used; `unknown_view` and `unknown_sex` have a word that the
-adapter does not know.
+excludes an image; `row_fault` states why a row cannot be used; `unknown_view`, `unknown_sex` and `unknown_age` have
+a word that the adapter does not know.
 """
 
 from importlib import import_module

@@ -17,7 +17,7 @@ import pandas as pd
 
 from harmonize.datasets import FAULT, native
 from harmonize.datasets.columns import base_columns, state_columns
-from harmonize.datasets.csvfile import cells, numbers, read_text, recode, require, unknown_words
+from harmonize.datasets.csvfile import cells, numbers, person, read_text, recode, require, unknown_words
 
 SIGNATURE = ("master_spreadsheet*",)
 FILES = ("master_spreadsheet_update.csv", "master_spreadsheet.csv")
@@ -55,8 +55,7 @@ def read(root: Path) -> pd.DataFrame:
         "study_id": raw["AccessionNumber"],
         "split": "",
         "view": recode(raw["ViewPosition"].str.strip(), _VIEWS, "UNKNOWN"),
-        "sex": recode(raw["PatientSex"], {"F": "F", "M": "M"}),
-        "age": numbers(raw["PatientAge"].str.strip().replace(_OLDEST, "85")),
+        **person(raw["PatientSex"], raw["PatientAge"].str.strip().replace(_OLDEST, "85")),
         "device": raw.get("Manufacturer", ""),
         "path": image_path,
         "drop": np.where(_is_strip(raw), "strip", ""),

@@ -32,7 +32,7 @@ from harmonize.datasets.csvfile import (
     find,
     first_fault,
     header,
-    numbers,
+    person,
     read_text,
     recode,
     require,
@@ -226,7 +226,8 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
     names = extract_groups(image_path, _STUDY)
     fault = first_fault(raw[FAULT], faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
     lateral = raw["Frontal/Lateral"] == "Lateral"
-    age = numbers(raw["Age"])
+    people = person(raw["Sex"], raw["Age"], _SEX, ("Unknown",))
+    people["age"] = people["age"].where(people["age"] > 0)  # age 0 means unknown
     unknown = unknown_words(raw["Frontal/Lateral"], ("Frontal", "Lateral"), "view")
     is_known = unknown.get(UNKNOWN + "view", pd.Series("", raw.index)) == ""
     columns = {
@@ -239,8 +240,7 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
         "view": recode(raw["AP/PA"], {"AP": "AP", "PA": "PA"}, "FRONTAL")
         .where(~lateral, "LATERAL")
         .where(is_known, "UNKNOWN"),
-        "sex": recode(raw["Sex"], _SEX),
-        "age": age.where(age > 0),  # age 0 means unknown
+        **people,
         "device": "",
         "path": image_path,
     }

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ STATES = {
     "-1.0": UNCERTAIN,
     "": NOT_MENTIONED,
 }
+SEXES = {"F": "F", "M": "M"}
 MAX_AGE_YEARS = 120  # higher ages are not credible: the NIH table of 2017 has ages such as 414
 _SHOWN = 60  # maximum number of characters of a cell in a message
 _FLOAT_CELLS = {1: "1.0", 0: "0.0", -1: "-1.0", -2: ""}
@@ -272,10 +274,25 @@ def recode(text: pd.Series, mapping: Mapping[str, str], default: str = "") -> pd
 def unknown_words(text: "pd.Series[str]", known: Collection[str], what: str) -> dict[str, "pd.Series[str]"]:
     """Return the optional column of the words of a row that are neither blank nor in `known`; {} if there are none.
 
-    `what`: content of the words, "view", "sex" or "split".
+    `what`: content of the words, "view", "sex", "age" or "split".
     """
     words = text.where(~text.isin(list(known)) & (text.str.strip() != ""), "")
     return {UNKNOWN + what: words} if (words != "").any() else {}
+
+
+def person(
+    sex: "pd.Series[str]", age: "pd.Series[str]", words: Mapping[str, str] = SEXES, unstated: Collection[str] = ()
+) -> dict[str, "pd.Series[Any]"]:
+    """Return the columns sex and age (the number in a cell), and the optional columns of their words that are not known.
+
+    `words`: words of the file -> F or M. `unstated`: words that mean that sex or age is not stated.
+    """
+    sexes, ages = sex.str.strip(), age.str.strip()
+    number = numbers(ages)
+    unknown = unknown_words(sexes, (*words, *unstated), "sex") | unknown_words(
+        ages.where(number.isna(), ""), unstated, "age"
+    )
+    return {"sex": recode(sexes, words), "age": number, **unknown}
 
 
 def numbers(text: pd.Series) -> pd.Series:

@@ -200,12 +200,12 @@ def _fault(cells: list[str], lines: list[str], least: int, width: int, where: st
 
 
 def _has_rows(lines: list[str], least: int, width: int) -> bool:
-    """Return whether an unclosed quote joins rows: the first line (without the quote) and a later line are whole rows.
+    """Return whether an unclosed quote joins rows: the first line and a later line (without the quote) are whole rows.
 
     A whole row has `least` to `width` cells. A line with a cell that begins with a space is free text, not a row:
     free text has a space after a comma, and tables do not.
     """
-    texts = ["".join(lines[0].rsplit('"', 1)), *lines[1:]]
+    texts = ["".join(line.rsplit('"', 1)) if line.count('"') % 2 else line for line in lines]
     are_rows = [
         width > 1 and least <= len(cells) <= width and not any(cell.startswith(" ") for cell in cells)
         for cells in map(_parsed, texts)

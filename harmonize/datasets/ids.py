@@ -150,7 +150,7 @@ def difference(ids: Iterable[str], others: Iterable[str]) -> str:
     def reduced(text: str) -> str:
         for remove in combined:
             text = remove(text)
-        return text
+        return look(text)
 
     for name, remove in [*_DIFFERENCES.items(), ("the form", reduced)]:
         original = {remove(text): text for text in reversed(theirs)}

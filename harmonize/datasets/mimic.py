@@ -26,6 +26,7 @@ from harmonize.datasets.csvfile import (
     find,
     first_fault,
     numbers,
+    person,
     read_text,
     recode,
     require,
@@ -184,10 +185,11 @@ def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[s
     require_match(raw["subject_id"], people["subject_id"], "sexes and ages", path, may_be_few=True)
     strays = unmatched_faults(people, "subject_id", raw["subject_id"])
     people = people.drop_duplicates("subject_id").set_index("subject_id").reindex(raw["subject_id"]).set_axis(raw.index)
+    people = people.fillna("")
     year = numbers(raw["StudyDate"].str[:4]) if "StudyDate" in raw else pd.Series(np.nan, index=raw.index)
-    age = numbers(people["anchor_age"]) + year - numbers(people["anchor_year"])
-    columns = {"sex": recode(people["gender"].fillna(""), {"F": "F", "M": "M"}), "age": age}
-    return columns, people[FAULT].fillna("").astype(object), strays
+    columns = person(people["gender"], people["anchor_age"])
+    columns["age"] += year - numbers(people["anchor_year"])
+    return columns, people[FAULT].astype(object), strays
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

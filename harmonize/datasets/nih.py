@@ -30,6 +30,7 @@ from harmonize.datasets.csvfile import (
     first_fault,
     header,
     numbers,
+    person,
     read_text,
     recode,
     require,
@@ -191,7 +192,8 @@ def read_entries(path: Path) -> pd.DataFrame:
     refuse_rounded(raw["Patient ID"], "Patient ID", path)
     fault = first_fault(raw[FAULT], faults(is_invalid, raw["Finding Labels"], "Finding Labels", kind, path))
     unit = raw["Patient Age"].str.strip().str[-1:].map({"M": 12.0, "D": 365.25}).fillna(1.0)
-    age = numbers(raw["Patient Age"].str.strip().str.rstrip("YMD")) / unit
+    people = person(raw[sex], raw["Patient Age"].str.strip().str.replace(r"[YMD]$", "", regex=True))
+    people["age"] /= unit
     return pd.DataFrame(
         {
             "image_id": raw["Image Index"],
@@ -199,8 +201,7 @@ def read_entries(path: Path) -> pd.DataFrame:
             "study_id": raw["Patient ID"] + "/" + raw["Follow-up #"],
             "split": "",
             "view": recode(raw["View Position"], {"PA": "PA", "AP": "AP"}, "UNKNOWN"),
-            "sex": recode(raw[sex], {"F": "F", "M": "M"}),
-            "age": age,
+            **people,
             "device": "",
             "path": "",
             LABELS: raw["Finding Labels"],

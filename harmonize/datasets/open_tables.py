@@ -5,6 +5,7 @@ opposite labels of one image are a fault of the image, which names the line.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from harmonize.datasets.csvfile import (
     first_fault,
     header,
     numbers,
+    person,
     read_text,
     recode,
     require,
@@ -75,6 +77,8 @@ class LabelTable:
         else:
             tokens = recode(text, self.words, self.words.get("*", "")).where(text != "", "")
             kind = "a mask or -1" if "*" in self.words else f"one of {', '.join(self.words)}"
+            if "*" in self.words:
+                tokens = tokens.where(text.isin(list(self.words)) | text.str.fullmatch(r"\d+( \d+)+"), "")
             raw[FAULT] = first_fault(raw[FAULT], faults(tokens == "", text, self.column, kind, path))
         return raw.assign(labels=tokens).rename(columns={self.image: "image"})
 
@@ -88,6 +92,7 @@ class TableSet:
     patients   JSON file that states for each image (subset_img_id) the image of NIH (img_id), whose number is the patient
     boxes_in   columns of the first table: x, y, width and height of a box; () = no boxes
     known      labels that a finding can be read from; another word removes the image. () = all words
+    others     the other words of the release, if `known` has not all words
     """
 
     layout: str
@@ -101,6 +106,7 @@ class TableSet:
     boxes_in: tuple[str, ...] = ()
     box_finding: str = ""
     known: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     view: str = "FRONTAL"
 
     @property
@@ -139,9 +145,9 @@ class TableSet:
         columns["view"] = recode(word, _VIEWS, "UNKNOWN").where(
             word != "", self.view if "view" not in people else "UNKNOWN"
         )
-        sex = (people["sex"] if "sex" in people else facts["PatientSex"]).fillna("").to_numpy()
-        age = numbers(people["age"] if "age" in people else facts["PatientAge"]).to_numpy()
-        columns |= {"sex": np.where(np.isin(sex, ["F", "M"]), sex, ""), "age": age, LABELS: labels.to_numpy()}
+        stated = people[["sex", "age"]] if "age" in people else facts[["PatientSex", "PatientAge"]]
+        sex, age = (stated[name].reset_index(drop=True) for name in stated)
+        columns |= {**person(sex, age), LABELS: labels.to_numpy()}
         columns |= unknown_words(word, list(_VIEWS), "view")
         result = pd.DataFrame(columns)
         if (fault != "").any():
@@ -240,7 +246,13 @@ class TableSet:
         return dict.fromkeys(images["image_id"], (FRAME_PX, FRAME_PX)) if self.boxes_in else {}
 
     def remarks(self, table: pd.DataFrame, root: Path) -> list[Remark]:
-        """Return a remark if the patients of the images are not stated, so that each image counts as one patient."""
+        """Return remarks on words that remove images, and on images that count as one patient each."""
+        texts = table.loc[table["drop"] == "no mapped finding", LABELS] if self.known else ()
+        strange = Counter(word for text in texts for word in text.split("|") if word not in (*self.known, *self.others))
+        if strange:
+            shown = ", ".join(f"{word!r} ({number:,})" for word, number in strange.most_common(5))
+            found = f"images are left out because of words that the release does not have: {shown}"
+            return [Remark("labels", found, "use the words of the release")]
         if not self.patients or (root / self.patients).is_file():
             return []
         found = f"no {self.patients}: each of {len(table):,} images counts as one patient of its own"
@@ -357,6 +369,7 @@ covid = TableSet(
     layout="covid",
     tables=(LabelTable(files=("metadata.csv",), image="filename", column="finding"),),
     known=("no finding", *_PNEUMONIAS),
+    others=("todo", "unknown", "tuberculosis"),
     opposite=tuple(("no finding", word) for word in _PNEUMONIAS),
     folder="images",
     ending=".png",

@@ -20,7 +20,7 @@ import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS
 from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import faults, first_fault, numbers, read_text, recode, require, unknown_words
+from harmonize.datasets.csvfile import faults, first_fault, numbers, person, read_text, recode, require, unknown_words
 from harmonize.datasets.ids import refuse_rounded
 
 SIGNATURE = ("PADCHEST_*",)
@@ -83,8 +83,8 @@ def read_labels(path: Path) -> pd.DataFrame:
         refuse_rounded(raw[name], NATIVE[name], path)
     labels = _labels(raw["labels"])
     fault = first_fault(raw[FAULT], faults(labels.isna(), raw["labels"], "Labels", "a list of words", path))
-    year = numbers(raw["date"].str[:4])
-    age = year - numbers(raw["birth"])
+    people = person(raw["sex"], raw["birth"], unstated=_BLANK)
+    people["age"] = numbers(raw["date"].str[:4]) - people["age"]
     drop = np.select([raw["pediatric"] == "PED", raw["labels"].isin(_BLANK)], ["pediatric", "no labels"], "")
     return pd.DataFrame(
         {
@@ -93,8 +93,7 @@ def read_labels(path: Path) -> pd.DataFrame:
             "study_id": raw["study_id"],
             "split": "",
             "view": recode(raw["view"], _VIEWS, "UNKNOWN"),
-            "sex": recode(raw["sex"], {"F": "F", "M": "M"}),
-            "age": age,
+            **people,
             "device": raw["device"].where(~raw["device"].isin(_BLANK), ""),
             "path": "",
             "folder": raw["folder"],
@@ -192,7 +191,7 @@ def example() -> pd.DataFrame:
         view=["PA", "LATERAL", "AP", "UNKNOWN", "PA", "PA", "AP"],
         sex=["F", "F", "M", "", "M", "F", "M"],
         age=[84.0, 84.0, 1.0, np.nan, 30.0, 7.0, 50.0],
-        device=["PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"] * 3 + [""],
+        device=(["PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"] * 4)[:7],
         label_source=["Physician", "RNN_model"] * 3 + ["Physician"],
         drop=["", "", "", "", "no labels", "pediatric", ""],
     )

@@ -20,8 +20,8 @@ from harmonize.datasets.csvfile import (
     find,
     first_fault,
     numbers,
+    person,
     read_text,
-    recode,
     require,
     states_array,
     unknown_words,
@@ -57,6 +57,8 @@ def read(root: Path) -> pd.DataFrame:
         state = np.select([highest >= 2, highest == 1], [PRESENT, UNCERTAIN], ABSENT).astype(np.int8)
         states[native(label)] = states_array(state, levels.isna().any(axis=1).to_numpy())
     split = _splits(root, raw)
+    people = person(raw["Sex"], raw["Age"])
+    people["age"] /= _DAYS_PER_YEAR
     uid = raw["UID"]
     folder = next(
         (name for image in uid.iloc[:100] for name in _FOLDERS if (root / name / f"{image}.png").is_file()), "data"
@@ -67,8 +69,7 @@ def read(root: Path) -> pd.DataFrame:
         study_id=uid,
         split=split.where(split.isin(SPLITS), ""),
         view="AP",
-        sex=recode(raw["Sex"], {"F": "F", "M": "M"}),
-        age=numbers(raw["Age"]) / _DAYS_PER_YEAR,
+        **people,
         path=f"{folder}/" + uid + ".png",
     )
     columns |= states

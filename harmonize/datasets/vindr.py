@@ -30,8 +30,8 @@ from harmonize.datasets.csvfile import (
     first_fault,
     header,
     numbers,
+    person,
     read_text,
-    recode,
     require,
     require_folder,
     require_whole,
@@ -218,7 +218,7 @@ def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
     require_whole(people, path)
     people = people.drop_duplicates("image_id").set_index("image_id")
     people = people.reindex(images).set_axis(images.index).fillna("")
-    return {"sex": recode(people["sex"], {"F": "F", "M": "M"}), "age": numbers(people["age"])}
+    return person(people["sex"], people["age"])
 
 
 def images(root: Path) -> list[Path]:
@@ -252,7 +252,7 @@ def boxes(root: Path) -> pd.DataFrame:
     raw = pd.concat(tables, ignore_index=True) if tables else empty
     corners = {name: numbers(raw[name]) for name in _CORNERS}
     table = pd.DataFrame({"image_id": raw["image_id"], "finding": raw["class_name"].replace(_BOX_FINDINGS), **corners})
-    return table[table["x_min"].notna()].reset_index(drop=True)  # rows of the label "No finding" have no box
+    return table[table["finding"] != "No finding"].reset_index(drop=True)  # rows of this label have no box
 
 
 def box_frames(root: Path, images: pd.DataFrame) -> dict[str, tuple[int, int]]:

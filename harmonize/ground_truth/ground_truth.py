@@ -111,7 +111,7 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     module = adapter(layout)
     if hasattr(module, "boxes"):
         listed = module.boxes(root)
-        boxes = listed[listed["image_id"].isin(ids)]
+        boxes = listed[listed["image_id"].isin(ids) & np.isfinite(listed[_CORNERS].to_numpy(float)).all(axis=1)]
         if not len(boxes) and (unlike := difference(listed["image_id"].astype(str), ids)):
             raise DatasetError(
                 f"the boxes match no image: {unlike}", str(root), "write the ids as in the table of images"
@@ -273,7 +273,7 @@ def _from_boxes(
     if rows is None:
         return {}
     frame = frames.get(image_id, size)
-    return {str(f): box_mask(_finite(r[_CORNERS].to_numpy(float)), frame) for f, r in rows.groupby("finding")}
+    return {str(f): box_mask(r[_CORNERS].to_numpy(float), frame) for f, r in rows.groupby("finding")}
 
 
 def _box_misfit(
@@ -283,7 +283,7 @@ def _box_misfit(
     if image_id not in boxes:
         return ""
     frame = frames.get(image_id, size)
-    corners = _finite(boxes[image_id][_CORNERS].to_numpy(float))
+    corners = boxes[image_id][_CORNERS].to_numpy(float)
     limit = np.array([frame[1], frame[0]]) * (1 + _OUTSIDE) + 1
     low, high = corners[:, :2], corners[:, 2:]
     wrong = corners[
@@ -296,11 +296,6 @@ def _box_misfit(
         right, bottom = corners[:, 2:].max(axis=0)
         return f"a box ends at x {right:.0f}, y {bottom:.0f}, outside of its image of {frame[1]} x {frame[0]} pixels"
     return frame_misfit("boxes", frame, size)
-
-
-def _finite(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the boxes whose four coordinates are finite numbers."""
-    return corners[np.isfinite(corners).all(1)]
 
 
 def _lung_masks(root: Path, table: pd.DataFrame) -> dict[str, Path]:

@@ -1,109 +1,15 @@
 """Tests of the facts that must agree in every part of a dataset: a changed part is named, an unchanged part gives no remark."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from native_tables import touch
+from release_parts import FILES, on_disk
 
 from harmonize import CohortSpec
 from harmonize.checks.release import inspect
-from harmonize.datasets import LABELS, adapter, native
-from harmonize.datasets.columns import base_columns, state_columns
-
-CHANCE = random.Random(0)
-STUDIES = [(patient, study) for patient in range(30) for study in range(2)]  # each with two images
-FILES = {
-    "nih": "Data_Entry_2017_v2020.csv",
-    "chexpert": "train.csv",
-    "brax": "master_spreadsheet_update.csv",
-    "mimic": "mimic-cxr-2.0.0-chexpert.csv.gz",
-    "mimic people": "patients.csv.gz",
-    "mimic split": "mimic-cxr-2.0.0-split.csv.gz",
-    "nih boxes": "BBox_List_2017.csv",
-    "vindr boxes": "annotations/annotations_train.csv",
-    "vindr people": "people.csv",
-}
-
-
-def states(labels: tuple[str, ...]) -> list[dict[str, int]]:
-    """Return the label states of each study, as the labeler writes them: most are blank, and No Finding is 1 or blank."""
-    out = []
-    for _, study in STUDIES:
-        of_study = {name: CHANCE.choice([1, 0, -1, -2, -2, -2, -2, -2]) for name in labels if name != "No Finding"}
-        of_study |= {labels[1]: -1, labels[3]: 0} if study else {}
-        if not any(state in (1, -1) for name, state in of_study.items() if name != "Support Devices"):
-            of_study["No Finding"] = 1
-        out.append(of_study)
-    return out
-
-
-def table(layout: str) -> pd.DataFrame:
-    """Return a native table of 30 patients, 60 studies and 120 images, whose labels differ between studies."""
-    module = adapter(layout)
-    rows = [(patient, study, image) for patient, study in STUDIES for image in range(2)]
-    facts: dict[str, Any] = {
-        "sex": ["FM"[patient % 2] for patient, _, _ in rows],
-        "age": [30.0 + patient + study for patient, study, _ in rows],
-        "view": ["PA" if image == 0 else "LATERAL" for _, _, image in rows],
-    }
-    if layout == "nih":
-        names = [f"{patient + 1:08d}_{2 * study + image:03d}.png" for patient, study, image in rows]
-        ids = {"patient_id": [str(p + 1) for p, _, _ in rows], "study_id": [f"{p + 1}/{2 * s + i}" for p, s, i in rows]}
-        words = ["No Finding", "Effusion", "Atelectasis|Mass"]
-        facts |= {"view": "PA", "path": [f"images_001/images/{name}" for name in names]}
-        columns = base_columns(image_id=names, **ids, **facts)
-        return pd.DataFrame(columns | {LABELS: [words[(p + s + i) % 3] for p, s, i in rows]})
-    if layout == "vindr":
-        names = [f"{patient:08x}{study:012x}{image:012x}" for patient, study, image in rows]
-        columns = base_columns(
-            image_id=names,
-            patient_id=names,
-            study_id=names,
-            split="train",
-            path=[f"train/{name}.dicom" for name in names],
-        )
-        labels = [{"Nodule/Mass": int(k % 2), "No finding": int(k % 2 == 0)} for k in range(len(names))]
-        return pd.DataFrame(columns | state_columns(module.LABELS, labels, 0))
-    form = {
-        "chexpert": ("patient{0:05d}", "patient{0:05d}/study{1}", "train/patient{0:05d}/study{1}/view{2}_{3}.jpg"),
-        "brax": ("id_{0}", "9{0:03d}{1}", "images/id_{0}/Study_1.{0}.{1}/Series_{2}/image-{2}.png"),
-        "mimic": ("100{0:05d}", "5{0:06d}{1}", "files/p10/p100{0:05d}/s5{0:06d}{1}/{0:04d}{1}{2}.jpg"),
-    }[layout]
-    patients, studies, paths = ([text.format(p, s, i, ("frontal", "lateral")[i]) for p, s, i in rows] for text in form)
-    images = {
-        "chexpert": [path.removeprefix("train/").removesuffix(".jpg").replace("/", "_") for path in paths],
-        "brax": [path.removeprefix("images/").removesuffix(".png") for path in paths],
-        "mimic": [path.rpartition("/")[2].removesuffix(".jpg") for path in paths],
-    }[layout]
-    facts |= {"split": "" if layout == "brax" else "train", "path": paths}
-    columns = base_columns(image_id=images, patient_id=patients, study_id=studies, **facts)
-    labels = [state for state in states(module.LABELS) for _ in range(2)]
-    return pd.DataFrame(columns | state_columns(module.LABELS, labels))
-
-
-def on_disk(layout: str, root: Path) -> CohortSpec:
-    made = table(layout)
-    adapter(layout).write(made, root)
-    touch(made, root)
-    images = made["image_id"].tolist()
-    if layout == "nih":
-        boxes = pd.DataFrame(
-            [(name, "Effusion", 1, 1, 5, 5) for name in made.loc[made[LABELS] == "Effusion", "image_id"]]
-        )
-        boxes.to_csv(
-            root / FILES["nih boxes"], header=["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"], index=False
-        )
-    if layout == "vindr":
-        chosen = made.loc[made[native("Nodule/Mass")] == 1, "image_id"]
-        boxes = pd.DataFrame({"image_id": chosen, "rad_id": "R1", "class_name": "Nodule/Mass", "x_min": 1, "y_min": 1})
-        boxes.assign(x_max=5, y_max=5).to_csv(root / FILES["vindr boxes"], index=False)
-        people = {"image_id": images, "sex": "F", "age": 40}
-        pd.DataFrame(people).to_csv(root / "people.csv", index=False)
-    return CohortSpec(layout, layout, root)
+from harmonize.datasets import LAYOUTS
 
 
 def alone(
@@ -207,6 +113,6 @@ def test_a_changed_file_is_named(
     assert any(text in line for line in results) if text else results == [], results
 
 
-@pytest.mark.parametrize("layout", ["nih", "chexpert", "brax", "mimic", "vindr"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_unchanged_part_of_a_release_gives_no_remark(layout: str, tmp_path: Path) -> None:
     assert said(on_disk(layout, tmp_path)) == []
