@@ -102,6 +102,8 @@ def _failures(data: ReportData, run: Run) -> Iterator[Verdict]:
     for key in sorted(gaps, key=lambda key: -gaps[key].value):
         yield Verdict(FAILS, gaps[key], key)
     low = {key: estimate for key, estimate in run.hospitals.items() if _lower_end(estimate) <= 0.5}
+    if not any(_lower_end(estimate) > 0.5 for estimate in run.hospitals.values()):
+        return
     for key in sorted(low, key=lambda key: low[key].value):
         yield Verdict(AT_CHANCE, low[key], key)
 
@@ -214,9 +216,12 @@ def _headline(data: ReportData) -> str:
     if data.only_exposed_models:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
     if data.ranked and data.hospitals:
-        first = data.ranked[0]
-        text = f"{data.name(first)} {clause(data, of_recipe(data, first)[0])}"
-    elif num_external:
+        worst, members = of_recipe(data, data.ranked[0])[0], data.members(data.ranked[0])
+        is_partial = members.left_out or members.num_hospitals < members.num_external
+        text = f"{data.name(data.ranked[0])} {clause(data, worst)}"
+        text += f" ({over(members, brief=True)})" if is_partial and not worst.finding else ""
+        return f"On synthetic images, {text}" if data.phantom else text
+    if num_external:
         text = "no run is ranked"
         text += "" if data.has_common else ": internal and external hospitals label no finding in common"
     elif data.ranked or num_scored:
@@ -224,7 +229,4 @@ def _headline(data: ReportData) -> str:
         text = f"{number} scored on internal images; no external hospital was tested"
     else:
         text = "no run has a score, and no external hospital was tested"
-    members = data.members_of_first
-    if members and (members.left_out or members.num_hospitals < members.num_external):
-        text += f" ({over(members, brief=True)})"
-    return f"On synthetic images, {text}" if data.phantom else text if data.ranked else sentence_case(text)
+    return f"On synthetic images, {text}" if data.phantom else sentence_case(text)

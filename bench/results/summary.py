@@ -1,5 +1,7 @@
 """The main results of a grid, as lines of text."""
 
+from textwrap import TextWrapper
+
 from bench.config.settings import STUDY
 from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import with_chosen_runs
@@ -22,7 +24,8 @@ def summary(manifest: Manifest, collected: Tables | None = None) -> list[str]:
     records = read_records(manifest)
     if not ranked_ids(manifest, records):
         return [_nothing_ranked(manifest, records)]
-    lines = [f"  {text}" for text in main_results(read(collected or tables(manifest)))]
+    wrap = TextWrapper(80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False).wrap
+    lines = [line for text in main_results(read(collected or tables(manifest))) for line in wrap(text)]
     table_of = {cohort.name: manifest.table(cohort) for cohort in manifest.cohorts if manifest.settings.unit == STUDY}
     single = [name for name, table in table_of.items() if not table.duplicated(["patient_id", "study_id"]).any()]
     if single:

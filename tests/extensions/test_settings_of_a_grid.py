@@ -12,7 +12,10 @@ from bench.extensions.estimates.stored_runs import internal_findings_of
 from bench.extensions.label_needs.needs import labels_needed
 from bench.planning.manifest import Manifest, read_manifest
 from bench.store.store import Store
+from reports import verdicts
+from reports.report_data.report_data import read
 from reports.schemas.select import select
+from reports.tables import Tables
 from tests.conftest import Command
 
 FINDINGS = ("Edema", "Pleural Effusion")
@@ -126,14 +129,10 @@ def test_predictions_are_of_the_findings_with_the_threshold_of_the_grid(here, fo
     done = here("predict", run, images, *GRID, "--json", "--quiet", cwd=folder)
     found = json.loads(done.stdout)["images"][0]["findings"]
     assert set(found) == set(FINDINGS)
-    rows = aurocs(folder, run, None)
-    for finding, numbers in found.items():
-        values = [
-            value for (place, name), value in rows.items() if name == finding and place not in ("chexpert", "external")
-        ]
-        assert (numbers["auroc_lowest"], numbers["auroc_highest"]) == pytest.approx(
-            (min(values), max(values)), abs=1e-9
-        )
+    data = read(Tables.load(folder / "runs" / "report" / "again" / "tables"))
+    (shown,) = (member for member in data.ranked_runs if member.id == run)
+    of_page = {finding: verdict.state for finding, verdict in verdicts.of_findings(data, shown).items()}
+    assert {finding: numbers["verdict"] for finding, numbers in found.items()} == of_page
     assert "youden" in here("predict", run, images, *GRID, "--quiet", cwd=folder).stdout
 
 

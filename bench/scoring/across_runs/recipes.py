@@ -386,7 +386,8 @@ def _widened(value: Array, low: Array, high: Array, over_seeds: Array, ends: Arr
     over_seeds = np.where(on_logit, over_seeds * slope, over_seeds)
     low, high = center - np.hypot(center - below, over_seeds), center + np.hypot(above - center, over_seeds)
     low, high = np.where(on_logit, expit(low), low), np.where(on_logit, expit(high), high)
-    return np.clip(low, *ends), np.clip(high, *ends)
+    # the estimate of a resolution may be slightly below its smallest possible value
+    return np.minimum(np.clip(low, *ends), value), np.maximum(np.clip(high, *ends), value)
 
 
 def prior_degrees(variance: Array, degrees: Array) -> float:
