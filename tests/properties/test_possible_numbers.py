@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.config.settings import Settings
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.metric_bounds import BOUNDS, bounds_of
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import ScoredSplit, Settings
+from bench.scoring.scored_split import ScoredSplit
 
 FINDINGS = ("Edema", "Cardiomegaly", "No Finding")
 ROUNDING = 1e-12
