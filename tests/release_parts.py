@@ -83,7 +83,10 @@ _WORDS = {  # layout -> native labels of three kinds of images
 def states(layout: str) -> list[dict[str, int]]:
     """Return the label states of each study, as the labeler writes them: most are blank, and No Finding is 1 or blank."""
     labels, chance, out = adapter(layout).LABELS, random.Random(0), []
-    for _, study in STUDIES:
+    for patient, study in STUDIES:
+        if patient % 5 == study == 0:
+            out.append({"No Finding": 1})
+            continue
         of_study = {name: chance.choice([1, 0, -1, -2, -2, -2, -2, -2]) for name in labels if name != "No Finding"}
         of_study |= {labels[1]: -1, labels[3]: 0} if study else {}
         if not any(state in (1, -1) for name, state in of_study.items() if name != "Support Devices"):

@@ -17,13 +17,13 @@ _ROUNDED = r"\s*(?:\d(?:[.,]\d+)?[eE]\+\d+|\d{16,}\.0)\s*"  # a floating-point n
 _WITH_POINT = r"^(\d+)\.0+$"
 # name of a difference -> function that removes the difference from an id
 _DIFFERENCES: dict[str, Callable[[str], str]] = {
+    "the Unicode form": lambda text: unicodedata.normalize("NFKC", text),
+    "spaces or quotes": lambda text: text.strip(" \t\"'"),
     "the decimal point": lambda text: re.sub(_WITH_POINT, r"\1", text),
-    "the endings of file names": lambda text: re.sub(r"\.[A-Za-z]{3,5}$", "", text),
+    "the endings of file names": lambda text: re.sub(r"(\.[A-Za-z]{3,5})+$", "", text),
     "the folders": lambda text: PurePosixPath(text.replace("\\", "/")).name,
     "upper and lower case": str.casefold,
     "the leading zeros": lambda text: text.lstrip("0"),
-    "spaces or quotes": lambda text: text.strip(" \t\"'"),
-    "the Unicode form": lambda text: unicodedata.normalize("NFC", text),
 }
 
 

@@ -50,8 +50,8 @@ WRITINGS: dict[str, Callable[[str], str]] = {  # of an id
     "wide letters": lambda text: text.translate(WIDE),
     "leading zeros": lambda text: f"00{text}",
     "no leading zeros": lambda text: text.lstrip("0") or "0",
-    "a float": lambda text: f"{text}.0",
-    "a decimal comma": lambda text: f"{text},0",
+    "a float": lambda text: f"{text}.0" if text.isdigit() else text,
+    "a decimal comma": lambda text: f"{text},0" if text.isdigit() else text,
     "thousands": lambda text: f"{int(text):,}" if re.fullmatch(r"\d{4,18}", text) else text,
     "another separator": lambda text: text.replace("_", "~").replace("-", "_").replace("~", "-"),
     "a no-break space": lambda text: f"{text}\u00a0",
@@ -168,7 +168,7 @@ BOXES: dict[str, Callable[[str], str]] = {
     "zero": lambda _: "0",
     "a space": lambda text: f" {text} ",
 }
-CORNERS = {"nih boxes": ("w", "h]"), "vindr boxes": ("x_max", "y_max", "x_min")}
+CORNERS = {"nih boxes": ("w", "h]"), "vindr boxes": ("x_max", "y_max")}
 BYTES: dict[str, Callable[[bytes], bytes]] = {
     "UTF-16": lambda content: content.decode().encode("utf-16"),
     "semicolons": lambda content: content.replace(b",", b";"),
@@ -197,7 +197,10 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
 def _damages() -> Iterator[Damage]:
     for file, columns in IDS.items():
         for column in columns:
+            of_patient = re.search("(?i)patient|subject", column) and file != "rsna"
             for k, (name, change) in enumerate(WRITINGS.items()):
+                if of_patient and name in ("a folder", "an ending"):
+                    continue
                 yield Damage(file, column, name, change, ("all", "few")[(k + len(column)) % 2])
     yield from _damages_of_cells()
     for file in (name for name, path in FILES.items() if not path.endswith(".gz")):
