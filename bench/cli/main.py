@@ -45,9 +45,7 @@ _FIXES = {
 RUN_EXAMPLES = options.examples(
     "bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/"
 )
-LIST_EXAMPLES = options.examples(
-    'bench list architectures "resnet*"', "bench list architectures --check", "bench list runs"
-)
+LIST_EXAMPLES = options.examples('bench list architectures "resnet*"', "bench list runs")
 REPORT_EXAMPLES = options.examples(
     "bench report --grid demo -o leaderboard.html", "bench report --grid demo --site site/"
 )
@@ -161,9 +159,6 @@ def list_(
     glob: Annotated[
         str, typer.Argument(help='Only names that match, e.g. "resnet*".', autocompletion=completion.entries)
     ] = "*",
-    compare: Annotated[
-        bool, typer.Option("--check", help="Build each architecture; compare its size with the registry.")
-    ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="With `runs`: only failed runs.")] = False,
     store: options.StoreOption = Path("runs"),
     grids: Annotated[
@@ -171,7 +166,6 @@ def list_(
         options.STORED_GRID(help="With `runs`: only runs of this grid, with its scores. Several: a column for each."),
     ] = None,
     registry: options.RegistryOption = None,
-    quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """List names that a grid can use, or the runs of the store."""
@@ -180,12 +174,8 @@ def list_(
     from bench.config.grid_file import describe_grids, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
-    options.only_valid(context, section == "architectures", "with architectures", "--check")
     options.only_valid(context, section == "runs", "with runs", "--failed", "--store", "--grid")
     options.only_valid(context, section not in ("runs", "grids"), "with a section of the registry", "--registry")
-    if compare:
-        _check_architectures(glob, registry, quiet, as_json)
-        return
     if section == "runs":
         _list_runs(store, grids or [], glob, failed, as_json)
         return
@@ -239,25 +229,6 @@ def _list_runs(store: Path, grids: Sequence[str], glob: str, failed: bool, as_js
         typer.echo(json.dumps(rows, indent=1))
     elif runs:
         typer.echo("\n".join(table_lines(run_table(runs, aurocs))))
-
-
-def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:
-    """Build the architectures that match `glob` and print their sizes. Exit code 1 if a size differs from the registry."""
-    from bench.cli.list_tables import entries
-    from bench.cli.progress_bars import choose_display
-    from bench.cli.text_tables import table_lines
-    from bench.config.registry import Registry
-    from bench.models.registry_check import HEADER, check
-
-    chosen = entries(Registry.read(registry), "architectures", glob)
-    with choose_display(quiet) as display:
-        measured = check(chosen, display.progress)
-    if as_json:
-        typer.echo(json.dumps([dict(zip(HEADER, figures.row(), strict=True)) for figures in measured]))
-    else:
-        typer.echo("\n".join(table_lines([HEADER, *(figures.row() for figures in measured)])))
-    if any(figures.deviates for figures in measured):
-        raise typer.Exit(1)
 
 
 def report(
