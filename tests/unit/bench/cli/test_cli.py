@@ -245,14 +245,12 @@ def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, here: Command
 @pytest.mark.grid
 def test_listed_runs_say_what_they_are(store_copy: Path, here: Command) -> None:
     header, *lines = here("list", "runs", cwd=store_copy).stdout.splitlines()
-    assert header.split() == ["run", "state", "architecture", "seed", "external", "AUROC", "grid", "mean", "of", "date"]
+    assert header.split() == ["run", "state", "architecture", "seed", "external", "AUROC", "grid"]
     assert sorted(line.split()[3] for line in lines) == ["0", "1"]
     for line in lines:
-        _, state, architecture, _, auroc, grid, *members, date = line.split()
+        _, state, architecture, _, auroc, grid = line.split()
         assert (state, architecture, grid) == ("done", "seresnet_tiny", "tiny")
         assert 0.4 < float(auroc) < 1
-        assert re.fullmatch(r"(\d to )?\d findings, 5 hospitals", " ".join(members))
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
     damaged = next((store_copy / "runs").glob("*/*/run.json"))
     damaged.write_text("{")
     assert f"{damaged.parent.name}  done" in here("list", "runs", cwd=store_copy).stdout
