@@ -68,10 +68,14 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
     """Return uint8 images after the warp, as float32 in [0, 1], computed by torch operations that suit a GPU."""
     x_N1HW = gray(image_N1HW)
     mean = x_N1HW.mean((2, 3), keepdim=True)
-    brightness, contrast = (to_device(v, x_N1HW.device)[:, None, None, None] for v in (warp.brightness, warp.contrast))
+    factors_N2 = torch.stack([warp.brightness, warp.contrast], 1)
+    # one copy to the device instead of three
+    own_N8 = to_device(
+        torch.cat([warp.inverse(*x_N1HW.shape[2:]).flatten(1), factors_N2], 1).to(x_N1HW.dtype), x_N1HW.device
+    )
+    brightness, contrast = own_N8[:, 6:, None, None, None].unbind(1)
     adjusted = (x_N1HW - mean).mul_(contrast).add_(mean).mul_(brightness)
-    inverse = to_device(warp.inverse(*x_N1HW.shape[2:]).to(x_N1HW.dtype), x_N1HW.device)
-    grid = affine_grid(inverse, list(x_N1HW.shape), align_corners=False)
+    grid = affine_grid(own_N8[:, :6].view(-1, 2, 3), list(x_N1HW.shape), align_corners=False)
     return grid_sample(adjusted, grid, mode="bilinear", padding_mode="zeros", align_corners=False).clamp_(0, 1)
 
 
