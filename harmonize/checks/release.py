@@ -20,7 +20,7 @@ from harmonize.cohorts.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load, other_
 from harmonize.cohorts.specs import GOLD, CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, LABELS, TABLE, adapter, native
-from harmonize.datasets.csvfile import find, header, numbers, read_text, summary
+from harmonize.datasets.csvfile import find, header, read_text, summary
 from harmonize.errors import CxrError
 from harmonize.labels.findings import STATES
 from harmonize.yaml_file import parse_yaml
@@ -148,7 +148,7 @@ def check_table(
 def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
     """Return checks for missing columns and bad rows, and a table of the usable rows.
 
-    The table has, as text, the columns whose values or ranges are published.
+    The table has, as text, the columns whose values are published.
     """
     present = header(path)
     spelling = {
@@ -156,9 +156,7 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
         for column in facts["columns"]
     }
     missing = [column for column, name in spelling.items() if column and not name]
-    columns_to_read = {
-        column: spelling[column] for key in ("values", "ranges") for column in facts.get(key, {}) if spelling[column]
-    }
+    columns_to_read = {column: spelling[column] for column in facts.get("values", {}) if spelling[column]}
     first = next(column for column in present if column)  # any one column is sufficient to count the rows
     raw = read_text(path, list(dict.fromkeys([first, *columns_to_read.values()])), may_be_empty=True)
     raw = raw.rename(columns={name: column for column, name in columns_to_read.items()})
@@ -174,7 +172,7 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
 
 
 def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check]:
-    """Yield a warning for each column with values that do not occur in the release or are outside its range."""
+    """Yield a warning for each column with values that do not occur in the release."""
     for column, counts in facts.get("values", {}).items():
         if column in raw:
             text = raw[column].str.strip().replace({"nan": "", "None": ""})
@@ -184,13 +182,6 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
                 shown = ", ".join(f"{value!r} ({number:,})" for value, number in unpublished.head(5).items())
                 expected = ", ".join(repr(value) for value in counts)
                 yield Check("", column, "warning", expected, shown, "correct these values: they count as not stated")
-    for column, (low, high) in facts.get("ranges", {}).items():
-        if column in raw:
-            value = numbers(raw[column].str.strip().str.rstrip("Y"))
-            outside = raw.loc[(value < low) | (value > high), column]
-            if len(outside):
-                shown = f"{len(outside):,} outside the range, e.g. {outside.iloc[0]}"
-                yield Check("", column, "warning", f"{low} to {high}", shown, "check these rows")
 
 
 def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:

@@ -81,7 +81,7 @@ def test_an_unpublished_age_and_view_are_warnings(tmp_path: Path) -> None:
     spec = on_disk("nih", tmp_path)
     change(tmp_path / "Data_Entry_2017_v2020.csv", lambda text: text.replace(",58,M,PA,", ",414,M,LL,"))
     warnings = of_level(spec, "warning")
-    assert warnings["Data_Entry_2017_v2020.csv: Patient Age"] == "0 to 95 / 1 outside the range, e.g. 414"
+    assert warnings["ages"].endswith(" are outside 0 to 120 years, e.g. 414")
     assert warnings["Data_Entry_2017_v2020.csv: View Position"] == "'PA', 'AP' / 'LL' (1)"
     assert of_level(spec, "fault") == {}
 
