@@ -28,16 +28,12 @@ _NOT_TRAINED = {"remark": "", "epochs": 0, "best_epoch": 0, "gradient_evaluation
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
-def run_title(manifest: Manifest, run: PlannedRun, num_seeds: int = 1) -> str:
+def run_title(manifest: Manifest, run: PlannedRun) -> str:
     """Return the title of a run with its differences from the other runs of the grid: "DenseNet-121 · SAM · seed 0".
 
-    With `num_seeds` above 1, return the title of the run's recipe: "DenseNet-121 · SAM, 3 seeds". The title of a TTA or an
-    ensemble names its members: "both (mean of DenseNet-121 seeds 0, 1)".
+    The title of a TTA or an ensemble names its members: "both (mean of DenseNet-121 seeds 0, 1)".
     """
     name = manifest.names.get(run.id)
-    if num_seeds > 1:
-        runs = "runs" if manifest.leaves_one_out else "seeds"
-        return f"{name.recipe if name else run.titles['architecture']}, {num_seeds} {runs}"
     if name:
         return str(name)
     if run.kind == "tta":
