@@ -3,8 +3,7 @@
     python -m benchmarks                       # all benchmarks; about an hour on two cores
     python -m benchmarks B1 B3                 # these benchmarks; the other rows of the table stay
     python -m benchmarks --table               # after a merge of results.csv: write the table from its rows
-    python -m benchmarks --check B4 B6         # compare these with the committed figures; nothing written
-    python -m benchmarks --trends              # write benchmarks/TRENDS.md from the committed figures
+    python -m benchmarks --check B3 B6         # compare these with the committed figures; nothing written
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
     python -m benchmarks unit                  # the unit of speed on this machine; nothing written
     python -m benchmarks gpu                   # on a machine with a GPU: tests/cuda, then G1 to G4; less than nine minutes
@@ -65,9 +64,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, such as B1 (default: all)")
     parser.add_argument("--quick", action="store_true", help="small data and few rounds; writes and compares nothing")
     parser.add_argument("--check", action="store_true", help="compare with the committed figures; writes nothing")
-    parser.add_argument(
-        "--trends", action="store_true", help="write TRENDS.md from the committed figures; runs nothing"
-    )
     parser.add_argument("--list", action="store_true", help="names, peers and goals; runs nothing")
     parser.add_argument("--table", action="store_true", help="write the table from results.csv anew; runs nothing")
     words = sys.argv[1:] if arguments is None else arguments
@@ -96,9 +92,6 @@ def main(arguments: list[str] | None = None) -> int:
         rows_now = results.merged([], results.read_csv(csv.read_text(encoding="utf-8")))
         csv.write_text(results.write_csv(rows_now), encoding="utf-8")
         document.write_text(results.rewritten(document.read_text(encoding="utf-8"), rows_now), encoding="utf-8")
-        return 0
-    if options.trends:
-        (FOLDER / "TRENDS.md").write_text(results.trends(results.history(csv)), encoding="utf-8")
         return 0
     session = results.Session.begin(
         FOLDER, available, writes=not (options.quick or options.check), compares=not options.quick, in_ci=options.check

@@ -26,51 +26,6 @@ WORSE = 0.10
 WORSE_ELSEWHERE = 1 / 3  # the same for a ratio to a peer that was measured on another processor
 CPU_SECONDS = ("s", "CPU s")  # units of figures that are also given in units of `benchmarks.unit`
 PAST = 10  # number of committed figures of a row with which a new figure is compared
-# earlier texts of the fields `what` and `peer` -> texts of today, so that committed figures keep their rows
-_RENAMED = {
-    "JPEG of 2320 x 2828 to 320 px": "decode a JPEG of 2320 x 2828 px to 320 px",
-    "the same at a higher quality": "decode a JPEG of 2320 x 2828 px to 320 px, higher JPEG quality",
-    "99.9 % largest difference from a full decode": "99.9 % quantile of the differences of pixels from a full decode",
-    "random batch of 64, 320 px, one thread": "read a random batch of 64 images, 320 px, one thread",
-    "DataLoader over JPEGs, PIL and torchvision": "DataLoader that decodes JPEGs (PIL and torchvision)",
-    "memcpy": "memcpy of a batch of neighboring images",
-    "a packed image of 1,024 px": "unpack an image of 1,024 px",
-    "PNG, OpenCV": "OpenCV, decoding a PNG",
-    "Nyul landmarks, 320 px": "Nyul normalization, 320 px",
-    "z-score, 320 px": "z-score normalization, 320 px",
-    "border, 320 px": "detection of the black border, 320 px",
-    "median of these": "median ratio of the five operations of B4",
-    "turn, shift, zoom, light, 320 px": "augmentation (rotation, shift, zoom, brightness), 320 px",
-    "torchvision v1, PIL": "torchvision transforms v1, PIL images",
-    "torchvision v2, tensors": "torchvision transforms v2, tensors",
-    "heat maps of 14 findings, efficientnet_b0, 224 px: how much longer than a prediction": (
-        "heat maps of 14 findings, efficientnet_b0, 224 px"
-    ),
-    "a prediction": "prediction without heat maps",
-    "a pass per finding, hooks": "forward and backward pass per finding, with hooks",
-    "grad-cam": "grad-cam package",
-    "zero-shot test of 5 checkpoints, ResNet-18, fp32": "zero-shot test of 5 checkpoints on one cohort, ResNet-18, fp32",
-    "5 scripts: PIL, torchvision, torch": "5 scripts that each decode all images (PIL, torchvision)",
-    "step of the least network, 16 px, batch 16": "training step of the smallest network, 16 px, batch of 16",
-    "step of the demo's network, 64 px, batch 48": "training step of the network of grid demo, 64 px, batch of 48",
-    "bare torch loop, same AdamW": "plain PyTorch loop, same AdamW",
-    "page of 500 runs: until its table is sorted": "report page of 500 runs: time until its table is sorted",
-    "page of 500 runs: written": "report page of 500 runs: time to write the file",
-    "page of 500 runs: size, plotly inside": "report page of 500 runs: file size, including plotly",
-    "plotly and jinja": "page made with plotly and jinja",
-    "a command that imports first": "command that imports all libraries at its start",
-    "a finished grid, run again": "bench run of a finished grid",
-    "cohort of 377,000 rows": "read and harmonize a label table of 377,000 rows",
-    "largest memory of that": "peak memory while a label table of 377,000 rows is read",
-    "same model on a synthetic batch": "same network on a synthetic batch",
-    "timm model, timed as timm does": "same network in timm, timed as timm does",
-    "small runs, four at a time on one GPU": "small grid, four runs at a time on one GPU",
-    "one after the other": "the runs one after the other",
-    "Lion step, ResNet-50": "optimizer step of Lion, ResNet-50",
-    "SAM step, ResNet-50": "optimizer step of SAM, ResNet-50",
-    "fused AdamW; weights against timm's Lion": "fused AdamW (time), Lion of timm (weights)",
-    "a plain SAM loop": "plain SAM loop",
-}
 _NUMERIC = ("ratio", "low", "high", "unit_s")
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow")
 
@@ -216,7 +171,7 @@ def write_csv(rows: Sequence[Row]) -> str:
 
 
 def read_csv(text: str) -> list[Row]:
-    """Return the rows of a CSV text, with today's names. Raises ValueError if the columns are not those of a Row.
+    """Return the rows of a CSV text. Raises ValueError if the columns are not those of a Row.
 
     Committed figures from before the unit have no column `unit_s`.
     """
@@ -224,7 +179,7 @@ def read_csv(text: str) -> list[Row]:
     columns = [field.name for field in fields(Row)]
     if reader.fieldnames not in (columns, columns[:-1]):
         raise ValueError(f"results.csv has the columns {reader.fieldnames}, not those of a Row")
-    rows = [
+    return [
         Row(
             **{
                 column: (float(value) if value else math.nan) if column in _NUMERIC else value
@@ -233,7 +188,6 @@ def read_csv(text: str) -> list[Row]:
         )  # type: ignore[arg-type]
         for row in reader
     ]
-    return [replace(row, what=_RENAMED.get(row.what, row.what), peer=_RENAMED.get(row.peer, row.peer)) for row in rows]
 
 
 def figure(value: float) -> str:
@@ -363,42 +317,6 @@ def history(path: Path) -> list[list[Row]]:
         with contextlib.suppress(ValueError):
             tables.append(read_csv(text))
     return tables
-
-
-def trends(tables: Sequence[Sequence[Row]]) -> str:
-    """Return a page with the last PAST figures of each row, oldest first. tables: the result of `history`."""
-    lines = [
-        "# Trends of the benchmarks",
-        "",
-        "Written by `python -m benchmarks --trends` from the committed versions of `results.csv`. Each row has its last ten figures of",
-        "one processor, oldest first. The spread is from the smallest to the largest round of all these figures. The unit x is a ratio of",
-        'times: the peer\'s time divided by our time, or the inverse where `RESULTS.md` says "as long".',
-        "",
-        "| | what | peer | unit | figures | median | spread | newest against median |",
-        "|---" * 8 + "|",
-    ]
-    rows = [row for table in tables for row in table]
-    newest: dict[tuple[str, str, str], Row] = {}
-    for row in rows:
-        if row.measured:
-            newest.setdefault(row.key, row)
-    for row in merged([], newest.values()):
-        same = [other for other in rows if other.key == row.key and processor(other) == processor(row)]
-        figures = list(dict.fromkeys((other.commit, other.ratio) for other in same if other.measured))[:PAST]
-        of_all = pooled(same, row.machine)[row.key]
-        texts = ", ".join(figure(ratio) for _, ratio in reversed(figures))
-        change = f"{100 * (row.ratio / of_all.ratio - 1):+.0f} %" if of_all.ratio else ""
-        cells = (
-            row.what,
-            row.peer,
-            row.unit,
-            texts,
-            figure(of_all.ratio),
-            f"{figure(of_all.low)} to {figure(of_all.high)}",
-            change,
-        )
-        lines.append(f"| {row.benchmark} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
 
 
 def commit(folder: Path) -> str:
