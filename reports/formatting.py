@@ -101,24 +101,13 @@ def signed(value: float | None, digits: int = 3) -> str:
     )
 
 
-def interval(low: float, high: float) -> str:
-    """Format an interval for a sentence; return "" if a bound is missing.
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """Format an interval; return "" if a bound is missing.
 
     >>> interval(0.816, 0.832), interval(float("nan"), 1)
     ('[.816, .832]', '')
     """
-    return f"[{places(low)}, {places(high)}]" if is_number(low) and is_number(high) else ""
-
-
-def span(low: float, high: float) -> str:
-    """Format an interval for a table cell, "" if a bound is missing; if the lower bound is negative, "to" replaces the dash.
-
-    >>> span(0.816, 0.832), span(-0.01, 0.03)
-    ('.816–.832', '−.010 to .030')
-    """
-    if not (is_number(low) and is_number(high)):
-        return ""
-    return f"{_shown(low)} to {_shown(high)}" if low < 0 else f"{_shown(low)}{DASH}{_shown(high)}"
+    return f"[{places(low, digits)}, {places(high, digits)}]" if is_number(low) and is_number(high) else ""
 
 
 def integer(value: float | None) -> str:

@@ -255,6 +255,10 @@ class Rankings(Protocol):
     SCORE: RankedScore | None = None
     CHOICES: Mapping[Criterion, tuple[str, str]] = {}
 
+    def columns(self, data: ReportData) -> Sequence[RankingColumn]:
+        """Return columns of the ranking."""
+        return ()
+
 
 class RankedScore(Protocol):
     """A score of runs in the table of the name METRIC, whose estimates `Scores` returns."""
@@ -266,10 +270,6 @@ class RankedScore(Protocol):
     @abstractmethod
     def scores(self, tables: Tables, rankings: Mapping[Criterion, Rows]) -> Mapping[tuple[str, str, str], FurtherScore]:
         """Return the macro score of each run and recipe at each hospital."""
-
-    @abstractmethod
-    def column(self, data: ReportData) -> RankingColumn:
-        """Return its column of the ranking."""
 
 
 class RunDetails(Protocol):

@@ -1,7 +1,7 @@
 """Load and save the tables of a report: data frames as Parquet files and metadata as JSON, in one folder.
 
 The page is made from these tables alone. The tables contain no patient ids. They contain no images except the small
-pictures in the table `gallery`. `reports.schemas.tables` lists the columns of all tables.
+pictures in the tables `gallery` and `marker_example`. `reports.schemas.tables` lists the columns of all tables.
 """
 
 import json

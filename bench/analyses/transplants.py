@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
 from bench.analyses.marker_masks import stored_masks
@@ -134,6 +136,10 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     table = effects.rows(with_means(effects_by_cell, internal.name))
     table.insert(0, "run_id", job.run.id)
     write_table(folder / "transplants.parquet", table[list(SCHEMAS["transplants"])])
+    if all(ref.synthetic for ref in job.refs):  # no radiograph of a patient is ever stored as a picture of this test
+        example = marker_example(run, internal, external)
+        example.insert(0, "run_id", job.run.id)
+        write_table(folder / "marker_example.parquet", example[list(SCHEMAS["marker_example"])])
 
 
 def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[TransplantRun, list[TransplantSample]]:
@@ -226,6 +232,31 @@ def marker_pasted(host: TransplantSample, donor: TransplantSample) -> tuple[NDAr
         ]
 
     return unmarked, patched(donor, donor_rows), patched(host, own_donors)
+
+
+def marker_example(run: TransplantRun, internal: TransplantSample, hosts: Sequence[TransplantSample]) -> pd.DataFrame:
+    """Return the table `marker_example` (without run_id): the finding that internal markers change most, at a typical image.
+
+    The image is the one whose probability changes by the median amount. The table is empty without markers.
+    """
+    cases: list[tuple[str, Gray, Gray, NDArray[np.float64]]] = []
+    for host in hosts:
+        rows, after, control = marker_pasted(host, internal)
+        if len(rows):
+            logits = (host.logit[rows], *(run.predict_logits(np.stack(images)) for images in (after, control)))
+            p_3NK = expit(np.stack(logits).astype(np.float64))
+            cases += [
+                (host.name, host.image[i], a, p_3NK[:, n]) for n, (i, a) in enumerate(zip(rows, after, strict=True))
+            ]
+    if not cases:
+        return pd.DataFrame(columns=list(SCHEMAS["marker_example"])[1:])
+    p_N3K = np.stack([p_3K for *_, p_3K in cases])
+    moved_NK, control_NK = (np.abs(p_N3K[:, i] - p_N3K[:, 0]) for i in (1, 2))
+    k = run.learned[np.argmax((moved_NK - control_NK).mean(0)[run.learned])]
+    dataset, before, after_image, p_3K = cases[np.argsort(moved_NK[:, k], kind="stable")[len(cases) // 2]]
+    picture = bytes(cv2.imencode(".webp", np.hstack([before, after_image]), [cv2.IMWRITE_WEBP_QUALITY, 90])[1])
+    row = {"dataset": dataset, "finding": run.findings[k], "before": p_3K[0, k], "after": p_3K[1, k]}
+    return pd.DataFrame([{**row, "n": len(cases), "picture": picture}])
 
 
 def single_cohort_effects(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reports.formatting import interval, is_number, places, span
+from reports.formatting import interval, is_number, places
 from reports.schemas.select import select
 from reports.tables import Tables, records_of, rows_of
 
@@ -132,12 +132,12 @@ class Estimate:
     @property
     def with_interval(self) -> str:
         """Value and interval as text for a sentence."""
-        return f"{places(self.value)} {interval(self.low, self.high)}".strip()
+        return f"{self.text} {self.span}".strip()
 
     @property
     def span(self) -> str:
-        """The interval as text for a table cell."""
-        return span(self.low, self.high)
+        """The interval as text."""
+        return interval(self.low, self.high)
 
 
 TEST_OF = "test:"  # start of the name of a training hospital's test split in a pool

@@ -338,6 +338,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("run_id", "kind", "donor", "host", "finding", "subset", "measure"),
         *("value", "control", "effect", "low", "high", "n"),
     ),
+    # a synthetic external image before and after the marker of an internal image is pasted into it, and the probability of the
+    #     finding whose probability markers change most; the image is the one of n with the median change
+    # picture (may be empty): bytes of a WebP file, both images side by side
+    "marker_example": ("run_id", "dataset", "finding", "before", "after", "n", "picture"),
     # symptoms: patterns in a run's predictions that technical faults cause; finding "all": a symptom of the entire run
     # kind: the symptom in words, from `bench.scoring.diagnostics`; advice: likely cause, or what to check
     # p (empty for a constant output): corrected for all tests of the run, on the page also for all runs of the grid

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.drawing.run_figures import smooth_points
-from reports.formatting import places, signed
+from reports.formatting import interval, places, signed
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -122,7 +122,7 @@ def _panel(
     side = "internal" if internal else "external"
     body += _curve(platt_bins, f"rl-{side}", f"bd-{side}") + _curve(uncalibrated_bins, "rl-plain", "")
     body += _counts(platt_bins)
-    span = f"({places(slope.low, 2)} to {places(slope.high, 2)})"
+    span = interval(slope.low, slope.high, 2)
     of_slope = f"slope {places(slope.value, 2)}"
     if slope.has_value:
         body += svg.text(LEFT, 12, f"{of_slope} {span}", "b notphone")

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from harmonize.labels.findings import labels_yaml
-from reports.formatting import DASH, integer, is_number, places, plural, span
+from reports.formatting import DASH, integer, is_number, places, plural
 from reports.html.section import Section, write
+from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
 from reports.summaries.data_exposure import WORDS, grouped_exposures, leakage_checks, models_and_hospitals, title
 
@@ -61,9 +62,9 @@ def _cell(row: Mapping[str, Any] | None) -> list[str]:
         score = f"{places(value)}, not ranked"
     lines = [WORDS[str(row["answer"])], score]
     if row["listed"] and is_number(float(row["clean_value"])):
-        interval = span(float(row["clean_low"]), float(row["clean_high"]))
         images = plural(int(row["clean_n"]), "clean image")
-        lines.append(f"{places(float(row['clean_value']))} ({interval}) on {images}, that is, without listed images")
+        clean = Estimate(*(float(row[f"clean_{name}"]) for name in ("value", "low", "high")))
+        lines.append(f"{clean.with_interval} on {images}, that is, without listed images")
     elif row["listed"]:
         lines.append(f"{integer(row['listed'])} images listed; no score without them")
     return lines

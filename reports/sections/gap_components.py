@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, sentence_case, span, split_name
+from reports.formatting import interval, is_number, sentence_case, split_name
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -171,7 +171,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; with other label mappings, the component would be {span(smallest, largest)}"
+                f"; with other label mappings, the component would lie in {interval(smallest, largest)}"
                 if is_number(smallest) and is_number(largest) and not reason.startswith("not measured")
                 else ""
             )

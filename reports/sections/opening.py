@@ -1,5 +1,6 @@
 """The first screen of the page: a headline, sentences with intervals, and a figure of the gaps."""
 
+import base64
 from typing import Any
 
 from markupsafe import Markup
@@ -15,8 +16,8 @@ from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
 from reports.sentences.verdicts import with_verdict
-from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence
-from reports.tables import rows_of
+from reports.summaries.gap_causes import finding_shares, marker_runs, marker_sentence, strongest_marker
+from reports.tables import records_of, rows_of
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 440.0)
@@ -45,6 +46,7 @@ def opening(data: ReportData) -> Section:
             patients=_patients(data),
             not_internal=data_sentences.without_internal_score(data.without_internal_score, data.min_count),
             why=_why(data),
+            marker=_marker(data),
             warning=_warning(data),
             left_out=_left_out(data),
             left_out_of=data.ranked[:SHOWN],
@@ -197,6 +199,31 @@ def _why(data: ReportData) -> list[tuple[str, str]]:
         not_tested = change_sentences.untested(len(marker_runs(data)[1]), len(data.ranked_runs))
         causes += [("transplants", sentence) for sentence in (marker_sentence(data), not_tested)]
     return [cause for cause in causes if cause[1]]
+
+
+def _marker(data: ReportData) -> dict[str, Any]:
+    """Return the strongest shortcut: a pair of synthetic images without and with a marker, or the bars and sentence of its test."""
+    if (strongest := strongest_marker(data)) is None:
+        return {}
+    run, row = strongest
+    table, finding = data.tables["marker_example"], str(row["finding"])
+    found = (
+        table[(table["run_id"] == run.id) & (table["finding"] == finding) & table["picture"].notna()]
+        if data.phantom
+        else table[:0]
+    )
+    if len(found):
+        (one,) = records_of(found)
+        place = data.short(str(one["dataset"]))
+        numbers = (float(one["before"]), float(one["after"]))
+        return {
+            "words": change_sentences.example(place, data.internal.short, run.name, finding, *numbers, int(one["n"])),
+            "picture": base64.b64encode(bytes(one["picture"])).decode(),
+            "numbers": [places(number, 2) for number in numbers],
+        }
+    value, control, *effect = (float(row[name]) for name in ("value", "control", "effect", "low", "high"))
+    words = change_sentences.marker_effect(run.name, finding, value, control, Estimate(*effect))
+    return {"words": words, "picture": "", "numbers": []}
 
 
 def _warning(data: ReportData) -> str:

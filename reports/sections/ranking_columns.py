@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports import extensions, hooks
 from reports.drawing import svg
 from reports.formatting import integer, is_number, signed, two_figures
 from reports.report_data.headline_rows import MISSING, Estimate
@@ -48,7 +49,7 @@ class RankingColumn:
 
 
 def columns_of(data: ReportData) -> list[RankingColumn]:
-    """Return the columns after the dot strip: what decides first (external AUROC, gap, calibration, scores of extensions, cost).
+    """Return the columns after the dot strip: what decides first (external AUROC, gap, worst and next hospital), then what the menu adds.
 
     Columns without a value in any row are left out.
     """
@@ -75,7 +76,6 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         )
 
     num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
-    slopes = any(r.slope.has_value for r in data.ranked)  # the numbers of an extension
     mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
     best = RankingColumn(
         "best",
@@ -99,24 +99,26 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
             axis=svg.micro_axis(low, high),
         ),
-        *([estimate_column("slope", "Slope", "calibration", lambda r: r.slope, css="", low_first=True)] * slopes),
-        estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True, first=not slopes),
-        *(criterion.column(data) for criterion in data.further_criteria),
+        estimate_column(
+            "worst", "Worst hospital", "AUROC", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
+        ),
     ]
-    worst = estimate_column(
-        "worst", "At largest gap", "AUROC", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
-    )
     internal = estimate_column(
         "internal",
         "Internal",
         _internal_findings(data),
         lambda r: r.internal_common if num_external else r.internal,
         css="more" if num_external else "",
+        first=not num_external,
     )
+    further = [column for module in extensions.modules(hooks.Rankings) for column in module.columns(data)]
     columns = [
-        *(at_hospitals if num_external else [internal]),
-        cost_column("gmacs", "GMACs", "per image", "macs", 1e9, css="", low_first=True),
-        *([worst, internal] if num_external else []),
+        *at_hospitals * bool(num_external),
+        *sorted(further, key=lambda column: not column.first),
+        internal,
+        estimate_column("slope", "Slope", "calibration", lambda r: r.slope, low_first=True, first=False),
+        estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True, first=False),
+        cost_column("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True, first=False),
         estimate_column(
             "shortcut",
             "Shortcut",
@@ -124,6 +126,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             lambda r: r.causal,
             css="more mc",
             low_first=True,
+            first=False,
             note=lambda r: "" if r.causal.has_value else _why_without_transplants(data, r.id),
             figure=lambda r: svg.micro(r.causal, smallest, largest, 0.0) if r.causal.has_value else Markup(""),
             axis=svg.micro_axis(smallest, largest),
@@ -136,6 +139,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             lambda r: r.probe,
             css="more mc",
             low_first=True,
+            first=False,
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
             axis=svg.micro_axis(0.0, 1.0),
         ),

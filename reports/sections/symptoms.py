@@ -5,7 +5,7 @@ A symptom is a pattern in a run's predictions that a technical fault causes.
 
 from markupsafe import Markup
 
-from reports.formatting import p_value, places, plural
+from reports.formatting import interval, p_value, places, plural
 from reports.html.section import Section, write
 from reports.report_data.report_data import MACRO, ReportData
 from reports.schemas.tables import INVERTED
@@ -26,7 +26,7 @@ def symptoms(data: ReportData) -> Section:
     for row in records_of(table):
         anchor = "" if row["run_id"] in runs_with_anchor else symptom_anchor(str(row["run_id"]))
         runs_with_anchor.add(row["run_id"])
-        interval = f"{places(row['low'])}–{places(row['high'])}" if row["low"] == row["low"] else ""
+        bounds = interval(row["low"], row["high"])
         rows.append(
             {
                 "run": labels.get(row["run_id"], str(row["run_id"])),
@@ -37,7 +37,7 @@ def symptoms(data: ReportData) -> Section:
                 # an AUROC below .5 can be true; constant, permuted and untrained outputs are faults
                 "severe": row["kind"] != INVERTED,
                 "value": places(row["value"]),
-                "interval": interval,
+                "interval": bounds,
                 "p": p_value(row["p"]),
                 "advice": str(row["advice"]),
             }

@@ -120,6 +120,18 @@ def marker_effect(label: str, finding: str, value: float, control: float, effect
     )
 
 
+def example(hospital: str, internal: str, label: str, finding: str, before: float, after: float, num: int) -> str:
+    """State the probabilities of an image without and with a marker; `num`: number of images of which it has the median change.
+
+    >>> example("B", "A", "ResNet", "Edema", 0.12, 0.81, 70)
+    'The same image of B without and with a marker of A: ResNet gives Edema the probability .12 and .81 (the median change of 70 images)'
+    """
+    return (
+        f"The same image of {hospital} without and with a marker of {internal}: {label} gives {quoted(finding)} the probability "
+        f"{places(before, 2)} and {places(after, 2)} (the median change of {num} images)"
+    )
+
+
 def erased_markers(finding: str, internal: float, external: float) -> str:
     """State how the internal and the external AUROC change if all markers are erased; "" if a change is unknown.
 

@@ -1,12 +1,15 @@
 """Summarize two possible causes of the gap: the finding with the largest share, and markers that networks use as shortcuts."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from reports.report_data.headline_rows import MACRO, MISSING
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.schemas.change_rules import MARKER, changes
 from reports.sentences import changes as change_sentences
+from reports.tables import records_of
 
 
 def gap_contributions(data: ReportData) -> dict[str, float]:
@@ -49,6 +52,16 @@ def marker_runs(data: ReportData) -> tuple[list[Run], list[Run]]:
     with_marker = set(of_markers.loc[of_markers["finding"] == MACRO, "run_id"].astype(str))
     tested = [r for r in tested_runs(data) if r.id in with_marker]
     return tested, [r for r in data.ranked_runs if r not in tested]
+
+
+def strongest_marker(data: ReportData) -> tuple[Run, Mapping[str, Any]] | None:
+    """Return the run and the finding that uses a marker as a shortcut and that the marker changes most: its row of `transplants`."""
+    table = changes(data.tables["transplants"])
+    rows = table[(table["kind"] == MARKER) & (table["donor"] == data.internal.key) & (table["host"] == EXTERNAL)]
+    found, runs = data.shortcuts, {run.id: run for run in tested_runs(data)}
+    caught_rows = [row for row in records_of(rows) if row["run_id"] in runs and row["finding"] in found[row["run_id"]]]
+    row = max(caught_rows, key=lambda row: float(row["effect"]), default=None)
+    return (runs[row["run_id"]], row) if row else None
 
 
 def marker_sentence(data: ReportData) -> str:

@@ -16,7 +16,7 @@ const copying = (() => {
     const name = row.querySelector('.c-run a').textContent, what = row.querySelector('.c-run .f').textContent, rank = row.querySelector('.t');
     return [rank ? rank.firstChild.textContent.trim() : '', String(group ?? row.querySelector('.tag').textContent), name, what, ...columns.map(key => {
       const td = row.querySelector('.c-' + key), small = td.querySelector('.s:not(.verdict, .warn)')?.textContent || '';
-      const ci = td.dataset.ci?.split(' ') || small.match(/^([\u2212.\d]+)(?: to |\u2013)([\u2212.\d]+)$/)?.slice(1) || []; // data-ci: an interval that the cell does not show
+      const ci = td.dataset.ci?.split(' ') || small.match(/^\[([\u2212.\d]+), ([\u2212.\d]+)\]$/)?.slice(1) || []; // data-ci: an interval that the cell does not show
       if (key === 'sources') return { value: [...[...td.querySelectorAll('a')].map(link => link.href), small].filter(Boolean).join(' '), ci: [], at: '' };
       return { value: plain(td.querySelector('.v').textContent).replace('\u2013', ''), ci: ci.map(plain), at: key === 'worst' ? small : '' };
     })];

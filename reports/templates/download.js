@@ -36,7 +36,7 @@ const downloads = (() => {
   };
 
   /* A cell is split into its text, its interval (two numbers), and small print below. Figures and hidden text are left out. */
-  const isInterval = text => /^\[?(-?\d*\.?\d+)(?:\u2013|, | to )(-?\d*\.?\d+)\]?$/.exec(text);
+  const isInterval = text => /^\[(-?\d*\.?\d+), (-?\d*\.?\d+)\]$/.exec(text);
   const parts = cell => {
     const found = { text: '', bounds: null, small: [] };
     for (const node of cell.childNodes) {

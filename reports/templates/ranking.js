@@ -11,10 +11,6 @@ const ranking = (() => {
     return { key: menu.dataset.factor, place, menu, boxes, words: boxes.map(box => box.parentElement.textContent) };
   });
   const chooser = $('choose') ? [...$('choose').querySelectorAll('input')] : [], room = table.parentElement;
-  if (matchMedia('(min-width: 761px) and (max-width: 1340px)').matches) { // without this column, the table fits into 1280 px
-    table.classList.add('no-worst');
-    for (const box of chooser) if (box.value === 'worst') { box.checked = false; box.dataset.first = '0'; }
-  }
   const fade = () => room.classList.toggle('over', room.scrollWidth - room.clientWidth - room.scrollLeft > 1); // a fade shows that the box scrolls
   room.addEventListener('scroll', fade, { passive: true });
   addEventListener('resize', fade);
@@ -41,7 +37,7 @@ const ranking = (() => {
     if (!cell.parentElement) row.querySelector('.c-strip').before(cell);
     cell.className = 'c-by'; cell.setAttribute('role', 'cell');
     cell.dataset.l = ranked.head.join(', ');
-    cell.replaceChildren(span('v', value), ...(low ? [span('s', low + (/\u2212/.test(low + high) ? ' to ' : '\u2013') + high)] : []));
+    cell.replaceChildren(span('v', value), ...(low ? [span('s', `[${low}, ${high}]`)] : []));
   };
   const mark = (r, row) => {
     if (!ranked) return;

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.formatting import DASH, is_number, places
+from reports.formatting import DASH, interval, is_number, places
 from reports.html.section import COST, PlacedSection, Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -86,7 +86,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     known = {end: {name: float(row.get(name + end, "nan")) for name in NUMBERS} for end in ("", "_low", "_high")}
     numbers = {name: Estimate(known[""][name], known["_low"][name], known["_high"][name]) for name in NUMBERS}
     texts = {
-        name: (places(e.value, 2), f"{places(e.low, 2)} to {places(e.high, 2)}") if e.has_interval else (DASH, "")
+        name: (places(e.value, 2), interval(e.low, e.high, 2)) if e.has_interval else (DASH, "")
         for name, e in numbers.items()
     }
     return {"texts": texts, "reason": row.get("reason", "")}

@@ -19,7 +19,7 @@ from reports.schemas.criterion import Criterion
 from reports.sections.ranking_columns import RankingColumn
 from reports.tables import Tables
 
-__all__ = ["METRIC", "NOTE", "TITLE", "column", "scores"]
+__all__ = ["METRIC", "NOTE", "TITLE", "scores"]
 TITLE = "Net benefit"
 NOTE = "external mean, at the stated thresholds"
 HELP = (
@@ -57,6 +57,6 @@ def column(data: ReportData) -> RankingColumn:
         lambda run: benefit(run).value,
         lambda run: benefit(run).value.span,
         unless_better,
-        css="",
+        first=False,
         help=HELP.format(unit=data.unit),
     )

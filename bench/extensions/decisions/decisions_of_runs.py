@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from bench.extensions.decisions.benefits_of_runs import METRIC, NO_BENEFIT, Benefit, Key, benefit_verdict, lookup
-from reports.formatting import DASH, integer, is_number, places, span
+from reports.formatting import DASH, integer, interval, is_number, places
 from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
@@ -113,7 +113,7 @@ def _benefit(benefit: Benefit, reason: str) -> str:
 def _load(row: Mapping[str, Any]) -> str:
     """Return the HTML of one threshold at one cohort: sensitivity, specificity, and images per 1,000."""
     shares = [
-        f"{word} {places(row[name])}{_bounds(span(row[f'{name}_low'], row[f'{name}_high']))}"
+        f"{word} {places(row[name])}{_bounds(interval(row[f'{name}_low'], row[f'{name}_high']))}"
         for word, name in (("sens.", "sensitivity"), ("spec.", "specificity"))
     ]
     counts = [f"{word} {_per_1000(row, name)}" for word, name in (("read", "called"), ("missed", "missed"))]
@@ -128,7 +128,7 @@ def _per_1000(row: Mapping[str, Any], name: str) -> str:
     """Return a share as a number of images per 1,000, with its interval."""
     number, low, high = (1000 * row[name + end] for end in ("", "_low", "_high"))
     known = is_number(low) and is_number(high)
-    return f"{integer(round(number))}{_bounds(f'{integer(round(low))}–{integer(round(high))}' if known else '')}"
+    return f"{integer(round(number))}{_bounds(f'[{integer(round(low))}, {integer(round(high))}]' if known else '')}"
 
 
 def _predictive(of_finding: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

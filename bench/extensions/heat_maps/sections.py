@@ -11,7 +11,7 @@ from markupsafe import Markup
 from bench.extensions.heat_maps import heatmap_summary as heatmaps
 from bench.extensions.heat_maps.gallery_cases import KINDS, pictures_of
 from bench.extensions.heat_maps.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
-from reports.formatting import is_number, percent, places
+from reports.formatting import interval, percent, places
 from reports.html.section import CAUSES, PlacedSection, Section, write
 from reports.report_data.report_data import ReportData
 
@@ -127,7 +127,7 @@ def _runs(data: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
             "hospital": data.title(str(r["dataset"])),
             "region": WORDS.get(str(r["region"]), str(r["region"])),
             "value": places(r["value"], 2),
-            "interval": f"{places(r['low'], 2)}–{places(r['high'], 2)}" if is_number(r["low"]) else "",
+            "interval": interval(r["low"], r["high"], 2),
             "n": int(r["n"]),
             "key": (
                 list(names).index(str(r["run_id"])),

@@ -28,8 +28,13 @@ from bench.scoring.across_runs.paired_tests import holm
 from bench.scoring.across_runs.ranks import drawn_ranks, rank_sets, tie_groups
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import ReportData
 from reports.schemas.criterion import Criterion
 from reports.schemas.tables import SCHEMAS
+from reports.sections.ranking_columns import RankingColumn
+from reports.tables import rows_of
 
 Array = NDArray[np.float64]
 
@@ -41,6 +46,33 @@ CHOICES: Mapping[Criterion, tuple[str, str]] = {
     LOWER_END: ("lower end at a new hospital", "lower end of the prediction interval for the AUROC at a new hospital"),
 }
 NUM_DRAWS = 1000
+
+
+def columns(data: ReportData) -> list[RankingColumn]:
+    """Return the column of the ranking with the macro AUROC to expect at the next hospital, and its prediction interval."""
+    rows = data.tables["next_hospital"]
+    rows = rows[(rows["metric"] == AUROC.metric) & (rows["finding"] == MACRO) & (rows["reason"] == "")]
+    expected = {
+        str(run): Estimate(float(value), float(low), float(high))
+        for run, value, low, high in rows_of(rows, "run_id", "value", "new_low", "new_high")
+    }
+
+    def of(run: Run) -> Estimate:
+        return expected.get(run.id, MISSING)
+
+    return [
+        RankingColumn(
+            "next",
+            "Next hospital",
+            "expected",
+            lambda run: of(run).value,
+            lambda run: of(run).text,
+            of,
+            lambda run: of(run).span,
+            css="",
+            help="Next hospital: the AUROC to expect at a hospital like the external ones, with the interval of 95 % of such hospitals.",
+        )
+    ]
 
 
 def ranks(predictions: pd.DataFrame, value: pd.DataFrame, covariances: Covariances) -> pd.DataFrame:

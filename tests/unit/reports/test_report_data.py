@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.formatting import integer, places, signed, span, two_figures
+from reports.formatting import integer, interval, places, signed, two_figures
 from reports.report_data.hospitals_and_runs import Hospital
 from reports.report_data.report_data import read
 from reports.sections.findings import findings
@@ -140,7 +140,7 @@ def test_a_missing_number_is_a_dash_in_every_format():
     for shown in (places, signed, two_figures, integer):
         assert shown(float("nan")) == "–"
         assert shown(None) == "–"
-    assert span(float("nan"), 1.0) == ""
+    assert interval(float("nan"), 1.0) == ""
 
 
 def test_numbers_have_no_leading_zero_and_a_true_minus():

@@ -11,6 +11,7 @@ from bench.analyses.shortcuts import effects
 from reports.page import render
 from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
+from reports.sections.opening import opening
 from reports.sections.transplants import transplants
 from reports.tables import Tables
 from tests.nonempty import nonempty
@@ -34,9 +35,9 @@ KINDS = (
 )
 
 
-def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = True) -> Tables:
+def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = True, phantom: bool = False) -> Tables:
     """Return invented tables in which a marker of the internal hospital moves one finding, or none."""
-    made = tables(Invented(runs=num))
+    made = tables(Invented(runs=num, phantom=phantom))
     internal = str(made.meta["source"])
     rng = np.random.default_rng(0)
     rows = []
@@ -81,6 +82,20 @@ def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
     assert "a control patch without a marker" in html
     assert "With all markers erased, the internal AUROC of Pleural Effusion changes by" in html
     assert "nan" not in html
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phantom", [True, False])
+def test_the_first_screen_shows_a_pair_of_images_for_synthetic_hospitals_only(phantom: bool) -> None:
+    made, finding = asked(phantom=phantom), "Pleural Effusion"
+    row = ("mimic", finding, 0.034, 0.8, 82, b"webp")
+    pairs = [(run, *row) for run in made["runs"]["run_id"]]
+    pairs = pd.DataFrame(pairs, columns=list(SCHEMAS["marker_example"]))
+    html = str(opening(read(Tables(made.meta, made.frames | {"marker_example": pairs}))).html)
+    assert html.count("<img") == phantom
+    assert ("gives Pleural Effusion the probability .03 and .80 (the median change of 82 images)" in html) == phantom
+    assert ("the marker changes the predicted probability of Pleural Effusion" in html) == (not phantom)
+    assert "xrays" not in str(opening(read(asked(phantom=phantom, caught=False))).html)
 
 
 @pytest.mark.slow

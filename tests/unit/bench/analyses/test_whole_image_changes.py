@@ -1,6 +1,7 @@
 """JPEG quality and CLAHE in the region transplant test: a network that uses them is reported, a different one is not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from bench.analyses.shortcuts import effects, transplant
 from bench.analyses.shortcuts.jpeg_quality import jpeg_quality
@@ -15,6 +17,8 @@ from bench.analyses.transplants import (
     TransplantRun,
     TransplantSample,
     cross_cohort_effects,
+    marker_example,
+    marker_pasted,
     quality_swapped,
     single_cohort_effects,
     with_means,
@@ -153,3 +157,24 @@ def test_padding_stays_black_and_content_does_not() -> None:
     for out in (transplant.reencoded(host, 10, True), transplant.equalized(host, True)):
         assert ((out > 0) == (host > 0)).all()
         assert (out != host).any()
+
+
+def test_the_example_is_the_image_with_the_median_change_by_a_marker() -> None:
+    def logits(image_NSS: NDArray[np.uint8]) -> NDArray[np.float32]:  # the first finding reacts to a bright corner
+        bright = image_NSS[:, :8, :8].mean((1, 2)) / 25.5 - 5
+        return np.stack([bright, np.zeros(len(image_NSS))], 1).astype(np.float32)
+
+    run = TransplantRun(logits, FINDINGS, np.zeros(2), np.arange(2))
+    internal, host = sample("a", 0, 0, run), sample("b", 1, 0, run)
+    marker = np.zeros((SIDE, SIDE), bool)
+    marker[:8, :8] = True
+    image = internal.image.copy()
+    image[:, :8, :8] = 255
+    internal = replace(internal, image=image, marker=(marker,) * NUM)
+    (row,) = marker_example(run, internal, [host]).to_dict("records")
+    rows, after, _ = marker_pasted(host, internal)
+    before_N, after_N = (expit(logits(images)[:, 0].astype(float)) for images in (host.image[rows], np.stack(after)))
+    assert (row["dataset"], row["finding"], row["n"]) == ("b", "Edema", NUM)
+    assert row["after"] - row["before"] == pytest.approx(np.sort(np.abs(after_N - before_N))[NUM // 2])
+    assert cv2.imdecode(np.frombuffer(row["picture"], np.uint8), cv2.IMREAD_GRAYSCALE).shape == (SIDE, 2 * SIDE)
+    assert marker_example(run, host, [host]).empty
