@@ -32,7 +32,7 @@ UNMAPPED = {("vindr", "Edema"), ("nih", "No Finding"), ("brax", "Lung Lesion")}
 RANKED_BY = (("auroc", "none"), ("auprc", "none"), ("ece", "platt"))  # metric and calibrator
 # half widths of the intervals of a difference of two runs: its own, and corrected for all pairs
 HALF, WIDE = 0.01, 0.015
-FAMILIES = ("classic", "modern", "attention", "underexplored", "efficient", "lightweight", "scratch")
+FAMILIES = ("classic", "modern", "attention", "other", "efficient", "lightweight", "scratch")
 NAMES = ("DenseNet-121", "ConvNeXt-T", "SE-ResNeXt-50", "RegNetY-4GF", "EfficientNetV2-S", "MobileNetV3-L", "SE-ResNet")
 
 

@@ -20,7 +20,7 @@ SHAPES = {  # architecture family -> shape of its mark, for readers who cannot d
     "classic": "circle",
     "modern": "square",
     "attention": "triangle",
-    "underexplored": "diamond",
+    "other": "diamond",
     "efficient": "triangle-down",
     "lightweight": "pentagon",
     "scratch": "cross",

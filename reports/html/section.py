@@ -16,9 +16,9 @@ from reports.html.markdown import escaped
 # number of characters of HTML; if a folded table is longer, a browser parses it only when the reader opens it
 LATER = 16_000
 # the groups of sections: headings of the page and entries of its menu, in this order
-RANKING, HOSPITALS, DECISIONS = "Ranking", "Hospitals and findings", "Decisions and groups"
+RANKING, HOSPITALS, PATIENTS = "Ranking", "Hospitals and findings", "Patient groups"
 CAUSES, COST, DATA = "Causes", "Cost and calibration", "Data and method"
-GROUPS = (RANKING, HOSPITALS, DECISIONS, CAUSES, COST, DATA)
+GROUPS = (RANKING, HOSPITALS, PATIENTS, CAUSES, COST, DATA)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "of",  # may be empty: source runs of a derived run, seeds of a recipe, or file format of an imported model
         "name",  # display name of the architecture, e.g. "DenseNet-121", or of the ensemble
         "architecture",  # name of the registry entry, e.g. "densenet121"
-        # may be empty (unknown): classic, modern, efficient, attention, lightweight, underexplored, scratch
+        # may be empty (unknown): classic, modern, efficient, attention, lightweight, other, scratch
         "family",
         # the columns from `optimizer` to `weights` have names of the registry entries that the run uses
         "optimizer",

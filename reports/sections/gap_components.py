@@ -42,7 +42,7 @@ Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]
 def gap_components(data: ReportData) -> Section:
     """Write the section: components of the first recipe, and a table of the first SHOWN recipes.
 
-    The section is empty if there are no components.
+    The section is empty if no component but the remainder was measured.
     """
     table = data.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
@@ -53,7 +53,9 @@ def gap_components(data: ReportData) -> Section:
     cells: Cells = {
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)
     }
-    if not recipes:
+    figures = [_figure(data, cells, recipes[0], metric) for metric in METRICS] if recipes else []
+    figures = [figure for figure in figures if figure["measured"]]
+    if not figures:
         return Section("components", "", Markup(""))
     first = recipes[0]
     components = {_component_name(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]}
@@ -62,7 +64,7 @@ def gap_components(data: ReportData) -> Section:
         "answer": gap_sentences.gap_components(first.label, components),
         "shown": first,
         "unit": data.unit,
-        "figures": [_figure(data, cells, first, metric) for metric in METRICS],
+        "figures": figures,
         "all": [_numbers(cells, recipe) for recipe in recipes],
         "against": _against(data, data.ranked_runs[:SHOWN]),
         "heads": [(h, _label_source(data, h.key)) for h in data.averaged],
@@ -123,6 +125,7 @@ def _figure(data: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, 
         row["figure"] = _bar(row["gap"], row["parts"], scale, grid) if row["gap"].has_value else ""
     return {
         "name": METRICS[metric],
+        "measured": any(e.has_value for row in rows for name, e in row["parts"].items() if name != "remainder"),
         "words": [PARTS[p] for p in USED[metric]],
         "legend": [(PARTS[p], svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{p}"), "", "ky")) for p in USED[metric]],
         "rows": rows,

@@ -22,7 +22,7 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
 from reports.schemas.select import select
-from reports.sections import ranking_choices
+from reports.sections import mine, ranking_choices
 from reports.sections.ranking_choices import FIRST
 from reports.sections.ranking_columns import RankingColumn, columns_of
 from reports.sections.symptoms import inverted_cells, symptom_anchor
@@ -83,6 +83,7 @@ def ranking(data: ReportData) -> Section:
     rows = [_sort_data(data, r, order[r.id], g["number"], columns, factors) for g in groups for r in g["runs"]]
     context = {
         "data": data,
+        "mine": mine.panel(data),
         "columns": columns,
         "groups": groups,
         "strips": strips,

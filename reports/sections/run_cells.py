@@ -37,13 +37,15 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str | None) -> 
     if symptom is not None:
         doubt = "inverted or mislabeled?"
         warning = f'<a class="s" href="#{symptom}">{doubt}</a>' if symptom else f'<span class="s">{doubt}</span>'
-    return f"{number(estimate)}<i>{sample}</i>{warning}"
+    return f'{number(estimate)}<i class="n">{sample}</i>{warning}'
 
 
 def gap(estimate: Estimate, common: str = "") -> str:
     """Return the HTML of a gap: value, interval, verdict and, if `common` is not "", the number of shared findings."""
     word = verdict(estimate)
-    return number(estimate) + (f"<i>{word}</i>" if word else "") + (f"<i>{common} shared</i>" if common else "")
+    return (
+        number(estimate) + (f"<i>{word}</i>" if word else "") + (f'<i class="n">{common} shared</i>' if common else "")
+    )
 
 
 def call(counts: tuple[int, int] | None) -> list[str]:

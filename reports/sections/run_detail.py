@@ -83,10 +83,7 @@ class RunDetails:
         ids = {run.id for run in full_runs}
         choice = data.headline
         looked_up = [(word, choice.lookup(name, calibrators, finding=MACRO)) for name, calibrators, word in METRICS]
-        rules = {*choice.operating_points, *data.tables["confusion"]["operating_point"].unique()}
-        points = sorted(str(rule) for rule in rules if rule)
-        preferred = (data.meta["settings"]["threshold"], *POINTS)
-        point = next((p for p in preferred if p in points), points[0] if points else "")
+        point = shown_rule(data)
         if point:
             calibrators = ("none", "platt")
             looked_up += [
@@ -102,7 +99,7 @@ class RunDetails:
             data,
             point,
             looked_up,
-            _called(confusion, point),
+            called_images(confusion, point),
             _thresholds(confusion),
             {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
             Curves.of(data, full_runs),
@@ -151,7 +148,16 @@ class RunDetails:
         return write("run_figures.html.j2", data=self.data, f=figures(data, run, self.curves), further=further)
 
 
-def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]:
+def shown_rule(data: ReportData) -> str:
+    """Return the threshold rule of sensitivities and confusion matrices: the one that the grid states, if there are results; "" for none."""
+    rules = {*data.headline.operating_points, *data.tables["confusion"]["operating_point"].unique()}
+    points = sorted(str(rule) for rule in rules if rule)
+    preferred = (data.meta["settings"]["threshold"], *POINTS)
+    return next((p for p in preferred if p in points), points[0] if points else "")
+
+
+def called_images(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]:
+    """Return the confusion matrices of a threshold rule: (run id, dataset, finding) -> counts."""
     rows = table[table["operating_point"] == point]
     columns = ("true_positive", "false_negative", "false_positive", "true_negative")
     return {

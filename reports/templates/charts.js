@@ -105,8 +105,7 @@ const charts = (() => {
   /* The axes of the cost chart are a choice of the reader. Its data have the values of each axis; marks on the Pareto front of the choice are filled. */
   const axisOf = way => document.getElementById('cost-' + way), ways = ['x', 'y'].filter(axisOf);
   const nameOf = (way, axis) => axisOf(way)?.selectedOptions[0].textContent ?? axis.name; // without the escapes that hover texts need
-  const places = v => (v < 0 ? '\u2212' : '') + Math.abs(v).toFixed(3).replace(/^0/, '');
-  const withInterval = p => places(p.y) + (p.low === null || p.high === null ? '' : ` [${places(p.low)}, ${places(p.high)}]`);
+  const withInterval = p => `${places(p.y)} ${bracketed(p.low, p.high)}`.trim();
   const chosen = spec => {
     if (!spec.axes || ways.every(way => !axisOf(way).selectedIndex)) return spec;
     const [x, y] = ['x', 'y'].map(way => spec.axes[way][axisOf(way)?.selectedIndex || 0]);

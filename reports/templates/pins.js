@@ -7,7 +7,6 @@ const pins = (() => {
   let list = [], scores = null; // scores of each run, and differences by pair of ids; unpacked when two runs are pinned
 
   const el = (tag, css, ...kids) => { const e = document.createElement(tag); if (css) e.className = css; e.append(...kids); return e; };
-  const places = v => (v < 0 && +v.toFixed(3) !== 0 ? '\u2212' : '') + Math.abs(v).toFixed(3).replace(/^0/, '');
   const signed = v => (v > 0 && +v.toFixed(3) !== 0 ? '+' : '') + places(v);
   const letter = id => { const k = list.indexOf(id); return k < 0 ? '' : LETTERS[k]; };
 
@@ -60,7 +59,7 @@ const pins = (() => {
         const e = scores.runs[r.id][k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? e[0] : '\u2013'));
         td.dataset.l = LETTERS[i];
         if (e && e[1]) td.append(el('span', 's', e[1]));
-        if (d) td.append(bar(d, most, wide(d)), el('div', 'onlyphone axis-phone', axis(most)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', data.verdicts[clear(wide(d)) ? (d[0] > 0 ? 'above' : 'below') : clear(d.slice(1)) ? 'corrected' : 'unclear']));
+        if (d) td.append(bar(d, most, wide(d)), el('div', 'onlyphone axis-phone', axis(most)), el('span', 's', `${signed(d[0])} ${bracketed(d[1], d[2])}`), el('span', 's verdict', data.verdicts[clear(wide(d)) ? (d[0] > 0 ? 'above' : 'below') : clear(d.slice(1)) ? 'corrected' : 'unclear']));
         row.append(td);
       });
       body.append(row);

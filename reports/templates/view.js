@@ -11,6 +11,7 @@ const view = (() => {
     ranking.write(state);
     pins.write(state);
     charts.write(state);
+    mine.write(state);
     if (drawer.current()) state.set('run', drawer.current()); else if (at) state.set('at', at);
     const text = String(state).replaceAll('%2C', ',');
     history.replaceState(history.state, '', text ? '#' + text : location.pathname + location.search);
@@ -35,6 +36,7 @@ const view = (() => {
     ranking.read(state);
     pins.read(state);
     charts.read(state);
+    mine.read(state);
     ranking.order();
     reading = false;
     if (sections.has(state.get('at')) && state.get('at') !== at) go(state.get('at'));

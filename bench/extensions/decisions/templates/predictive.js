@@ -1,7 +1,6 @@
 /* The prevalence of a table of predictive values: its first column shows them at the prevalence of the reader. */
 (() => {
   'use strict';
-  const places = v => Number.isFinite(v) ? v.toFixed(3).replace(/^0/, '') : '\u2013';
   document.addEventListener('input', event => {
     const changed = event.target;
     if (!changed.matches('[data-prevalence]')) return;

@@ -1,0 +1,60 @@
+"""The panel "A hospital like mine": a reader ticks hospitals, and a script ranks the recipes by their mean AUROC there."""
+
+import json
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.formatting import is_number
+from reports.html.compression import packed
+from reports.html.section import write
+from reports.report_data.headline_rows import MACRO, MISSING
+from reports.report_data.hospitals_and_runs import Hospital, Run
+from reports.report_data.report_data import ReportData
+from reports.sections.run_detail import POINTS, Call, called_images, shown_rule
+
+Shares = list[list[int | None]]  # per thousand, by finding and hospital; None if unknown
+
+
+def panel(data: ReportData) -> Markup:
+    """Return the panel; empty without two external hospitals with a score."""
+    hospitals = [h for h in data.hospitals if any(r.hospitals[h.key].has_value for r in data.ranked)]
+    if len(hospitals) < 2:
+        return Markup("")
+    rule = shown_rule(data)
+    confusion = data.tables["confusion"]
+    called = called_images(confusion[confusion["dataset"] != data.internal.key], rule)
+    values = {"recipes": [_recipe(data, run, hospitals, called) for run in data.ranked]}
+    return write(
+        "mine.html.j2",
+        data=data,
+        hospitals=hospitals,
+        adults=data.averaged,
+        rule=POINTS.get(rule, rule),
+        values=Markup(packed(json.dumps(values, separators=(",", ":")))),  # noqa: S704  (base64)
+    )
+
+
+def _recipe(
+    data: ReportData, run: Run, hospitals: list[Hospital], called: dict[tuple[str, str, str], Call]
+) -> dict[str, Any]:
+    findings = (MACRO, *data.findings)
+    counts = [[[called.get((one.id, h.key, f)) for one in run.members] for h in hospitals] for f in findings]
+    return {
+        "name": run.label,
+        "run": run.anchor,
+        "auroc": [[_per_1000(data.cells.get((run.id, h.key, f), MISSING).value) for h in hospitals] for f in findings],
+        "sensitivity": [[_mean_share(of_runs, 0) for of_runs in row] for row in counts],
+        "specificity": [[_mean_share(of_runs, 2) for of_runs in row] for row in counts],
+    }
+
+
+def _mean_share(of_runs: list[Call | None], first: int) -> int | None:
+    """Return the mean over runs of counts[first] and counts[first + 1]'s rightly called share; None if a run has none."""
+    pairs = [of[first : first + 2] if of else (0, 0) for of in of_runs]
+    right = [pair[first // 2] / sum(pair) for pair in pairs if sum(pair)]
+    return _per_1000(sum(right) / len(right)) if len(right) == len(of_runs) else None
+
+
+def _per_1000(value: float) -> int | None:
+    return round(1000 * value) if is_number(value) else None
