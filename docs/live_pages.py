@@ -1,16 +1,18 @@
-"""The live pages of the site: leaderboards that anybody can open without an installation, computed from the bundles in docs/live.
+"""The live pages of the site, docs/live/*.html: leaderboards that anybody can open without an installation.
 
-    PYTHONPATH=. python docs/live_pages.py add BUNDLE.zip    # puts a bundle of `bench export --keep-order` there, compressed
-    PYTHONPATH=. python docs/live_pages.py renew             # scores all bundles again, after SCORING_VERSION was raised
-    PYTHONPATH=. python docs/live_pages.py figures           # writes the numbers of live.md and README.md, after a renewal
-    PYTHONPATH=. python docs/live_pages.py write FOLDER      # writes the pages FOLDER/NAME.html; `tox -e site` does the same
+    PYTHONPATH=. python docs/live_pages.py add BUNDLE.zip    # puts a bundle of `bench export` into docs/live, compressed
+    PYTHONPATH=. python docs/live_pages.py renew             # scores the bundle again, after SCORING_VERSION was raised
+    PYTHONPATH=. python docs/live_pages.py figures           # writes the numbers of the bundle in live.md and README.md, after a renewal
+    PYTHONPATH=. python docs/live_pages.py write STORE       # writes both pages and all these numbers; STORE: has the grid `demo`
 
-Nothing in a bundle is compressed, so the repository has it as NAME.zip.xz, a third of the size. A page is computed from the logits
-and labels of its bundle with the scoring of today, so a bundle of an older scoring version gives the page of today, too.
+Nothing in a bundle is compressed, so the repository has it as NAME.zip.xz, a third of the size. Its page is computed from the logits
+and labels with the scoring of today, so a bundle of an older scoring version gives the page of today, too. The page of the demo is
+that of its store, because a bundle has no images and no heat maps.
 """
 
 import argparse
 import contextlib
+import datetime as dt
 import lzma
 import shutil
 import tempfile
@@ -22,19 +24,29 @@ from bench.extensions.bundles import merge
 from bench.extensions.bundles.archive import pack, read_json, unpack
 from bench.extensions.bundles.export import write_scores
 from bench.extensions.bundles.verify import OpenBundle, opened
+from bench.planning.manifest import read_manifest
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import versions
 from bench.results.score_runs import score_all
 from bench.results.write_report import Report, score_and_report
 from bench.store.store import Store, canonical_json, write_bytes
+from reports import extensions, hooks
 from reports.formatting import listing, places, plural
+from reports.page import render
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import read
+from reports.sections.opening import title
+from reports.tables import Tables
 
 LIVE = Path(__file__).with_name("live")
 ENDING = ".zip.xz"
-MARKS = ("<!-- figures of the bundle -->", "<!-- end of figures -->")  # in documents, around what `figures` writes
+README = LIVE.parents[1] / "README.md"
+DEMO = LIVE / "demo.html"
+NAMES = {"medpix": "MedPix"}  # of hospitals, as people write them
+# in documents, around what `figures` and `write` write
+MARKS = ("<!-- figures of the bundle -->", "<!-- end of figures -->")
+DEMO_MARKS = ("<!-- figures of the demo -->", "<!-- end of the demo -->")
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
@@ -79,16 +91,41 @@ def reported(path: Path) -> Iterator[Report]:
         yield report
 
 
+def named(tables: Tables) -> Tables:
+    """Return the tables with the names of hospitals as people write them, and the day of the page."""
+    datasets = {key: {**texts} for key, texts in tables.meta["datasets"].items()}
+    for key in NAMES.keys() & datasets.keys():
+        datasets[key] |= {"title": NAMES[key], "short": NAMES[key]}
+    meta = {**tables.meta, "datasets": datasets, "page_date": dt.datetime.now(dt.UTC).date().isoformat()}
+    return Tables(meta, {**tables.frames, "cohorts": tables["cohorts"].replace({"title": NAMES})})
+
+
 def page(path: Path) -> str:
     """Return the leaderboard of a compressed bundle as one HTML page."""
     with reported(path) as report:
-        return report.page.read_text(encoding="utf-8")
+        return render(named(report.tables))
+
+
+def demo_figures(tables: Tables) -> str:
+    """Return the Markdown between DEMO_MARKS in README: the numbers of the page of the demo."""
+    data = read(tables)
+    first, *others = data.ranked
+    notes = [module.gap_note(data)[1] for module in extensions.modules(hooks.Sections)]
+    tie = "a tie" if others and others[0].group == first.group else "a clear difference"
+    return " ".join(
+        [
+            f"- **Demo** ([page](docs/live/{DEMO.name})). {title(data)}: mean gap in AUROC {data.mean_gap.with_interval}.",
+            *filter(None, notes),
+            f"The first network of the ranking leads the second by {first.lead.with_interval} external AUROC: {tie}.",
+            "Results on synthetic hospitals do not apply to real hospitals.",
+        ]
+    )
 
 
 def figures(path: Path) -> dict[Path, str]:
     """Return the Markdown between MARKS in each document: the numbers of the page of real hospitals."""
     with reported(path) as report:
-        data = read(report.tables)
+        data = read(named(report.tables))
     recipes = sorted(data.ranked, key=lambda recipe: recipe.name)
 
     def auroc(recipe: Run, hospital: str, finding: str = MACRO) -> Estimate:
@@ -118,8 +155,9 @@ def figures(path: Path) -> dict[Path, str]:
 
 - **Mean over the hospitals of adults**, over {num} that at least two of them score: AUROC {means}. The mean gap is {data.mean_gap.with_interval}.
 - **Pneumonia in children**: AUROC {listing([e.with_interval for e in wrong])}; in the internal test {inside}.""",
-        LIVE.parents[1] / "README.md": (
-            f"- **Real radiographs** ([live](docs/live.md#a-real-leaderboard)). {len(recipes)} networks trained on NIH images: "
+        README: (
+            f"- **Real radiographs** ([page](docs/live/{name_of(path)}.html), [about it](docs/live.md#a-real-leaderboard)). "
+            f"{len(recipes)} networks trained on NIH images: "
             f"internal AUROC {places(min(internal))} to {places(max(internal))}, mean gap at hospitals of adults, "
             f"over {num}, {data.mean_gap.with_interval}. In children, they rank Pneumonia the wrong way round "
             f"({places(min(e.value for e in wrong))} to {places(max(e.value for e in wrong))})."
@@ -127,10 +165,17 @@ def figures(path: Path) -> dict[Path, str]:
     }
 
 
-def with_figures(text: str, block: str) -> str:
-    """Return a document with another block between MARKS."""
-    start, end = (text.index(mark) for mark in MARKS)
-    return f"{text[: start + len(MARKS[0])]}\n{block}\n{text[end:]}"
+def with_figures(text: str, block: str, marks: tuple[str, str] = MARKS) -> str:
+    """Return a document with another block between two marks."""
+    start, end = (text.index(mark) for mark in marks)
+    return f"{text[: start + len(marks[0])]}\n{block}\n{text[end:]}"
+
+
+def write_figures(blocks: dict[Path, str], marks: tuple[str, str] = MARKS) -> list[Path]:
+    """Write blocks of numbers into documents; return these documents."""
+    for path, block in blocks.items():
+        path.write_text(with_figures(path.read_text(encoding="utf-8"), block, marks), encoding="utf-8")
+    return [*blocks]
 
 
 def add(path: Path) -> Path:
@@ -155,7 +200,7 @@ def renew(path: Path) -> Path:
 
 
 def main() -> None:
-    """Add, renew or render the bundles."""
+    """Add or renew a bundle, or write pages and numbers."""
     parser = argparse.ArgumentParser(description="Live pages of the site")
     parser.add_argument("command", choices=["add", "renew", "figures", "write"])
     parser.add_argument("path", type=Path, nargs="?")
@@ -163,18 +208,21 @@ def main() -> None:
     if asked.command == "renew":
         written = [renew(path) for path in bundles()]
     elif asked.command == "figures":
-        blocks = figures(bundles()[1])
-        for path, block in blocks.items():
-            path.write_text(with_figures(path.read_text(encoding="utf-8"), block), encoding="utf-8")
-        written = list(blocks)
+        written = write_figures(figures(bundles()[0]))
     elif asked.path is None:
         parser.error(f"{asked.command} needs a path")
     elif asked.command == "add":
         written = [add(asked.path)]
     else:
-        written = [asked.path / f"{name_of(path)}.html" for path in bundles()]
-        for path, target in zip(bundles(), written, strict=True):
-            write_bytes(target, page(path).encode())
+        report = score_and_report(read_manifest(Store.open(asked.path), "demo"), None, quiet)
+        if report.failed:
+            raise SystemExit("\n".join(report.failures()))
+        tables = named(report.tables)
+        written = write_figures({README: demo_figures(tables)}, DEMO_MARKS) + write_figures(figures(bundles()[0]))
+        pages = {DEMO: render(tables)} | {LIVE / f"{name_of(path)}.html": page(path) for path in bundles()}
+        for path, text in pages.items():
+            write_bytes(path, text.encode())
+            written.append(path)
     for path in written:
         print(f"{path}: {path.stat().st_size:,} bytes")
 

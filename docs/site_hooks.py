@@ -5,13 +5,13 @@ Documents link to files as the repository has them. `on_page_markdown` turns suc
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import live_pages  # beside this file, as column_reference: mkdocs adds its folder to the path
 import typer.main
-from column_reference import column_reference
+from column_reference import column_reference  # beside this file: mkdocs adds its folder to the path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -21,6 +21,7 @@ from bench.cli.main import app
 from reports import extensions, hooks
 
 ROOT = Path(__file__).parents[1]
+PUBLISHED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Documentation"]
 ROOT_PAGES = {f"{name}.md": f"{name.lower()}.md" for name in ("ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY")}
 ROOT_PAGES["README.md"] = "index.md"
 PUBLIC = (
@@ -46,9 +47,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "columns.md", content="\n\n".join(column_reference())))
     for page, content in api_pages().items():
         files.append(File.generated(config, f"api/{page}.md", content=content))
-    for bundle in live_pages.bundles():
-        name = f"live/{live_pages.name_of(bundle)}.html"
-        files.append(File.generated(config, name, content=live_pages.page(bundle)))
     return files
 
 
@@ -65,13 +63,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = (folder / target).resolve()
         if path.parent == ROOT and path.name in ROOT_PAGES:
             return f"[{text}]({os.path.relpath(ROOT / 'docs' / ROOT_PAGES[path.name], own)}{anchor})"
-        if path.parent == live_pages.LIVE and path.name.endswith(live_pages.ENDING):  # the page of a bundle
-            path = path.with_name(f"{live_pages.name_of(path)}.html")
         if path.is_relative_to(ROOT / "docs") and path.suffix != ".ipynb":
             return f"{picture}[{text}]({os.path.relpath(path, own)}{anchor})"
         return text if text.startswith("`") else f"`{path.relative_to(ROOT)}`"
 
-    return markdown if page.file.src_uri.startswith("api/") else LINK.sub(link, markdown)
+    return markdown if name.startswith("api/") else LINK.sub(link, markdown.replace(f"]({PUBLISHED}", "](docs/"))
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:

@@ -1,18 +1,16 @@
 """The picture that other sites show of a link to the documents: macro AUROC of one network of the demo at each hospital.
 
-    PYTHONPATH=. python docs/social_picture.py    # writes docs/social.png, 1280 x 640 pixels
+    PYTHONPATH=. python docs/social_picture.py STORE    # writes docs/social.png, 1280 x 640 pixels; STORE has the grid `demo`
 
-The numbers and their 95 % intervals are those of the first run in the bundle docs/live/demo.zip.xz. All hospitals score the same findings.
+The numbers and their 95 % intervals are those of the first run. All hospitals score the same findings.
 """
 
-import io
-import json
-import lzma
-import zipfile
+import sys
 from pathlib import Path
 
-import pandas as pd
 from matplotlib import pyplot as plt
+
+from reports.tables import Tables, records_of
 
 DOCS = Path(__file__).parent
 INTERNAL, EXTERNAL, INK = "#1f5fa8", "#c2560c", "#1c2430"
@@ -20,10 +18,9 @@ INTERNAL, EXTERNAL, INK = "#1f5fa8", "#c2560c", "#1c2430"
 
 def main() -> None:
     """Draw an interval for each hospital."""
-    with zipfile.ZipFile(io.BytesIO(lzma.decompress((DOCS / "live" / "demo.zip.xz").read_bytes()))) as bundle:
-        cohorts = json.loads(bundle.read("manifest.json"))["cohorts"]
-        first = next(name for name in bundle.namelist() if name.endswith("/scores.parquet"))
-        scores = pd.read_parquet(io.BytesIO(bundle.read(first)))
+    tables = Tables.load(Path(sys.argv[1]) / "report" / "demo" / "tables")
+    cohorts, scores = records_of(tables["cohorts"]), tables["scores"]
+    scores = scores[scores["run_id"] == min(tables.meta["created_from"])]
     scores = scores[(scores["metric"] == "auroc") & (scores["finding"] == "macro")]
     figure = plt.figure(figsize=(12.8, 6.4), dpi=100)
     figure.text(0.06, 0.86, "Unseen", size=50, weight="bold", color=INK)
@@ -33,12 +30,12 @@ def main() -> None:
         is_internal = cohort["role"] == "internal"
         split = "test" if is_internal else cohort["headline_split"]
         ((value, low, high),) = scores.loc[
-            (scores["dataset"] == cohort["name"]) & (scores["split"] == split), ["value", "low", "high"]
+            (scores["dataset"] == cohort["dataset"]) & (scores["split"] == split), ["value", "low", "high"]
         ].to_numpy()
         color = INTERNAL if is_internal else EXTERNAL
         axes.plot([low, high], [row, row], color=color, lw=5, solid_capstyle="round")
         axes.plot(value, row, "o", color=color, ms=15)
-        name = cohort["facts"]["title"].partition(" (")[0]
+        name = str(cohort["title"]).partition(" (")[0]
         text = f"{name}{', trained here' if is_internal else ''}"
         place = axes.get_yaxis_transform()
         axes.text(-0.03, row, text, size=19, color=color, ha="right", va="center", transform=place)

@@ -205,7 +205,8 @@ def _made(data: report_data.ReportData) -> list[str]:
     """Return the facts of the footer that are known: day of the last run, versions, and data."""
     software, commits = data.meta.get("software") or {}, [commit[:12] for commit in data.distinct("commit")]
     return [
-        *([f"Last run: {data.meta['date']}"] if data.meta.get("date") else []),
+        *([f"Page of {data.meta['page_date']}"] if data.meta.get("page_date") else []),
+        *([f"last run: {data.meta['date']}"] if data.meta.get("date") else []),
         *([f"Unseen {software['version']}"] if software.get("version") else []),
         *([f"commit {', '.join(commits)}"] if commits else []),
         f"data: {listing([hospital.title for hospital in data.all_hospitals], 12)}",

@@ -50,6 +50,7 @@ class Tables:
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
         useful: AUROC from which a model is useful at a new hospital
+        page_date: day of the page, for the footer
         date: day on which the last scored run was finished, such as 2026-11-22 (UTC)
         software: dict with version and repository (web address) of the software that collected the tables
         links: configuration key -> registry entry -> dict with the web addresses paper, code and weights

@@ -7,7 +7,7 @@ from typing import Any
 from reports.report_data.hospitals_and_runs import Run
 
 TITLE = "Unseen: how chest X-ray networks do in hospitals they have never seen"  # as in CITATION.cff
-AUTHORS = "The Unseen authors"
+AUTHORS = "Unseen developers"
 _MARKS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _PREFIXES = {"arXiv:": "https://arxiv.org/abs/", "doi:": "https://doi.org/"}
 
