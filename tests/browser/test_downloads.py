@@ -77,13 +77,13 @@ def test_the_csv_of_the_ranking_has_all_rows_with_id_grid_date_and_synthetic(vis
             "Slope": run.slope,
             "ECE": run.ece,
             "Net benefit": board.further_score("net_benefit", run),
-            "At largest gap": run.worst_auroc,
+            "Worst hospital": run.worst_auroc,
         }
         for column, estimate in shown.items():
             bounds = [float(row[f"{column} {end}"]) for end in ("low", "high")]
             assert bounds == pytest.approx([estimate.low, estimate.high], abs=0.00051), column
             negative += bounds[0] < 0
-    assert negative  # such an interval is written with "to" in place of a dash
+    assert negative  # such an interval has a true minus
     assert "Params low" not in rows[0]
     assert "P(best)" in rows[0]
 

@@ -128,6 +128,7 @@ def test_a_run_opens_in_a_drawer_and_escape_brings_the_focus_back(browser, pages
 def test_the_drawer_holds_thresholds_calls_curves_reliability_subgroups_and_the_command(browser, pages):
     with Visit(browser, pages / "many.html") as visit:
         visit.page.locator("#rank .c-run a").first.click()
+        visit.page.click("#drawer .rest > summary")
         visit.page.wait_for_selector("#drawer .panels")
         heads = visit.page.locator("#drawer-body h3").all_inner_texts()
         for head in (

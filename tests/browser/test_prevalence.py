@@ -22,6 +22,7 @@ def part(visit):
     """The opened predictive values of the first run."""
     visit.page.locator("#rank .c-run a").first.click()
     wait_until(visit.page, f"document.querySelector('{PART}')")
+    visit.page.click("#drawer .rest > summary")
     part = visit.page.locator(PART).first
     part.locator("summary").click()
     return part
@@ -67,6 +68,7 @@ def test_without_scripts_there_are_tables_and_a_line_on_the_missing_curves(brows
         visit.page.locator("#runs > .wrap > details > summary").click()
         details = visit.page.locator("details.run").first
         details.locator("> summary").click()
+        details.locator(".rest > summary").click()
         assert details.locator("noscript p", has_text="The curves of a run need JavaScript.").is_visible()
         details.locator("details.predictive > summary").first.click()
         assert details.locator("details.predictive table").first.is_visible()

@@ -67,7 +67,7 @@ def test_a_run_page_holds_the_same_text_as_the_drawer(browser, site):
     words = "e => [...e.querySelectorAll('h3, td, th, dt, dd, pre')].map(x => x.textContent.trim()).filter(Boolean)"
     with Visit(browser, root / "a b" / "board" / "index.html") as visit:
         visit.page.click(f'#rank a[data-run="run-{run}"]')
-        visit.page.wait_for_selector("#drawer .panels")
+        visit.page.wait_for_selector("#drawer .panels", state="attached")
         in_drawer = visit.page.locator("#drawer .rd").evaluate(words)
         visit.page.goto((root / "a b" / "board" / "runs" / f"{run}.html").as_uri())
         assert visit.page.locator(".rd").evaluate(words) == in_drawer
