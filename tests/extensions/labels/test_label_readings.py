@@ -206,7 +206,10 @@ def test_the_page_states_the_gap_under_each_reading_beside_the_gap() -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", str(opening(data).html)))
     assert said in text
     section = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", str(label_readings(data).html)))
-    assert "Mean over hospitals .075 .045–.105 .026 −.004 to .056 1 % of labels .066 .036–.096 1 % of labels" in section
+    assert (
+        "Mean over hospitals .075 [.045, .105] .026 [−.004, .056] 1 % of labels .066 [.036, .096] 1 % of labels"
+        in section
+    )
     assert "Labels changed at the internal hospital – 6 % 6 % 6 %" in section
     assert "smallest number at a hospital 9 9 9 5" in section
     assert "nan" not in section

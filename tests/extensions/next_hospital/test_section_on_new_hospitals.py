@@ -87,7 +87,7 @@ def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     forest = section.all("table")[0].all("tr")[1:]
     assert [row.all("th")[0].text for row in forest][-2:] == ["Expected", "95 % of such hospitals"]
     assert len(forest) == len(EXTERNAL) + 2
-    assert ".620–.816" in forest[-1].text
+    assert "[.620, .816]" in forest[-1].text
     assert ".731" in forest[-2].text
     assert (
         "below .5 with a probability of .01, and below the measured internal AUROC with a probability of .91." in text
@@ -108,7 +108,7 @@ def test_other_metrics_have_a_row_for_each_finding_and_o_e_is_a_ratio() -> None:
         "Macro mean": [".100", "–", "–"],
         "Edema": ["–", ".800", "1.00"],
     }
-    assert ".497–2.014" in rows["Edema"][2]
+    assert "[.497, 2.014]" in rows["Edema"][2]
     assert text.count("P(below internal) takes the measured internal AUROC as exact.") == 2  # also below the AUROCs
 
 

@@ -40,7 +40,7 @@ def test_warnings_are_one_quiet_line_below_the_ranking_with_advice() -> None:
     text = page(diagnostics=frame("diagnostics", found))
     line = text.index("<summary>1 warning about 1 run</summary>")
     assert text.index('id="ranking"') < text.index('id="symptoms"') < line < text.index('id="group-hospitals"')
-    assert ".360–.460" in text
+    assert "[.360, .460]" in text
     assert ".012" in text[line : text.index('id="group-hospitals"')]
     assert "inverted or mislabeled<" in text
     assert HOSTILE not in text

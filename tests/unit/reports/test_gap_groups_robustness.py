@@ -145,7 +145,7 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
         ]
     )
     assert (
-        "Labels: strict mapping at the external hospital; with other label mappings, the component would be −.004 to .020"
+        "Labels: strict mapping at the external hospital; with other label mappings, the component would lie in [−.004, .020]"
         in text
     )
     assert "from labels" in text

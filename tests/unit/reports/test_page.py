@@ -162,8 +162,8 @@ def test_names_are_escaped_everywhere():
     found = checked(page)
     assert "<script>alert" not in page
     assert found.bad == []
-    # data blocks: charts, sort data, rankings, scores to compare, their pairs, details of runs, plotly; and the script
-    assert page.count("<script") == 8
+    # data blocks: charts, sort data, rankings, hospitals like mine, scores to compare, their pairs, details of runs, plotly; and the script
+    assert page.count("<script") == 9
     kept = unpacked(page, "details")
     assert all(checked(piece).bad == [] for piece in json.loads(kept).values())
     assert "<script>alert(1)</script>" in " ".join(found.text)
@@ -356,7 +356,7 @@ def test_every_cell_of_a_run_has_its_number_of_images():
     page = page_of(Invented(runs=1))
     table = page[page.index("AUROC by finding and hospital") : page.index("Other metrics, mean over findings")]
     assert all(f in table for f in FINDINGS)
-    numbers = re.findall(r"<td>\.\d{3}<i>\.\d{3}–\.\d{3}</i><i>(\d+ of \d+)</i>", table)
+    numbers = re.findall(r'<td>\.\d{3}<i>\[\.\d{3}, \.\d{3}\]</i><i class="n">(\d+ of \d+)</i>\', table)
     assert len(numbers) + table.count("not labeled") + table.count("&lt; 10 patients") == 6 * 9
 
 
