@@ -63,7 +63,7 @@ def _cell(row: Mapping[str, Any] | None) -> list[str]:
     lines = [WORDS[str(row["answer"])], score]
     if row["listed"] and is_number(float(row["clean_value"])):
         images = plural(int(row["clean_n"]), "clean image")
-        clean = Estimate(*(float(row[f"clean_{name}"]) for name in ("value", "low", "high")))
+        clean = Estimate(float(row["clean_value"]), float(row["clean_low"]), float(row["clean_high"]))
         lines.append(f"{clean.with_interval} on {images}, that is, without listed images")
     elif row["listed"]:
         lines.append(f"{integer(row['listed'])} images listed; no score without them")

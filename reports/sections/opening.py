@@ -221,8 +221,8 @@ def _marker(data: ReportData) -> dict[str, Any]:
             "picture": base64.b64encode(bytes(one["picture"])).decode(),
             "numbers": [places(number, 2) for number in numbers],
         }
-    value, control, *effect = (float(row[name]) for name in ("value", "control", "effect", "low", "high"))
-    words = change_sentences.marker_effect(run.name, finding, value, control, Estimate(*effect))
+    value, control, effect, low, high = (float(row[name]) for name in ("value", "control", "effect", "low", "high"))
+    words = change_sentences.marker_effect(run.name, finding, value, control, Estimate(effect, low, high))
     return {"words": words, "picture": "", "numbers": []}
 
 

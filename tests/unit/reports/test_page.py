@@ -356,7 +356,7 @@ def test_every_cell_of_a_run_has_its_number_of_images():
     page = page_of(Invented(runs=1))
     table = page[page.index("AUROC by finding and hospital") : page.index("Other metrics, mean over findings")]
     assert all(f in table for f in FINDINGS)
-    numbers = re.findall(r'<td>\.\d{3}<i>\[\.\d{3}, \.\d{3}\]</i><i class="n">(\d+ of \d+)</i>\', table)
+    numbers = re.findall(r'<td>\.\d{3}<i>\[\.\d{3}, \.\d{3}\]</i><i class="n">(\d+ of \d+)</i>', table)
     assert len(numbers) + table.count("not labeled") + table.count("&lt; 10 patients") == 6 * 9
 
 
