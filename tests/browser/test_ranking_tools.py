@@ -155,7 +155,7 @@ def test_the_address_keeps_sort_filters_columns_pins_section_and_the_open_run(br
     shown.click("[data-factor=optimizer] summary")
     shown.check("[data-factor=optimizer] label:has-text('sam') input")
     shown.click("#choose summary")
-    shown.uncheck("#choose input[value=slope]")
+    shown.uncheck("#choose input[value=worst]")
     shown.keyboard.press("Escape")
     shown.locator(f"{ROWS} .pin").nth(1).click()
     shown.locator(f"{ROWS} .c-run a").nth(1).click()
@@ -164,7 +164,7 @@ def test_the_address_keeps_sort_filters_columns_pins_section_and_the_open_run(br
     address, order = shown.url, names(shown)
     fragment = address.partition("#")[2]
     assert re.search(
-        r"sort=gap&optimizer=sam&columns=external,gap,benefit,gmacs,worst,internal,shortcut&pin=[0-9a-f]{12}&run=",
+        r"sort=gap&optimizer=sam&columns=external,gap&pin=[0-9a-f]{12}&run=",
         fragment,
     )
     with Visit(browser, page) as again:
@@ -173,7 +173,7 @@ def test_the_address_keeps_sort_filters_columns_pins_section_and_the_open_run(br
         again.page.wait_for_selector("#drawer[open]")
         again.page.keyboard.press("Escape")
         assert names(again.page) == order
-        assert again.page.locator("td.c-slope").first.is_hidden()
+        assert again.page.locator("td.c-worst").first.is_hidden()
         assert again.page.locator("#rank .pin[aria-pressed=true]").count() == 1
         assert "run=" not in again.page.url
 

@@ -154,7 +154,7 @@ def title(table: pd.DataFrame) -> str:
     if not (low > 1 or high < 1):
         return f"Heat on the finding: not clearly above chance ({on_finding.text})"
     center = mean(pick(table, "enrichment", by="centre"))
-    baseline = f"; marking only the image center gives {center.text}" if center.has_value else ""
+    baseline = f"; marking only the center gives {center.text}" if center.has_value else ""
     return f"Heat on the finding: {on_finding.text} chance{baseline}"
 
 
