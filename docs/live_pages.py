@@ -30,13 +30,12 @@ from bench.results.same_scores import versions
 from bench.results.score_runs import score_all
 from bench.results.write_report import Report, score_and_report
 from bench.store.store import Store, canonical_json, write_bytes
-from reports import extensions, hooks
+from reports import extensions, hooks, verdicts
 from reports.formatting import listing, places, plural
 from reports.page import render
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import read
-from reports.sections.opening import title
 from reports.tables import Tables
 
 LIVE = Path(__file__).with_name("live")
@@ -114,7 +113,9 @@ def demo_figures(tables: Tables) -> str:
     tie = "a tie" if others and others[0].group == first.group else "a clear difference"
     return " ".join(
         [
-            f"- **Demo** ([page](docs/live/{DEMO.name})). {title(data)}: mean gap in AUROC {data.mean_gap.with_interval}.",
+            f"- **Demo** ([page](docs/live/{DEMO.name})).",
+            *(f"{text.rstrip('.')}." for text in verdicts.titles(data) if text),
+            f"The mean gap in AUROC is {data.mean_gap.with_interval}.",
             *filter(None, notes),
             f"The first network of the ranking leads the second by {first.lead.with_interval} external AUROC: {tie}.",
             "Results on synthetic hospitals do not apply to real hospitals.",

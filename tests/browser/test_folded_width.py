@@ -108,5 +108,5 @@ def test_the_first_columns_of_the_ranking_fit_a_laptop_without_a_scroll_bar(brow
     file = tmp_path / "page.html"
     file.write_text(page_of(Invented(runs=runs)), encoding="utf-8")
     with Visit(browser, file, width) as visit:
-        assert visit.page.locator("#rank thead .c-shortcut").is_visible()
+        assert visit.page.locator("#rank thead .c-worst").is_visible()
         assert visit.page.locator(".rankbox").evaluate("box => box.scrollWidth - box.clientWidth") == 0
