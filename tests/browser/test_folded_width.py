@@ -74,7 +74,7 @@ def test_no_fold_is_wider_than_the_window(browser, page, width):
 @pytest.mark.parametrize("width", [1280, 1440])
 def test_tables_that_are_not_folded_show_all_columns(browser, page, width):
     with Visit(browser, page, width) as visit:
-        for section, num_tables in (("findings", 2), ("cohorts", 1), ("components", 1)):
+        for section, num_tables in (("findings", 3), ("cohorts", 1), ("components", 1)):
             assert visit.page.locator(f"#{section} .scroll > table:visible").count() == num_tables
         assert visit.page.evaluate(CUT_TABLES) == []
         assert visit.page.locator("#rank thead .c-worst").is_visible()
