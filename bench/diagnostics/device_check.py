@@ -264,6 +264,8 @@ def _compiled(device: torch.device, measured: dict[str, float], name: str, side:
 
 def _grid(device: torch.device, grid: str) -> str:
     """Run a grid as a user does. The text of a failure has what the command and the failed runs wrote."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the memory of the tests before, which the runs may need
     with tempfile.TemporaryDirectory() as folder:
         options = ["--grid", grid, "--store", folder, "--device", str(device), "--per-device", "2", "--quiet"]
         command = [sys.executable, "-m", "bench.cli", "run", *options]
