@@ -37,9 +37,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     # nuisances: properties that vary inside a cohort and may replace a finding
     # nuisance: view, support devices, sex, age, device, marker, any (all together)
     # level (may be empty): one value of the nuisance, such as PA; only for the metric share
-    # metrics of a cohort: share (of images with the level), cramers_v (association of nuisance and finding, 0 to 1; the
-    #     value has a correction of bias; the interval is that of chi-squared without correction, for at most Kish's
-    #     effective number of patients), auroc_nuisance (AUROC with which a model predicts the finding from the nuisance
+    # metrics of a cohort: share (of images with the level), cramers_v (association of nuisance and finding, 0 to 1, with a
+    #     correction of bias; without an interval, which auroc_nuisance has), auroc_nuisance (AUROC with which a model predicts the finding from the nuisance
     #     alone; the model is fitted at the internal hospital)
     # metrics of a run: decodability (AUROC with which the run's features predict the nuisance), random_decodability and
     #     imagenet_decodability (AUROC with which the features of the network before training, with random or ImageNet

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import chndtr, chndtrinc
 from sklearn.linear_model import LogisticRegression
 
 from bench.planning.auxiliary_targets import DEVICES
 from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval, paired_interval
 from bench.scoring.column import Column
 from bench.scoring.gaps.gap import MACRO
-from bench.scoring.influence import correlations, error_of, jackknife, mean_of
+from bench.scoring.influence import correlations, error_of, mean_of
 from bench.scoring.intervals import wilson
 from bench.scoring.metrics import auroc
 from bench.scoring.patient_groups import PatientGroups
@@ -278,17 +277,8 @@ def _cramers(
             if not _enough(np.where(code >= 0, label, np.int8(UNKNOWN)), sample.patient):
                 continue
             cell = code[known_rows] * 2 + label[known_rows]
-
-            def counts(chosen: NDArray[np.intp], cell: Codes = cell, num: int = len(level_names) * 2) -> Array:
-                return np.bincount(cell[chosen], minlength=num).reshape(-1, 2).astype(np.float64)
-
-            of_patient = np.unique(sample.patient[known_rows], return_inverse=True)[1]
-            value, influence = jackknife(lambda chosen: cramers_v(counts(chosen)), of_patient, of_patient.max() + 1)
-            variance = float(error_of(influence)) ** 2
-            patients = float(effective_patients(np.bincount(of_patient)))
-            num = min(patients, 1 / variance) if variance > 0 else patients
-            bounds = cramers_v_interval(counts(np.arange(len(cell))), num)
-            rows.append((name, "", finding, "cramers_v", float(value), *bounds, 0.0, len(known_rows)))
+            value = cramers_v(np.bincount(cell, minlength=len(level_names) * 2).reshape(-1, 2))
+            rows.append((name, "", finding, "cramers_v", float(value), np.nan, np.nan, 0.0, len(known_rows)))
     return rows
 
 
@@ -307,22 +297,6 @@ def cramers_v(count_RC: NDArray[np.floating]) -> Array:
         phi = np.maximum(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
         fewer = np.minimum(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
         return np.where((np.minimum(rows, columns) >= 2) & (n >= 2) & (fewer > 0), np.sqrt(phi / fewer), np.nan)
-
-
-def cramers_v_interval(count_RC: NDArray[np.floating], num: float) -> tuple[float, float]:
-    """Return the 95 % interval of Cramér's V of a table [R, C] for an effective number of independent images.
-
-    The bounds are the V whose noncentral chi-squared distribution has the measured chi-squared at its upper or lower 2.5 %. So a
-    perfect association has an interval, too. Source: Smithson 2003, Confidence Intervals, doi:10.4135/9781412983761.
-    """
-    count = count_RC[count_RC.sum(1) > 0]
-    rows, columns = count.shape
-    expected = np.outer(count.sum(1), count.sum(0)) / count.sum()
-    square, degrees = num * float(((count - expected) ** 2 / expected).sum() / count.sum()), (rows - 1) * (columns - 1)
-    low = chndtrinc(square, degrees, 0.975) if chndtr(square, degrees, 0) > 0.975 else 0.0
-    high = chndtrinc(max(square, degrees), degrees, 0.025)  # the mean without association: less would give no width
-    scale = num * (min(rows, columns) - 1)
-    return float(min((low / scale) ** 0.5, 1.0)), float(min((high / scale) ** 0.5, 1.0))
 
 
 def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MIN_PATIENTS) -> bool:
