@@ -1,56 +1,44 @@
-"""Coverage of the prediction interval for a new hospital and of the interval of the mean, on simulated hospitals.
+"""Coverage of the prediction interval for the AUROC at a new hospital, on simulated hospitals.
 
-Each hospital has its own true AUROC: expit(MEAN + tau × effect); tau is the standard
-deviation between hospitals on the logit scale. Its images are drawn: normal scores of patients with and
-without the finding, unequal numbers of patients, one image each. The AUROC is measured, with DeLong's variance, so that error
-and variance have the same flaws as on real images. Then the model of `bench.extensions.next_hospital` is fitted on the logit
-scale, and the true AUROC of one more hospital is compared with the prediction interval. Kinds of hospitals:
+Each hospital has its own true AUROC of each finding: expit(level of the finding + u + v). u is the same for all findings of a
+hospital, v is that of one finding; both have the standard deviation tau / sqrt(2) on the logit scale. Images are drawn: normal
+scores of patients with and without the finding, unequal numbers of patients, one image each. The measured AUROCs and their
+intervals go through `bench.extensions.next_hospital` as rows of the table of scores do, and the true AUROCs of one more hospital are
+compared with the predictions: of the macro, and of each finding that at least three hospitals score.
 
-    normal    normal effects
-    macro     the mean over 9 findings, whose effects correlate by .5
-    heavy     t-distributed effects with 3 degrees of freedom and the same standard deviation
-    outlier   normal effects, but one of the measured hospitals is 3 tau below the mean
+    effects   normal, or left-skewed: u is 1 minus an exponential number, so a few hospitals are much worse
+    table     one: a single finding; whole: nine findings; holes: each hospital scores five of nine
+    inside    share of new hospitals inside the 95 % interval, with its own 95 % interval; below: share below its lower end
+    no_tau    share of the macros with I² = 0
 
 python benchmarks/next_hospital.py -o benchmarks/next_hospital.csv
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
-
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, ndtri
 from scipy.stats import rankdata
 
-from bench.extensions.next_hospital.random_effects import Fit, Panels, bayes
+from bench.extensions.next_hospital.areas import SCALE
+from bench.extensions.next_hospital.panels import VALUES
+from bench.extensions.next_hospital.report_tables import of_areas
+from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.area_intervals import ClassSizes, area_interval, mean_interval
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.gaps.hospital_means import weights
 from bench.scoring.intervals import wilson
 from benchmarks.coverage_table import write_table
-from benchmarks.reml import reml
+from reports.schemas.common_findings import common_findings
 
 Array = NDArray[np.float64]
 
-MEAN = 1.0  # logit of the median AUROC, which is .73
-NUMBERS = (3, 4, 5, 8, 12)
-TAUS = (0.0, 0.2, 0.5)
-KINDS = ("normal", "macro", "heavy", "outlier")
-NUM_FINDINGS, CORRELATION = 9, 0.5
+EFFECTS, TABLES, NUMBERS, TAUS = ("normal", "left-skewed"), ("one", "whole", "holes"), (5, 8), (0.0, 0.2, 0.5)
+NUM_FINDINGS, SCORED = 9, 5
 POSITIVES = (15, 40, 80, 200, 300)  # patients with the finding, of each hospital in turn
 NEGATIVES_FOR_EACH = (4, 2, 6, 3, 2)  # patients without the finding for each patient with it
-METHODS: Mapping[str, Callable[[Panels], Fit]] = {
-    "reml": reml,
-    **{f"bayes {scale}": partial(bayes, scale=scale) for scale in (0.25, 0.35, 0.4, 0.5, 1.0)},
-}
-COLUMNS = ("kind", "hospitals", "tau", "method", "measure", "found", "low", "high", "width", "cases", "command")
-
-
-def effects(kind: str, num: int, shape: tuple[int, ...], draw: np.random.Generator) -> Array:
-    """Draw standardized effects [*shape, num + 1] of hospitals; the last one is the new hospital."""
-    if kind == "heavy":
-        return draw.standard_t(3, (*shape, num + 1)) / np.sqrt(3)
-    drawn = draw.standard_normal((*shape, num + 1))
-    if kind == "outlier":
-        drawn[..., 0] = -3.0
-    return drawn
+AT_ONCE = 50  # cases with the same holes
+COLUMNS = ("effects", "table", "hospitals", "tau", "prediction", "scale", "inside", "low", "high", "below", "width", "no_tau", "cases", "command")  # fmt: skip
 
 
 def measured(area: Array, num_positive: int, num_negative: int, draw: np.random.Generator) -> tuple[Array, Array]:
@@ -64,61 +52,102 @@ def measured(area: Array, num_positive: int, num_negative: int, draw: np.random.
     return above.mean(1), above.var(1, ddof=1) / num_positive + below.var(1, ddof=1) / num_negative
 
 
-def panels_of(kind: str, num: int, tau: float, cases: int, draw: np.random.Generator) -> tuple[Panels, Array, Array]:
-    """Return panels on the logit scale, the true value at a new hospital, and the true mean or median [P]."""
-    sizes = [(POSITIVES[h % 5], NEGATIVES_FOR_EACH[h % 5] * POSITIVES[h % 5]) for h in range(num)]
-    if kind != "macro":
-        area = expit(MEAN + tau * effects(kind, num, (cases,), draw))
-        value, variance = np.stack([measured(area[:, h], *sizes[h], draw) for h in range(num)], 2)
-        new, center = logit(area[:, -1]), np.full(cases, MEAN)
-    else:
-        # The findings of a hospital have errors that correlate, too; their AUROCs are measured with normal errors.
-        own = effects(kind, num, (cases, NUM_FINDINGS), draw)
-        shared = effects(kind, num, (cases, 1), draw)
-        level = MEAN + np.linspace(-0.6, 0.6, NUM_FINDINGS)[:, None]
-        area = expit(level + tau * (np.sqrt(CORRELATION) * shared + np.sqrt(1 - CORRELATION) * own))
-        errors = []
-        for h, (num_positive, num_negative) in enumerate(sizes):
-            one = area[:, :, h]
-            of_one = one * (1 - one) * (1 / num_positive + 1 / num_negative) / 2  # Hanley and McNeil, many patients
-            error = np.sqrt(0.8) * draw.standard_normal(one.shape) + np.sqrt(0.2) * draw.standard_normal((cases, 1))
-            mean = (one + np.sqrt(of_one) * error).mean(1)
-            root = np.sqrt(of_one)
-            errors.append((mean, (0.8 * of_one.sum(1) + 0.2 * root.sum(1) ** 2) / NUM_FINDINGS**2))
-        value, variance = np.stack(errors, 2)
-        new, center = logit(area[:, :, -1].mean(1)), np.full(cases, np.median(logit(area.mean(1))))
-    inside = (value > 0) & (value < 1) & (variance > 0)
-    value = np.where(inside, value, 0.5)
-    on_logit = np.where(inside, logit(value), np.nan)
-    return Panels.of(on_logit, variance / (value * (1 - value)) ** 2), new, center
+def cells(area: Array, draw: np.random.Generator) -> Array:
+    """Return measured AUROCs with their intervals [3, cases, H, K] at hospitals with true AUROCs [cases, H, K]."""
+    out = np.empty((3, *area.shape))
+    for h in range(area.shape[1]):
+        num, ratio = POSITIVES[h % 5], NEGATIVES_FOR_EACH[h % 5]
+        value, variance = measured(area[:, h].ravel(), num, ratio * num, draw)
+        sizes = np.full((2, len(value)), [[num], [ratio * num]], np.float64)
+        interval = area_interval("auroc", value, np.sqrt(variance), ClassSizes(sizes, sizes))
+        out[:, :, h] = np.stack([value, *interval]).reshape(3, len(area), -1)
+    return out
 
 
-def rows(kind: str, num: int, tau: float, cases: int, command: str) -> list[tuple[object, ...]]:
-    """Return the rows of one cell: coverage of new hospitals and of the mean, with the mean width on the AUROC scale."""
-    draw = np.random.default_rng([KINDS.index(kind), num, round(10 * tau)])
-    panels, new, center = panels_of(kind, num, tau, cases, draw)
-    enough = panels.enough
-    panels, new, center = panels.at(enough), new[enough], center[enough]
+def rows_of_scores(found: Array, names: list[str], hospitals: list[str]) -> pd.DataFrame:
+    """Return rows of the table of scores, of each finding and of the macro at each hospital; found [3, cases, H, K], with NaN."""
+    _, cases, num_hospitals, num = found.shape
+    scored = np.isfinite(found[0, 0])
+    of_macro = common_findings(scored, np.ones(num, bool))
+    of_cells = weights(scored & of_macro)
+    rows = []
+    for case in range(cases):
+        for h in range(num_hospitals):
+            rows += [
+                (str(case), "auroc", names[k], hospitals[h], *found[:, case, h, k]) for k in np.flatnonzero(scored[h])
+            ]
+            if np.isfinite(of_cells[h]).all():
+                used = of_cells[h] != 0
+                value, *bounds = found[:, case][:, used]
+                interval = mean_interval("auroc", value, bounds, np.eye(used.sum()), of_cells[h][used])
+                rows.append((str(case), "auroc", MACRO, hospitals[h], of_cells[h][used] @ value, *interval))
+    return pd.DataFrame(rows, columns=list(VALUES))
+
+
+def simulated(effects: str, table: str, num: int, tau: float, cases: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Return predictions with the columns prediction, scale, truth, low, high and no_tau, for hospitals with the same holes."""
+    findings = 1 if table == "one" else NUM_FINDINGS
+    names, hospitals = [f"finding {k}" for k in range(findings)], [f"hospital {h}" for h in range(num)]
+    drawn = (
+        draw.standard_normal((cases, num + 1, 1))
+        if effects == "normal"
+        else 1 - draw.exponential(1, (cases, num + 1, 1))
+    )
+    level = np.linspace(0.4, 1.6, findings) if findings > 1 else np.ones(1)
+    area = expit(level + tau / np.sqrt(2) * (drawn + draw.standard_normal((cases, num + 1, findings))))
+    found = cells(area[:, :-1], draw)
+    if table == "holes":
+        for h in range(num):
+            found[:, :, h, draw.permutation(findings)[SCORED:]] = np.nan
+    ids = [str(case) for case in range(cases)]
+    recipes = Recipes.of([[one] for one in ids], {one: {} for one in ids})
+    made = of_areas(recipes, rows_of_scores(found, names, hospitals), pd.DataFrame(columns=list(VALUES)), hospitals)
+    used = common_findings(np.isfinite(found[0, 0]), np.ones(findings, bool))
+    truth = {(one, name): area[c, -1, k] for c, one in enumerate(ids) for k, name in enumerate(names)}
+    truth |= {(one, MACRO): area[c, -1, used].mean() for c, one in enumerate(ids)}
+    known = made["next_hospital"][made["next_hospital"]["reason"] == ""].assign(scale=SCALE)
+    no_tau = known[known["finding"] == MACRO].set_index("run_id")["inconsistency"].eq(0)
+    further = made["next_hospital_scales"].assign(finding=MACRO)
+    both = pd.concat([known, further[further["scale"] != SCALE]], ignore_index=True)
+    return pd.DataFrame(
+        {
+            "prediction": np.where(both["finding"] == MACRO, MACRO, "finding"),
+            "scale": both["scale"],
+            "truth": [truth[key] for key in zip(both["run_id"], both["finding"], strict=True)],
+            "low": both["new_low"],
+            "high": both["new_high"],
+            "no_tau": both["run_id"].map(no_tau),
+        }
+    )
+
+
+def rows(cell: tuple[str, str, int, float], cases: int, command: str) -> list[tuple[object, ...]]:
+    """Return the rows of a cell: effects, table, hospitals, tau."""
+    effects, table, num, tau = cell
+    draw = np.random.default_rng([EFFECTS.index(effects), TABLES.index(table), num, round(10 * tau)])
+    found = pd.concat([simulated(*cell, min(AT_ONCE, cases), draw) for _ in range(max(cases // AT_ONCE, 1))])
     out: list[tuple[object, ...]] = []
-    for method, fit in METHODS.items():
-        result = fit(panels)
-        for measure, low, high, truth in (
-            ("new hospital", result.new_low, result.new_high, new),
-            ("mean", result.low, result.high, center),
-        ):
-            share = float(((low <= truth) & (truth <= high)).mean())
-            bounds = [float(bound) for bound in wilson(np.array(share), np.array(float(len(truth))))]
-            width = float((expit(high) - expit(low)).mean())
-            numbers = [f"{number:.4g}" for number in (share, *bounds, width)]
-            out.append((kind, num, tau, method, measure, *numbers, len(truth), command))
+    for (prediction, scale), of in found.groupby(["prediction", "scale"], sort=False):
+        inside = float(((of["low"] <= of["truth"]) & (of["truth"] <= of["high"])).mean())
+        # the findings of a case have the same new hospital
+        bounds = [float(bound) for bound in wilson(np.array(inside), np.array(float(cases)))]
+        numbers = (
+            inside,
+            *bounds,
+            (of["truth"] < of["low"]).mean(),
+            (of["high"] - of["low"]).mean(),
+            of["no_tau"].mean(),
+        )
+        out.append((*cell, prediction, scale, *(f"{number:.3f}" for number in numbers), cases, command))
     return out
 
 
 def main() -> None:
     """Write the table."""
-    cells = [(kind, num, tau) for kind in KINDS for num in NUMBERS for tau in TAUS]
-    cells = [cell for cell in cells if cell[2] or cell[0] == "normal"]  # if tau is 0, all kinds are alike
-    write_table("next_hospital", __doc__, 4000, COLUMNS, lambda *given: (rows(*cell, *given) for cell in cells))
+    given = [(e, t, num, tau) for e in EFFECTS for t in TABLES for num in NUMBERS for tau in TAUS]
+    # if tau is 0, all effects are alike; tables of nine findings take minutes
+    given = [cell for cell in given if (cell[3] or cell[0] == "normal") and (cell[1] == "one" or cell[2] == NUMBERS[0])]
+    write_table("next_hospital", __doc__, 400, COLUMNS, lambda *rest: (rows(cell, *rest) for cell in given))
 
 
 if __name__ == "__main__":

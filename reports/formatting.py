@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
+TOO_WIDE = "too wide to tell"  # in place of an interval, see `too_wide`
 # split -> name on the page; other splits keep their names
 SPLIT_NAMES = {"val": "validation", "expert_valid": "expert-labeled validation", "expert_test": "expert-labeled test"}
 Z = 1.959964  # a 95 % interval extends this many standard errors to each side
@@ -56,8 +57,9 @@ def with_interval(value: float, low: float, high: float, form: str = ".3f") -> s
     >>> with_interval(0.8, 0.7, 0.9), with_interval(0.8, float("nan"), 0.9, ".2f"), with_interval(float("nan"), 0.7, 0.9)
     ('0.800 [0.700, 0.900]', '0.80', '–')
     """
-    bounds = f" [{low:{form}}, {high:{form}}]" if all(map(is_number, (value, low, high))) else ""
-    return number(value, form) + bounds
+    if not all(map(is_number, (value, low, high))):
+        return number(value, form)
+    return f"{number(value, form)} [{TOO_WIDE if too_wide(low, high) else f'{low:{form}}, {high:{form}}'}]"
 
 
 def places(value: float | None, digits: int = 3) -> str:
@@ -104,10 +106,27 @@ def signed(value: float | None, digits: int = 3) -> str:
 def interval(low: float, high: float, digits: int = 3) -> str:
     """Format an interval; return "" if a bound is missing.
 
-    >>> interval(0.816, 0.832), interval(float("nan"), 1)
-    ('[.816, .832]', '')
+    >>> interval(0.816, 0.832), interval(float("nan"), 1), interval(0.01, 0.98)
+    ('[.816, .832]', '', '[too wide to tell]')
     """
+    if too_wide(low, high):
+        return f"[{TOO_WIDE}]"
     return f"[{places(low, digits)}, {places(high, digits)}]" if is_number(low) and is_number(high) else ""
+
+
+def too_wide(low: float, high: float) -> bool:
+    """Return whether an interval says nothing.
+
+    A share, such as AUROC or AUPRC: its interval has nine tenths of all possible values. A difference of shares, from -1 to
+    1: also, so both signs and nearly all sizes are possible. Other numbers, such as a calibration slope, whose ideal is 1 and
+    whose useful range is about 0 to 2: an interval of twice this length.
+
+    >>> too_wide(0.02, 0.95), too_wide(-0.5, 0.5), too_wide(1.5, 11.5), too_wide(float("nan"), 1)
+    (True, False, True, False)
+    """
+    if not -1 <= low <= high <= 1:
+        return high - low >= 4
+    return high - low >= (0.9 if low >= 0 else 1.8)
 
 
 def integer(value: float | None) -> str:

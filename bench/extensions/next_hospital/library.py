@@ -27,13 +27,13 @@ def next_hospital(
 
     >>> found = next_hospital([0.78, 0.71, 0.74, 0.69], [0.74, 0.66, 0.70, 0.63], [0.82, 0.76, 0.78, 0.75])
     >>> {name: round(number, 2) for name, number in found.items() if name[:2] != "sd"}
-    {'value': 0.73, 'low': 0.67, 'high': 0.79, 'new_low': 0.58, 'new_high': 0.84}
+    {'value': 0.73, 'low': 0.67, 'high': 0.79, 'new_low': 0.55, 'new_high': 0.84}
     """
     import numpy as np
 
     from bench.extensions.next_hospital.panels import ON_LOGIT, from_scale, with_variance
     from bench.extensions.next_hospital.random_effects import LEAST_HOSPITALS, Panels, bayes
-    from bench.extensions.next_hospital.report_tables import scale_of
+    from bench.extensions.next_hospital.report_tables import prior_of
 
     if metric not in METRICS:
         raise ConfigError(f"unknown metric {metric!r}", "next_hospital", f"choose from: {', '.join(METRICS)}")
@@ -55,7 +55,7 @@ def next_hospital(
     if panels.num_hospitals[0] < LEAST_HOSPITALS:
         what = f"too few hospitals have a value with an interval: {panels.num_hospitals[0]}"
         raise ConfigError(what, "next_hospital", f"give at least {LEAST_HOSPITALS}")
-    fit = bayes(panels, scale_of(metric))
+    fit = bayes(panels, *prior_of(metric))
     on_metric = {"value": fit.mean, "low": fit.low, "high": fit.high, "new_low": fit.new_low, "new_high": fit.new_high}
     numbers = {name: float(from_scale(metric, column)[0]) for name, column in on_metric.items()}
     return numbers | {"sd": float(fit.tau[0]), "sd_low": float(fit.tau_low[0]), "sd_high": float(fit.tau_high[0])}

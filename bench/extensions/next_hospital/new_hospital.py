@@ -10,6 +10,7 @@ from bench.extensions.next_hospital.rankings import LOWER_END, p_values
 from bench.extensions.next_hospital.report_tables import (
     AUROC,
     hospitals_once,
+    of_areas,
     of_scores,
     panel_rows,
     predicted,
@@ -40,7 +41,8 @@ def predictions(
     rows = rows[rows["finding"].isin([MACRO, *findings])]
     runs, internal = Recipes({run: (run,) for run in run_ids}, {}), pd.DataFrame(columns=list(VALUES))
     of_metrics = {metric: panel_rows(rows[rows["metric"] == metric], metric) for metric in METRICS}
-    parts = [predicted(runs, of_metric, internal, names) for of_metric in of_metrics.values()]
+    parts = [of_areas(runs, of_metrics[AUROC], internal, names)["next_hospital"]]
+    parts += [predicted(runs, of_metrics[metric], internal, names) for metric in METRICS[1:]]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     macros = table[(table["metric"] == AUROC) & (table["finding"] == MACRO) & (table["reason"] == "")]
     order = macros.sort_values(["new_low", "run_id"], ascending=[False, True])["run_id"].astype(str).tolist()

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.extensions.next_hospital.panels import from_scale, with_variance
 from bench.extensions.next_hospital.random_effects import LEAST_HOSPITALS, Panels, bayes
-from bench.extensions.next_hospital.report_tables import GAP, SHARE_SCALE, hospitals_once, scale_of
+from bench.extensions.next_hospital.report_tables import GAP, SHARE_SCALE, hospitals_once, prior_of
 from bench.planning.manifest import Manifest
 from bench.results.compare_two_runs import GridRun
 from bench.scoring.gaps.gap import MACRO
@@ -49,7 +49,7 @@ def of_run(manifest: Manifest, rows: pd.DataFrame) -> str:
     panels = Panels.of(*with_variance(AUROC.metric, *rows[["value", "low", "high"]].to_numpy(np.float64).T))
     if not panels.enough[0]:
         return ""
-    fit = bayes(panels, scale_of(AUROC.metric))
+    fit = bayes(panels, *prior_of(AUROC.metric))
     value, low, high = (float(from_scale(AUROC.metric, end)[0]) for end in (fit.mean, fit.new_low, fit.new_high))
     num = panels.num_hospitals[0]
     return (

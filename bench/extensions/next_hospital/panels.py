@@ -5,7 +5,7 @@ they are. The error of a value is that of its 95 % interval, which comes from th
 Shapes: P panels, H hospitals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,25 +78,36 @@ class Measured(NamedTuple):
         """Return the panels of the model; common [P]: variance of the error that the hospitals of a panel share."""
         return Panels.of(self.value, self.variance, common)
 
+    def table(self, run_ids: Sequence[str], findings: Sequence[str]) -> tuple[Array, Array]:
+        """Return values and variances [R, H, K] of runs and findings; NaN if unknown."""
+        place = [
+            pd.Index(names).get_indexer(pd.Index(self.keys[name]))
+            for name, names in (("run_id", run_ids), ("finding", findings))
+        ]
+        known = np.min(place, 0) >= 0
+        out = np.full((2, len(run_ids), self.value.shape[1], len(findings)), np.nan)
+        out[:, place[0][known], :, place[1][known]] = np.stack([self.value[known], self.variance[known]], 1)
+        return out[0], out[1]
 
-def shared_by_seeds(of_runs: Measured, recipes: Recipes) -> Mapping[str, float]:
-    """Return for each finding the variance of the error of one run that hospitals share, because a weak seed is weak everywhere.
 
-    of_runs: panels of the runs. The variance is the mean covariance of two hospitals over the seeds of a recipe, pooled over the
-    recipes: 0 if it is negative or if there are too few seeds. Runs that leave out different hospitals are not compared.
+def shared_by_seeds(of_runs: Measured, recipes: Recipes) -> pd.DataFrame:
+    """Return the covariances [K, K] of the errors of one run that hospitals share, because a weak seed is weak everywhere.
+
+    of_runs: panels of the runs; rows and columns are their findings, also the macro. The covariance is the mean covariance of two
+    hospitals over the seeds of a recipe, pooled over the recipes: 0 if there are too few seeds; a variance is never negative.
+    Runs that leave out different hospitals are not compared.
     """
-    if not recipes.has_seeds:
-        return {}
-    recipe = {run: number for number, run_ids in enumerate(recipes.of_one_fold.values()) for run in run_ids}
-    keys = of_runs.keys.assign(recipe=of_runs.keys["run_id"].map(recipe)).dropna()
-    group = keys.groupby(["recipe", "finding"]).ngroup().to_numpy()
-    by_group = pd.DataFrame(of_runs.value[keys.index]).groupby(group)
-    complete = by_group.transform("count").eq(np.bincount(group)[group], axis=0).to_numpy()
-    deviation = np.where(complete, of_runs.value[keys.index] - by_group.transform("mean").to_numpy(), 0.0)
-    num = complete.sum(1)
-    product = (deviation.sum(1) ** 2 - (deviation**2).sum(1)) / np.maximum(num * (num - 1), 1)
-    # each run has 1 - 1 / (number of seeds) degrees of freedom
-    sums = pd.DataFrame({"product": product, "degrees": np.where(num > 1, 1 - 1 / np.bincount(group)[group], 0.0)})
-    totals = sums.groupby(keys["finding"].to_numpy()).sum()
-    shared = totals["product"] / totals["degrees"].where(totals["degrees"] > 0)
-    return {str(finding): max(float(variance), 0.0) for finding, variance in shared.fillna(0.0).items()}
+    findings = list(dict.fromkeys(of_runs.keys["finding"]))
+    total, degrees = np.zeros((2, len(findings), len(findings)))
+    for run_ids in recipes.of_one_fold.values() if recipes.has_seeds else ():
+        value, _ = of_runs.table(run_ids, findings)
+        deviation = value - value.mean(0)  # NaN if a run has no value
+        known = np.isfinite(deviation[0]).astype(np.float64)
+        deviation = np.nan_to_num(deviation)
+        pairs = np.outer(known.sum(0), known.sum(0)) - known.T @ known
+        product = deviation.sum(1).T @ deviation.sum(1) - np.einsum("rhk,rhl->kl", deviation, deviation)
+        total += product / np.maximum(pairs, 1)
+        degrees += (len(run_ids) - 1) * (pairs > 0)
+    shared = np.divide(total, degrees, out=np.zeros(total.shape), where=degrees > 0)
+    np.fill_diagonal(shared, shared.diagonal().clip(0))
+    return pd.DataFrame(shared, findings, findings)

@@ -1,20 +1,19 @@
-"""The tables `next_hospital` and `next_hospital_pairs` of a report."""
+"""The tables of a report about the next hospital."""
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import logit
 
+from bench.extensions.next_hospital.areas import SCALE, Areas, too_few
+from bench.extensions.next_hospital.areas import tables as tables_of
 from bench.extensions.next_hospital.panels import ON_LOGIT, VALUES, Measured, from_scale, shared_by_seeds, with_variance
-from bench.extensions.next_hospital.random_effects import LEAST_HOSPITALS, Panels, Posterior, bayes, inconsistency
+from bench.extensions.next_hospital.random_effects import bayes, inconsistency
 from bench.extensions.next_hospital.rankings import ranks
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import ScoredRuns
 from bench.results.read_predictions import load_scores
-from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.intervals import NORMAL_QUANTILE
@@ -31,14 +30,12 @@ CALIBRATION = {"calibration_slope": "slope", "calibration_intercept": "intercept
 # scales of the half-normal prior of tau: on the logit scale (chosen by benchmarks/next_hospital.csv), and for shares and
 # their differences: an AUROC near .73 changes by a fifth of its logit. The share of images with a finding differs more
 # between hospitals than an AUROC does, and so do the numbers of calibration in the large.
-LOGIT_SCALE, SHARE_SCALE = 0.5, 0.1
-SCALES = {"calibration_slope": 0.5, "calibration_intercept": 1.0, LOG_OE: 1.0} | dict.fromkeys(ON_LOGIT, LOGIT_SCALE)
-LEAST_LEFT_OUT = LEAST_HOSPITALS + 1  # hospitals of a panel from which one can be left out
-# recipes with pairs, and with predictions of findings by other metrics than AUROC and gap: those with the highest expected values
+SHARE_SCALE = 0.1
+SCALES = {"calibration_slope": 0.5, "calibration_intercept": 1.0, LOG_OE: 1.0} | dict.fromkeys(ON_LOGIT, SCALE)
+# recipes with predictions of findings by other metrics than AUROC and gap: those with the highest expected values
 MOST_COMPARED = 20
-THRESHOLDS = np.arange(1, 100) / 100  # AUROCs of the table `next_hospital_below`
-BEYOND = 50.0  # stands for the logit of an internal AUROC of 1
-OUTSIDE = 0.025  # probability on each side of a prediction interval
+NUMBERS = SCHEMAS["next_hospital"][5:15]
+NOT_LEARNED = "too few findings: one of the mean was not learned"
 
 
 def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
@@ -46,21 +43,18 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     hospitals, recipes = hospitals_once(runs.manifest), runs.recipes
     rows = _rows_of_auroc(runs)
     internal = rows[(rows["dataset"] == runs.manifest.source) & (rows["split"] == "test")]
-    areas = predicted(recipes, rows, internal, hospitals)
-    macros = areas[areas["finding"] == MACRO]
+    areas = of_areas(recipes, rows, internal, hospitals)
+    macros = areas["next_hospital"][areas["next_hospital"]["finding"] == MACRO]
     best_first = macros.sort_values(["value", "run_id"], ascending=[False, True])["run_id"].astype(str)
     first = best_first.head(MOST_COMPARED).tolist()
-    parts = [areas, predicted(recipes, panel_rows(runs.frames["gaps"], GAP), internal, hospitals)]
+    parts = [areas["next_hospital"], predicted(recipes, panel_rows(runs.frames["gaps"], GAP), internal, hospitals)]
     detailed = [run for recipe in first for run in recipes.runs_of[recipe]]
     for metric, of_metric in (_further_rows(runs, detailed) | _calibration_rows(runs, detailed)).items():
         parts.append(predicted(recipes, panel_rows(of_metric, metric), internal, hospitals))
     of_macro = _of_recipes(recipes, rows[rows["finding"] == MACRO])
-    values = of_macro.pivot_table("value", "run_id", "dataset").reindex(index=first, columns=hospitals)
     measured = Measured.of(of_macro, hospitals)
-    return {
+    return areas | {
         "next_hospital": pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True),
-        "next_hospital_below": below(recipes, rows[rows["finding"] == MACRO], internal, hospitals),
-        "next_hospital_pairs": pairs(values, runs.covariances),
         "ranks": ranks(macros, pd.DataFrame(measured.value, measured.keys["run_id"], hospitals), runs.covariances),
     }
 
@@ -138,49 +132,69 @@ def panel_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def predicted(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hospitals: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of the table `next_hospital` for one metric, in the order of the recipes.
+    """Return the rows of the table `next_hospital` for one metric other than AUROC, in the order of the recipes.
 
     rows: rows of runs with the columns VALUES. internal: rows of the internal AUROC, in the same form.
     """
     rows = rows[rows["dataset"].isin(hospitals)]
     if not len(rows):
         return pd.DataFrame(columns=list(SCHEMAS["next_hospital"]))
-    measured, panels, internal_P = _panels(recipes, rows, internal, hospitals)
-    out = _rows(measured, panels, str(rows["metric"].iloc[0]), internal_P).assign(hospitals=" ".join(hospitals))
-    return out[list(SCHEMAS["next_hospital"])]
-
-
-def below(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hospitals: Sequence[str]) -> pd.DataFrame:
-    """Return the table `next_hospital_below`; rows: macro AUROCs of runs, see `predicted`."""
-    rows = rows[rows["dataset"].isin(hospitals)]
-    columns = list(SCHEMAS["next_hospital_below"])
-    if not len(rows):
-        return pd.DataFrame(columns=columns)
-    measured, panels, _ = _panels(recipes, rows, internal, hospitals)
-    run_ids, posterior = measured.keys["run_id"][panels.enough], Posterior.of(panels.at(panels.enough), LOGIT_SCALE)
-    found = np.stack([posterior.below(np.full(len(run_ids), number)) for number in logit(THRESHOLDS)], 1).round(4)
-    keys = [np.repeat(run_ids.to_numpy(object), len(THRESHOLDS)), np.tile(THRESHOLDS, len(run_ids))]
-    return pd.DataFrame(dict(zip(columns, (*keys, found.ravel()), strict=True)))
-
-
-def _panels(
-    recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hospitals: Sequence[str]
-) -> tuple[Measured, Panels, Array]:
-    """Return the panels of the recipes for one metric, and the internal AUROC of each panel [P], NaN if unknown."""
-    metric = str(rows["metric"].iloc[0])
-    measured = Measured.of(_of_recipes(recipes, rows), hospitals)
-    keys = measured.keys
-    seeds = shared_by_seeds(Measured.of(rows, hospitals), recipes)
+    metric, measured = str(rows["metric"].iloc[0]), Measured.of(_of_recipes(recipes, rows), hospitals)
+    keys, shared = measured.keys, shared_by_seeds(Measured.of(rows, hospitals), recipes)
     num_runs = keys["run_id"].map({recipe: len(run_ids) for recipe, run_ids in recipes.runs_of.items()})
-    common = keys["finding"].map(seeds).fillna(0.0) / num_runs
-    recipe_of = {run: recipe for recipe, run_ids in recipes.runs_of.items() for run in run_ids}
-    numbers = internal[["value", "low", "high"]].to_numpy(np.float64).T
-    scores = internal.assign(recipe=internal["run_id"].map(recipe_of), variance=with_variance(GAP, *numbers)[1])
-    scores = scores.groupby(["recipe", "finding"])[["value", "variance"]].mean()
-    scores = scores.reindex(pd.MultiIndex.from_frame(keys[["run_id", "finding"]]))
+    common = keys["finding"].map(pd.Series(np.diag(shared), shared.index)).fillna(0.0) / num_runs
     if metric == GAP:  # all gaps of a recipe have the error of its internal score; seeds are counted above
-        common += scores["variance"].fillna(0.0).to_numpy()
-    return measured, measured.panels(np.asarray(common, np.float64)), scores["value"].to_numpy(np.float64)
+        numbers = internal[["value", "low", "high"]].to_numpy(np.float64).T
+        errors = by_recipe(recipes, internal.assign(value=with_variance(GAP, *numbers)[1]))
+        common += errors.reindex(pd.MultiIndex.from_frame(keys[["run_id", "finding"]])).fillna(0.0).to_numpy()
+    panels = measured.panels(np.asarray(common, np.float64))
+    num, enough = panels.num_hospitals, panels.enough
+    out, fitted = keys.assign(num_hospitals=num, reason=[too_few(n) for n in num.tolist()]), panels.at(enough)
+    fit = bayes(fitted, *prior_of(metric))
+    ends = (fit.mean, fit.low, fit.high, fit.new_low, fit.new_high)
+    columns = [*(from_scale(metric, end) for end in ends), fit.tau, fit.tau_low, fit.tau_high]
+    columns += [inconsistency(fitted), fitted.num_clamped.astype(np.float64)]
+    for name, column in zip(NUMBERS, columns, strict=True):
+        out.loc[enough, name] = column
+    return _complete(out, hospitals)
+
+
+def of_areas(
+    recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hospitals: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Return the tables `next_hospital` (AUROC only), `next_hospital_below` and `next_hospital_scales`; rows, internal: see `predicted`."""
+    out = {name: pd.DataFrame(columns=list(SCHEMAS[name])) for name in SCHEMAS if name.startswith("next_hospital")}
+    rows = rows[rows["dataset"].isin(hospitals)]
+    if not len(rows):
+        return out
+    measured = Measured.of(_of_recipes(recipes, rows), hospitals)
+    areas = Areas.of(
+        measured, shared_by_seeds(Measured.of(rows, hospitals), recipes), recipes, by_recipe(recipes, internal)
+    )
+    out |= tables_of(areas)
+    key = ["run_id", "finding"]
+    found = out["next_hospital"].set_index(key).reindex(pd.MultiIndex.from_frame(measured.keys[key])).reset_index()
+    counts = np.isfinite(measured.value).sum(1)
+    found["num_hospitals"] = found["num_hospitals"].fillna(pd.Series(counts)).astype(np.int64)
+    reasons = [
+        too_few(num) or (areas.no_macro if finding == MACRO else "") or NOT_LEARNED
+        for finding, num in zip(found["finding"], counts.tolist(), strict=True)
+    ]
+    found["reason"] = found["reason"].fillna(pd.Series(reasons))
+    return out | {"next_hospital": _complete(found.assign(metric=AUROC), hospitals)}
+
+
+def by_recipe(recipes: Recipes, internal: pd.DataFrame) -> "pd.Series[float]":
+    """Return the mean value of the runs by recipe and finding."""
+    recipe_of = {run: recipe for recipe, run_ids in recipes.runs_of.items() for run in run_ids}
+    return internal.groupby([internal["run_id"].map(recipe_of), "finding"])["value"].mean()
+
+
+def _complete(rows: pd.DataFrame, hospitals: Sequence[str]) -> pd.DataFrame:
+    """Return rows with all columns of the table."""
+    out = rows.assign(hospitals=" ".join(hospitals)).reindex(columns=list(SCHEMAS["next_hospital"]))
+    counts = ["num_left_out", "num_inside"]
+    return out.assign(**{name: out[name].fillna(0).astype(np.int64) for name in counts})
 
 
 def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:
@@ -190,110 +204,7 @@ def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:
     return kept[kept["run_id"].isin(list(recipes.runs_of))]
 
 
-def scale_of(metric: str) -> float:
-    """Return the scale of the prior of tau, the standard deviation between hospitals."""
-    return SCALES.get(metric, SHARE_SCALE)
-
-
-def _rows(measured: Measured, panels: Panels, metric: str, internal: Array) -> pd.DataFrame:
-    enough, scale = panels.enough, scale_of(metric)
-    num = panels.num_hospitals
-    out = measured.keys.assign(num_hospitals=num, reason=[_reason(n) for n in num.tolist()])
-    fitted = panels.at(enough)
-    fit = bayes(fitted, scale)
-    columns: dict[str, Array] = {
-        name: from_scale(metric, numbers)
-        for name, numbers in (
-            ("value", fit.mean),
-            ("low", fit.low),
-            ("high", fit.high),
-            ("new_low", fit.new_low),
-            ("new_high", fit.new_high),
-        )
-    }
-    columns |= {"sd": fit.tau, "sd_low": fit.tau_low, "sd_high": fit.tau_high}
-    columns |= {"inconsistency": inconsistency(fitted), "num_clamped": fitted.num_clamped.astype(np.float64)}
-    if metric == AUROC:
-        columns["below_half"] = fit.below(np.zeros(len(fitted.value)))
-        with np.errstate(divide="ignore"):
-            threshold = np.clip(logit(internal[enough]), -BEYOND, BEYOND)
-        columns["below_internal"] = fit.below(threshold)
-    for name in SCHEMAS["next_hospital"]:
-        if name not in (*out, "hospitals"):
-            filled = np.full(len(out), np.nan)
-            filled[enough] = columns.get(name, np.nan)
-            out[name] = filled
-    out["num_left_out"], out["num_inside"] = left_out(panels, scale) if metric == AUROC else (0, 0)
-    return out
-
-
-def _reason(num_hospitals: int) -> str:
-    """Return why a panel has no prediction, "" if it has one."""
-    if num_hospitals >= LEAST_HOSPITALS:
-        return ""
-    number = {0: "no hospital has", 1: "only one hospital has", 2: "only two hospitals have"}[num_hospitals]
-    return f"too few hospitals: {number} a value"
-
-
-def left_out(panels: Panels, scale: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Leave out each hospital in turn; return how many values were left out [P], and how many were inside [P].
-
-    A value is inside if it lies in the 95 % prediction interval of the other hospitals. The interval allows for the error of
-    the value that was left out.
-    """
-    num, inside = np.zeros((2, len(panels.value)), np.int64)
-    tried = np.isfinite(panels.value) & (panels.num_hospitals >= LEAST_LEFT_OUT)[:, None]
-    for h in range(panels.value.shape[1]):
-        rows = tried[:, h]
-        if rows.any():
-            others = panels.at(rows)
-            value, variance = others.value[:, h].copy(), others.variance[:, h].copy()
-            others.value[:, h] = others.variance[:, h] = np.nan
-            below = Posterior.of(others, scale).below(value, variance)
-            num[rows] += 1
-            inside[rows] += (below >= OUTSIDE) & (below <= 1 - OUTSIDE)
-    return num, inside
-
-
-def pairs(values: pd.DataFrame, covariances: Covariances) -> pd.DataFrame:
-    """Return the table `next_hospital_pairs`: each pair of recipes once, in the order of the recipes.
-
-    values: macro AUROCs, a row for each recipe, a column for each hospital, NaN if unknown. covariances: those of the recipes,
-    which share patients; they give the errors of a difference, and their covariances over hospitals.
-    """
-    rows: list[tuple[str, str]] = []
-    panels: list[tuple[Array, Array, float]] = []
-    ids, hospitals, number = values.index.astype(str).tolist(), list(values.columns), values.to_numpy(np.float64)
-    between = _covariances(ids, hospitals, covariances)
-    for first, second in combinations(range(len(ids)), 2):
-        difference, pair = number[first] - number[second], [first, second]
-        sign = np.array([1.0, -1.0])
-        covariance = np.einsum("a,ahbk,b->hk", sign, between[np.ix_(pair, range(len(hospitals)), pair)], sign)
-        variance = np.where(np.isfinite(difference), covariance.diagonal(), np.nan)
-        known = np.isfinite(variance)
-        if known.sum() >= LEAST_HOSPITALS:
-            of_known, num = covariance[np.ix_(known, known)], int(known.sum())
-            shared = (of_known.sum() - np.trace(of_known)) / (num * (num - 1))
-            rows.append((ids[first], ids[second]))
-            panels.append((difference, variance, max(float(shared), 0.0)))
-    if not rows:
-        return pd.DataFrame(columns=list(SCHEMAS["next_hospital_pairs"]))
-    value, variance, common = (np.array(numbers) for numbers in zip(*panels, strict=True))
-    of_pairs = Panels.of(value, variance, common)
-    fit = bayes(of_pairs, SHARE_SCALE)
-    above = 1 - fit.below(np.zeros(len(rows)))
-    columns = (fit.mean, fit.low, fit.high, fit.new_low, fit.new_high, above, of_pairs.num_clamped)
-    numbers = dict(zip(SCHEMAS["next_hospital_pairs"][3:], columns, strict=True))
-    pairs_of = pd.DataFrame(rows, columns=["first", "second"])
-    return pairs_of.assign(num_hospitals=of_pairs.num_hospitals, **numbers)[list(SCHEMAS["next_hospital_pairs"])]
-
-
-def _covariances(ids: Sequence[str], hospitals: Sequence[str], covariances: Covariances) -> Array:
-    """Return the covariances [R, H, R, H] of the macro AUROCs of recipes; 0 if unknown."""
-    shape = len(ids), len(hospitals)
-    weights = {}
-    for h, name in enumerate(f"{AUROC}/{hospital}" for hospital in hospitals):
-        weight = np.zeros((*shape, len(ids)))
-        weight[:, h] = np.diag([covariances.has(run, name) for run in ids])
-        weights[name] = weight.reshape(-1, len(ids))
-    return covariances.of_combinations(ids, weights).reshape(*shape, *shape)
+def prior_of(metric: str) -> tuple[float, str]:
+    """Return the scale of the prior of tau, and the side on which new hospitals have a heavier tail (see `Posterior.predict`)."""
+    sides = dict.fromkeys((*ON_LOGIT, "auprc", NET_BENEFIT), "low") | {GAP: "high"}
+    return SCALES.get(metric, SHARE_SCALE), sides.get(metric, "")

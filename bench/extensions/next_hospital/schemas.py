@@ -1,6 +1,5 @@
 """The columns of the tables of this extension; `reports.schemas.tables` explains columns that all tables share."""
 
-_PREDICTED = ("value", "low", "high", "new_low", "new_high")
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # what a recipe will score at a hospital that was not measured; a row without numbers has a reason
     # metric: auroc, gap, auprc, sensitivity or specificity (at the threshold of the grid), net_benefit; after Platt scaling and
@@ -9,9 +8,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # hospitals: names of the cohorts that count, joined by spaces; num_hospitals: number of those with a value
     # value, low, high: expected value at a new hospital; new_low, new_high: 95 % prediction interval
     # sd, sd_low, sd_high: standard deviation between hospitals, on the scale of the model (logit for AUROC,
-    #     sensitivity and specificity)
-    # inconsistency: I², share of the variation between hospitals that the errors of their values do not explain; 0 if its estimate
-    #     is negative, as that of tau² without the prior
+    #     sensitivity and specificity); AUROC of a finding: that of hospital and finding together, the same for all findings
+    # inconsistency (empty for the AUROC of a finding): I², share of the variation between hospitals that the errors of their values
+    #     do not explain; 0 if its estimate is negative, as that of tau² without the prior
     # num_clamped (may be empty): number of hospitals whose own error counts as 0, because the error that hospitals share is larger
     # below_half (only auroc): probability of an AUROC below .5 at a new hospital; below_internal (only auroc, may be empty):
     #     probability of an AUROC below the measured internal score
@@ -24,7 +23,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "finding",
         "hospitals",
         "num_hospitals",
-        *_PREDICTED,
+        *("value", "low", "high", "new_low", "new_high"),
         "sd",
         "sd_low",
         "sd_high",
@@ -38,7 +37,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # below: probability that the macro AUROC at a hospital that was not measured is below the threshold (.01 to .99)
     "next_hospital_below": ("run_id", "threshold", "below"),
-    # macro AUROC of the first recipe minus that of the second at a hospital that was not measured, over the hospitals that both
-    # have; above: probability that the first recipe has the higher AUROC there; num_clamped: as above
-    "next_hospital_pairs": ("first", "second", "num_hospitals", *_PREDICTED, "above", "num_clamped"),
+    # prediction interval of the macro AUROC with priors of other scales (on the logit scale): half, as used, and twice
+    "next_hospital_scales": ("run_id", "scale", "new_low", "new_high"),
 }

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from bench.extensions.next_hospital.rankings import EXPECTED
 from reports.drawing import svg
-from reports.formatting import is_number, listing, places, plural
+from reports.formatting import interval, is_number, listing, places, plural
 from reports.html.section import HOSPITALS, PlacedSection, Section, data_block, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -48,10 +48,10 @@ def next_hospital(data: ReportData) -> Section:
         "title": title(macro),
         "reason": macro["reason"],
         "macro": _predicted(macro),
+        "scales": [row for row in records_of(data.tables["next_hospital_scales"]) if row["run_id"] == first.id],
         "gap": _at_new_hospital(rows.get((first.id, GAP, MACRO))),
         "others": _others(data, first, rows),
         "below": _below(data, [recipe["run"] for recipe in recipes[:SHOWN]]),
-        "rival": _rival(data, first),
         "order": _order(data, recipes),
         "left_out": _left_out(of_findings),
         "forest": forest(data, first, macro) if not macro["reason"] else None,
@@ -70,18 +70,21 @@ def title(row: Row, source: str = "", like: str = "") -> str:
 
     >>> numbers = {"num_hospitals": 5, "value": 0.731, "new_low": 0.62, "new_high": 0.816, "reason": ""}
     >>> title(numbers)
-    'At another hospital like these 5, expect AUROC .73 (prediction interval .62–.82)'
+    'At another hospital like these 5, expect AUROC .73 (95 % prediction interval [.62, .82])'
     >>> title(numbers, "this recipe", "adults")
-    'At another hospital like these 5 external ones (adults), expect AUROC .73 (prediction interval .62–.82) from this recipe'
+    'At another hospital like these 5 external ones (adults), expect AUROC .73 (95 % prediction interval [.62, .82]) from this recipe'
     >>> title(numbers | {"reason": "too few hospitals: only two hospitals have a value"})
-    'Too few hospitals to say what to expect at the next one'
+    'Too few hospitals to say what to expect at the next hospital'
+    >>> title(numbers | {"new_low": 0.03, "new_high": 0.97})
+    'At another hospital like these 5, expect AUROC .73 (95 % prediction interval [too wide to tell])'
     """
     if row["reason"]:
-        return "Too few hospitals to say what to expect at the next one"
+        return f"Too few {str(row['reason']).split()[2].rstrip(':')} to say what to expect at the next hospital"
     num = int(row["num_hospitals"])
-    value, low, high = (places(float(row[name]), 2) for name in ("value", "new_low", "new_high"))
+    value = places(float(row["value"]), 2)
+    new = interval(float(row["new_low"]), float(row["new_high"]), 2)
     start, end = (f"{num} external ones ({like})", f" from {source}") if source else (num, "")
-    return f"At another hospital like these {start}, expect AUROC {value} (prediction interval {low}–{high}){end}"
+    return f"At another hospital like these {start}, expect AUROC {value} (95 % prediction interval {new}){end}"
 
 
 def population(data: ReportData, row: Row) -> str:
@@ -102,6 +105,7 @@ def _predicted(row: Row) -> dict[str, Any]:
         "value": Estimate.of(row),
         "new": _at_new_hospital(row),
         "sd": Estimate.of(row, "sd"),
+        "middle": _middle(row),
         "below_half": probability(float(row["below_half"])),
         "below_internal": probability(float(row["below_internal"])),
         "inconsistency": float(row["inconsistency"]),
@@ -109,6 +113,13 @@ def _predicted(row: Row) -> dict[str, Any]:
         "reason": row["reason"],
         "left_out": f"{int(row['num_inside'])} of {int(row['num_left_out'])}" if row["num_left_out"] else "",
     }
+
+
+def _middle(row: Row) -> Estimate:
+    """Return the AUROCs between which the middle 95 % of the hospitals of the model are, if its numbers are exact."""
+    value, half = math.log(1 / float(row["value"]) - 1), 1.96 * float(row["sd"])
+    low, high = (1 / (1 + math.exp(value + end)) for end in (half, -half))
+    return Estimate(float(row["value"]), low, high)
 
 
 def probability(value: float) -> str:
@@ -190,19 +201,6 @@ def _at_new_hospital(row: Row | None) -> Estimate:
     return MISSING if row is None else Estimate(float(row["value"]), float(row["new_low"]), float(row["new_high"]))
 
 
-def _rival(data: ReportData, first: Run) -> str:
-    """State how probable it is that the first recipe has a higher AUROC than the second at a new hospital."""
-    if len(data.ranked) < 2:
-        return ""
-    second = data.ranked[1]
-    for row in records_of(data.tables["next_hospital_pairs"]):
-        if {row["first"], row["second"]} == {first.id, second.id}:
-            above = float(row["above"]) if row["first"] == first.id else 1 - float(row["above"])
-            note = f" ({text})" if (text := clamped({**row, "inconsistency": None})) else ""
-            return f"With a probability of {probability(above)}{note}, it has a higher AUROC there than {second.label}."
-    return ""
-
-
 def _left_out(rows: Sequence[Row]) -> str:
     """State how many values of findings lay inside the interval that the other hospitals predict."""
     num, inside = (sum(int(row[name]) for row in rows) for name in ("num_left_out", "num_inside"))
@@ -242,7 +240,9 @@ def forest(data: ReportData, run: Run, row: Row) -> dict[str, Any]:
     )
     bar = svg.rect(scale(new.low), y - 3, scale(new.high) - scale(new.low), 6, "bar1")
     rows.append({"name": "Expected", "figure": _strip(lines + diamond, value), "value": value, "only_span": False})
-    rows.append({"name": "95 % of such hospitals", "figure": _strip(lines + bar, new), "value": new, "only_span": True})
+    rows.append(
+        {"name": "One new hospital (95 %)", "figure": _strip(lines + bar, new), "value": new, "only_span": True}
+    )
     return {"axis": svg.tick_axis(scale, grid), "rows": rows}
 
 

@@ -11,8 +11,9 @@ from scipy.special import expit, logit
 
 from bench import api
 from bench.extensions.next_hospital import notes
+from bench.extensions.next_hospital.areas import HEAVY, SCALE
 from bench.extensions.next_hospital.random_effects import Panels, bayes
-from bench.extensions.next_hospital.report_tables import LOGIT_SCALE, SHARE_SCALE
+from bench.extensions.next_hospital.report_tables import SHARE_SCALE
 from bench.scoring.metrics_of_split import AUROC, Key
 from harmonize.errors import ConfigError
 from tests.conftest import Command
@@ -24,7 +25,7 @@ LOW, HIGH = expit(logit(VALUE) - 0.2), expit(logit(VALUE) + 0.2)
 
 def test_the_library_predicts_a_new_hospital_from_lists_of_numbers() -> None:
     found = api.next_hospital(list(VALUE), list(LOW), list(HIGH))
-    fit = bayes(Panels.of(logit(VALUE), np.full(4, (0.2 / 1.959964) ** 2)), LOGIT_SCALE)
+    fit = bayes(Panels.of(logit(VALUE), np.full(4, (0.2 / 1.959964) ** 2)), SCALE, HEAVY)
     assert found["value"] == pytest.approx(expit(fit.mean[0]), abs=1e-6)
     assert found["new_high"] == pytest.approx(expit(fit.new_high[0]), abs=1e-6)
     assert found["sd_low"] == pytest.approx(fit.tau_low[0], abs=1e-6)

@@ -1,19 +1,14 @@
-"""The meta-analysis agrees with other implementations and with published examples."""
+"""The meta-analysis agrees with independent integrations and with published examples."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.integrate import quad
-from statsmodels.stats.meta_analysis import combine_effects
 
-from bench.extensions.next_hospital.random_effects import Panels, bayes, inconsistency
-from benchmarks.reml import reml
+from bench.extensions.next_hospital.random_effects import T_WEIGHT, T_WIDTH, Panels, Posterior, bayes, inconsistency
 
-ORACLE = Path(__file__).parents[2] / "oracles" / "next_hospital.json"  # written by scripts/oracles/next_hospital.py
 # The 13 trials of the BCG vaccine (Colditz et al. 1994, as dat.bcg of the R package metafor): cases and non-cases of
 # vaccinated persons, then of the others.
 BCG = np.array(
@@ -40,35 +35,6 @@ def bcg() -> tuple[np.ndarray, np.ndarray]:
     """Return log relative risks and their variances."""
     a, b, c, d = BCG.T
     return np.log(a / (a + b) * (c + d) / c), 1 / a - 1 / (a + b) + 1 / c - 1 / (c + d)
-
-
-def test_reml_of_the_bcg_trials_is_that_of_metafor() -> None:
-    """Metafor prints for rma(yi, vi, method="REML", test="knha"): tau² 0.3132, mean -0.7145; confint: tau² 0.1197 to 1.1115."""
-    value, variance = bcg()
-    fit = reml(Panels.of(value, variance))
-    assert fit.tau[0] ** 2 == pytest.approx(0.3132, abs=5e-5)
-    assert fit.mean[0] == pytest.approx(-0.7145, abs=5e-5)
-    assert fit.tau_low[0] ** 2 == pytest.approx(0.1197, abs=5e-5)
-    assert fit.tau_high[0] ** 2 == pytest.approx(1.1115, abs=5e-5)
-
-
-@pytest.mark.parametrize("case", json.loads(ORACLE.read_text())["cases"])
-def test_reml_agrees_with_pymare_and_statsmodels(case: dict[str, list[float]]) -> None:
-    fit = reml(Panels.of(np.array(case["value"]), np.array(case["variance"])))
-    assert fit.tau[0] ** 2 == pytest.approx(case["tau2"], abs=1e-6)
-    assert fit.mean[0] == pytest.approx(case["mean"], abs=1e-6)
-    assert (fit.low[0], fit.high[0]) == pytest.approx(tuple(case["hksj"]), abs=1e-6)
-    assert (fit.new_low[0], fit.new_high[0]) == pytest.approx(tuple(case["prediction"]), abs=1e-6)
-
-
-def test_mean_and_hksj_interval_agree_with_statsmodels_at_the_same_tau() -> None:
-    """Statsmodels has no REML, so its weights get our tau: its fixed-effect fit of the summed variances."""
-    value, variance = bcg()
-    fit = reml(Panels.of(value, variance))
-    other = combine_effects(value, variance + fit.tau[0] ** 2, method_re="iterated", use_t=True)
-    low, high = other.conf_int()[2]  # fixed effect with the HKSJ scale
-    assert fit.mean[0] == pytest.approx(other.mean_effect_fe, abs=1e-9)
-    assert (fit.low[0], fit.high[0]) == pytest.approx((low, high), abs=1e-6)
 
 
 def _density(tau: float, value: np.ndarray, variance: np.ndarray, scale: float) -> tuple[float, float, float]:
@@ -139,37 +105,7 @@ def test_bayesian_fit_agrees_with_a_plain_integration_of_likelihood_and_prior_ov
     assert found == pytest.approx([0.025, 0.025, 0.5, 0.5, 0.975, 0.975, 0.025, 0.975], abs=1e-6)
 
 
-def test_reml_has_the_largest_restricted_likelihood() -> None:
-    """With equal within-hospital variances, REML is the variance of the values minus the within-hospital variance."""
-    values = np.random.default_rng(0).normal(0, 1, (200, 6))
-    expected = (values.var(1, ddof=1) - 0.4).clip(0)
-    assert (expected == 0).any()
-    assert reml(Panels.of(values, np.full(values.shape, 0.4))).tau ** 2 == pytest.approx(expected, abs=1e-9)
-
-
-def test_prediction_interval_has_a_t_quantile_with_two_degrees_less_than_hospitals() -> None:
-    value, variance = bcg()
-    fit = reml(Panels.of(value, variance))
-    error = (fit.high[0] - fit.mean[0]) / stats.t.ppf(0.975, 12)
-    half = stats.t.ppf(0.975, 11) * np.hypot(error, fit.tau[0])
-    assert (fit.new_low[0], fit.new_high[0]) == pytest.approx((fit.mean[0] - half, fit.mean[0] + half))
-    assert fit.below(fit.new_high)[0] == pytest.approx(0.975)
-    assert inconsistency(Panels.of(value, variance))[0] == pytest.approx(1 - 12 / 152.2330, abs=1e-5)  # metafor's Q
-
-
-def test_an_error_that_all_hospitals_share_widens_the_intervals_and_is_no_tau() -> None:
-    value, variance = bcg()
-    plain, shared = reml(Panels.of(value, variance)), reml(Panels.of(value, variance + 0.3, 0.3))
-    assert shared.tau == pytest.approx(plain.tau)
-    width = ((fit.high[0] - fit.low[0]) / 2 / stats.t.ppf(0.975, 12) for fit in (plain, shared))
-    assert np.subtract(*(error**2 for error in width)) == pytest.approx(-0.3)
-
-
-FITS = [reml, lambda panels: bayes(panels, 0.5)]
-
-
-@pytest.mark.parametrize("fit", FITS)
-def test_unusual_panels_have_finite_numbers(fit: object) -> None:
+def test_unusual_panels_have_finite_numbers() -> None:
     nan = np.nan
     value = np.array(
         [
@@ -185,7 +121,7 @@ def test_unusual_panels_have_finite_numbers(fit: object) -> None:
     panels = Panels.of(value, variance, np.array([0, 0.2, 0, 0, 0]))
     assert panels.enough.tolist() == [True, True, True, False, False]
     assert panels.num_clamped.tolist() == [5, 3, 0, 0, 0]
-    result = fit(panels.at(panels.enough))
+    result = bayes(panels.at(panels.enough), 0.5)
     columns = np.stack([getattr(result, name) for name in ("mean", "low", "high", "new_low", "new_high", "tau")])
     assert np.isfinite(columns).all()
     assert (columns[3] <= columns[1]).all()
@@ -194,12 +130,83 @@ def test_unusual_panels_have_finite_numbers(fit: object) -> None:
     assert below[0] == pytest.approx(1, abs=0.02)
     assert below[1] == pytest.approx(0.5)
     with pytest.raises(ValueError, match="fewer than 3 hospitals"):
-        fit(panels)
+        bayes(panels, 0.5)
 
 
 def test_forty_hospitals_have_the_interval_of_their_population() -> None:
     value = np.random.default_rng(1).normal(0.8, 0.3, (20, 40))
-    for fit in FITS:
-        result = fit(Panels.of(value, np.full(value.shape, 0.001)))
-        assert result.tau.mean() == pytest.approx(0.3, abs=0.03)
-        assert result.new_low.mean() == pytest.approx(0.8 - 1.96 * 0.3, abs=0.08)
+    result = bayes(Panels.of(value, np.full(value.shape, 0.001)), 0.5)
+    assert result.tau.mean() == pytest.approx(0.3, abs=0.03)
+    assert result.new_low.mean() == pytest.approx(0.8 - 1.96 * 0.3, abs=0.08)
+
+
+def test_the_inconsistency_of_the_bcg_trials_is_that_of_metafor() -> None:
+    assert inconsistency(Panels.of(*bcg()))[0] == pytest.approx(1 - 12 / 152.2330, abs=1e-5)  # metafor's Q
+
+
+def test_an_error_that_all_hospitals_share_widens_the_intervals_and_is_no_tau() -> None:
+    value, variance = bcg()
+    plain, shared = bayes(Panels.of(value, variance), 0.5), bayes(Panels.of(value, variance + 0.3, 0.3), 0.5)
+    assert shared.tau == pytest.approx(plain.tau)
+    assert shared.high[0] - shared.low[0] > np.sqrt((plain.high[0] - plain.low[0]) ** 2 + 4 * 1.9**2 * 0.3)
+
+
+def crossed(holes: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Return values [H, K] and covariances [H, K, K] of four hospitals and three findings."""
+    draw = np.random.default_rng(4)
+    value = np.array([0.4, 1.0, 1.6]) + draw.normal(0, 0.3, (4, 1)) + draw.normal(0, 0.2, (4, 3))
+    error = draw.uniform(0.1, 0.3, (4, 3))
+    if holes:
+        value[0, 2] = value[3, 1] = np.nan
+    return value, error[:, :, None] * error[:, None] * (0.3 + 0.7 * np.eye(3))
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_crossed_effects_have_the_restricted_likelihood_of_plain_matrices(holes: bool) -> None:
+    """At each node: f by generalized least squares, and a density that is the restricted likelihood times both priors."""
+    value, covariance = crossed(holes)
+    posterior = Posterior.of(Panels.crossed(value[None], covariance[None], np.zeros((1, 3, 3))), 0.5)
+    known = np.isfinite(value)
+    hospital, finding = np.nonzero(known)
+    design, same = np.eye(3)[finding], hospital[:, None] == hospital
+    own = np.where(same, covariance[hospital[:, None], finding[:, None], finding], 0.0)
+    nodes, log_densities = [(3, 2), (10, 12), (14, 8)], []
+    for u, v in nodes:
+        tau, tau_v = posterior.root[0, u] ** 2, posterior.root_v[0, v] ** 2
+        total = own + tau**2 * same + tau_v**2 * np.eye(len(own))
+        precision = design.T @ np.linalg.solve(total, design)
+        mean = np.linalg.solve(precision, design.T @ np.linalg.solve(total, value[known]))
+        rest = value[known] - design @ mean
+        sizes = np.linalg.slogdet(total)[1] + np.linalg.slogdet(precision)[1]
+        prior = stats.halfnorm.logpdf([tau, tau_v], scale=0.5).sum() + np.log(
+            posterior.root[0, u] * posterior.root_v[0, v]
+        )
+        log_densities.append(prior - (sizes + rest @ np.linalg.solve(total, rest)) / 2)
+        node = u * posterior.share.shape[2] + v
+        assert posterior.mean[0, node] == pytest.approx(mean, abs=1e-6)
+        assert posterior.covariance[0, node] == pytest.approx(np.linalg.inv(precision), abs=1e-6)
+    _, weight = np.polynomial.legendre.leggauss(posterior.share.shape[1])
+    found = [np.log(posterior.share[0, u, v] / weight[u] / weight[v]) for u, v in nodes]
+    assert np.subtract(found, found[0]) == pytest.approx(np.subtract(log_densities, log_densities[0]), abs=1e-6)
+
+
+def test_with_a_full_table_the_mean_of_findings_has_the_prediction_of_their_means() -> None:
+    """If v is known to be 0 and errors are equal, the mean over findings is a panel of one finding."""
+    draw = np.random.default_rng(6)
+    value = np.array([0.4, 1.0, 1.6]) + draw.normal(0, 0.3, (5, 1)) + draw.normal(0, 0.1, (5, 3))
+    same = np.tile(0.01 * np.eye(3), (1, 5, 1, 1))
+    mean = Posterior.of(Panels.crossed(value[None], same, np.zeros((1, 3, 3))), 0.5).predict(np.full((1, 3), 1 / 3))
+    plain = bayes(Panels.of(value.mean(1), np.full(5, 0.01 / 3)), 0.5)
+    assert mean.numbers()[0] == pytest.approx(plain.mean, abs=1e-6)
+    assert np.array(mean.numbers()[3:]) == pytest.approx(np.array([plain.new_low, plain.new_high]), abs=0.05)
+
+
+def test_a_heavy_tail_on_one_side_lowers_the_lower_bound_only() -> None:
+    value, variance = bcg()
+    plain, heavy, high = (bayes(Panels.of(value, variance), 0.5, side) for side in ("", "low", "high"))
+    assert heavy.new_low < plain.new_low - 0.2
+    assert heavy.new_high == pytest.approx(plain.new_high)
+    assert high.new_high - heavy.mean == pytest.approx(plain.mean - heavy.new_low, rel=0.1)
+    tail = sum(share * stats.norm.cdf(-2.776 / width) for share, width in zip(T_WEIGHT, T_WIDTH, strict=True))
+    assert tail == pytest.approx(stats.t.cdf(-2.776, 4), abs=0.002)
+    assert heavy.below(np.array([-5.0]))[0] > plain.below(np.array([-5.0]))[0]

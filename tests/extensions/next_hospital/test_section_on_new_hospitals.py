@@ -53,10 +53,6 @@ def study(values: list[float], reason: str = "", findings: tuple[str, ...] = ("E
         for finding in ("macro", *findings)
     ]
     rows += [row | {"metric": "gap", "value": 0.1, "new_low": -0.02, "new_high": 0.2} for row in rows[:1] if not reason]
-    pairs = pd.DataFrame(
-        [{"first": ids[1], "second": ids[0], "num_hospitals": 5, "above": 0.2}] if len(ids) > 1 else [],
-        columns=list(SCHEMAS["next_hospital_pairs"]),
-    )
     slope = {"metric": "calibration_slope", "finding": findings[0], "value": 0.8, "new_low": 0.5, "new_high": 1.1}
     ratio = {"metric": "log_observed_expected", "finding": findings[0], "value": 0.0, "new_low": -0.7, "new_high": 0.7}
     rows += [row | further for row in rows[:1] for further in (slope, ratio) if not reason]
@@ -69,7 +65,13 @@ def study(values: list[float], reason: str = "", findings: tuple[str, ...] = ("E
         first.assign(**criterion._asdict(), group=place).sort_values("value") for criterion in (EXPECTED, LOWER_END)
     ]
     ranks = pd.concat([ranked, *([] if reason else varying)], ignore_index=True)
-    new = {"next_hospital": frame, "next_hospital_pairs": pairs, "next_hospital_below": below, "ranks": ranks}
+    scales = [(run, *of) for run in ids for of in ((0.25, 0.64, 0.8), (0.5, 0.62, 0.816), (1.0, 0.6, 0.83))]
+    new = {
+        "next_hospital_scales": pd.DataFrame(scales, columns=list(SCHEMAS["next_hospital_scales"])),
+        "next_hospital": frame,
+        "next_hospital_below": below,
+        "ranks": ranks,
+    }
     return Tables(made.meta, {**made.frames, **new})
 
 
@@ -81,23 +83,28 @@ def text_of(made: Tables) -> tuple[Element, str]:
 def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
     section, text = text_of(study([0.731, 0.70, 0.69]))
     [title] = [head.text for head in section.all("h4")]
-    assert title == "At another hospital like these 5, expect AUROC .73 (prediction interval .62–.82)"
-    assert len(title.split()) <= 12
+    assert title == "At another hospital like these 5, expect AUROC .73 (95 % prediction interval [.62, .82])"
+    assert len(title.split()) <= 15
     assert "a gap is modeled as a difference of two AUROCs" in text
     forest = section.all("table")[0].all("tr")[1:]
-    assert [row.all("th")[0].text for row in forest][-2:] == ["Expected", "95 % of such hospitals"]
+    assert [row.all("th")[0].text for row in forest][-2:] == ["Expected", "One new hospital (95 %)"]
     assert len(forest) == len(EXTERNAL) + 2
     assert "[.620, .816]" in forest[-1].text
     assert ".731" in forest[-2].text
     assert (
         "below .5 with a probability of .01, and below the measured internal AUROC with a probability of .91." in text
     )
-    assert (
-        "With a probability of .80, it has a higher AUROC there than" in text
-    )  # the pair is stored in the other order
     assert "8 of 10 measured AUROCs lie inside" in text
     assert "the runs have the same order as over the measured hospitals" in text
     assert "Expected gap: .100; prediction interval: −.020 to .200." in text
+    assert (
+        "of scale .50 for the AUROC; with half and twice this scale, the prediction interval of the macro is [.640, .800] and [.600, .830]"
+        in text
+    )
+    assert (
+        "so that the middle 95 % of hospitals have [.647, .801]" in text
+    )  # the logit of .731 plus or minus 1.96 times .2
+    assert "chosen as the first of 3 runs at these hospitals" in text
 
 
 def test_other_metrics_have_a_row_for_each_finding_and_o_e_is_a_ratio() -> None:
@@ -117,17 +124,15 @@ def test_a_variance_that_is_set_to_0_is_stated_once_below_each_table() -> None:
     before = text_of(made)[1]
     assert "counted as 0" not in before
     assert "negative" not in before
-    frames = {name: made[name].copy() for name in ("next_hospital", "next_hospital_pairs")}
-    frames["next_hospital"][["inconsistency", "num_clamped"]] = 0.0, 2
-    frames["next_hospital_pairs"]["num_clamped"] = 1
-    text = text_of(Tables(made.meta, {**made.frames, **frames}))[1]
+    frame = made["next_hospital"].copy()
+    frame[["inconsistency", "num_clamped"]] = 0.0, 2
+    text = text_of(Tables(made.meta, {**made.frames, "next_hospital": frame}))[1]
     note = "without the prior, the variance between hospitals would be 0 (its estimate is negative); own error of 2 hospitals counted as 0"
     assert f"I² .00 ({note})" in text
     below = f"W{note[1:]}: "
     [of_findings, of_metrics] = [part.split(".")[0] for part in text.split(below)[1:]]
     assert of_findings == "Pneumonia, Edema"
     assert "Calibration slope (Edema" in of_metrics
-    assert "(own error of 1 hospital counted as 0), it has a higher AUROC there" in text
 
 
 def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> None:
@@ -135,7 +140,7 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
     text = re.sub(r"\s+", " ", Element.of(str(opening(read(made)).html)).text)
     assert (
         "At another hospital like these 5 external ones (frontal images of adults and patients of unknown age in BR, ES, US and VN), expect AUROC "
-        ".73 (prediction interval .62–.82) from the first run." in text
+        ".73 (95 % prediction interval [.62, .82]) from the first run." in text
     )
     for children, ages, words in (
         ("ages", "used", "patients of all ages"),
@@ -185,8 +190,11 @@ def test_another_order_of_the_expected_values_is_stated(values: list[float], wor
 
 def test_too_few_hospitals_give_the_reason_and_no_number() -> None:
     section, text = text_of(study([0.7, 0.6], "too few hospitals: only two hospitals have a value"))
-    assert "Too few hospitals to say what to expect at the next one" in text
-    assert "Too few hospitals: only two hospitals have a value. A prediction needs at least three." in text
+    assert "Too few hospitals to say what to expect at the next hospital" in text
+    assert (
+        "Too few hospitals: only two hospitals have a value. A prediction of the mean needs at least three hospitals, two findings"
+        in text
+    )
     assert not section.all("table")
     assert "nan" not in text
 
