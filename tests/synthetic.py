@@ -310,7 +310,6 @@ def _score(
         rows["scores"] += [
             _number(run_id, "external", internal, study, "macro", "auroc", macro["external"], auroc_half, 0, 0, 9),
             _number(run_id, "external", internal, study, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
-            *_calibration(run_id, "external", internal, study, reliance),
         ]
     _gaps(study, rows, run_id, auroc, scored, means)
     size = 1 + i % 9
@@ -411,7 +410,6 @@ def _hospital(
         rows["scores"].append(
             _number(run_id, key, internal, study, "macro", metric, value, half_width, n, 0, num, calibrator)
         )
-    rows["scores"] += _calibration(run_id, key, internal, study, reliance if key != internal else 0.2)
     if key != internal and num:
         drift = gap * reliance
         rows["scores"].append(
@@ -506,15 +504,6 @@ def _gap(
         "num_positive": 40,
         "num_patients": 280,
     }
-
-
-def _calibration(run_id, key, internal, study, reliance):
-    """Return rows of calibration slope and intercept of all findings together."""
-    numbers = (("calibration_slope", 1 - 0.3 * reliance), ("calibration_intercept", -0.4 * reliance))
-    return [
-        _number(run_id, key, internal, study, "macro", metric, value, 0.05, 0, 0, 0, "platt")
-        for metric, value in numbers
-    ]
 
 
 def _number(

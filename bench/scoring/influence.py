@@ -251,16 +251,3 @@ class Influenced(NamedTuple):
         """Return the bounds of the 95 % interval."""
         half = float(half_width(self.influence))
         return self.value - half, self.value + half
-
-    @classmethod
-    def mean(cls, numbers: "Sequence[Influenced]") -> "Influenced":
-        """Return the mean of numbers of the same patients."""
-        longest = max(len(number.influence) for number in numbers)
-        padded = [np.pad(number.influence, (0, longest - len(number.influence))) for number in numbers]
-        return cls(float(np.mean([number.value for number in numbers])), np.mean(padded, 0))
-
-    @classmethod
-    def mean_of_samples(cls, numbers: "Sequence[Influenced]") -> "Influenced":
-        """Return the mean of numbers of different patients, such as those of several hospitals."""
-        influence = np.concatenate([number.influence for number in numbers]) / len(numbers)
-        return cls(float(np.mean([number.value for number in numbers])), influence)

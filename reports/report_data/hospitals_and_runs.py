@@ -58,7 +58,6 @@ class Run:
     # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals score
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
-    slope: Estimate = MISSING  # calibration slope, mean over external hospitals
     ece: Estimate = MISSING  # expected calibration error, mean over external hospitals
     probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
     # mean change of the probability by internal pixels in external images, minus the change by control pixels

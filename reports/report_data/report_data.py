@@ -416,7 +416,6 @@ def read(tables: Tables) -> ReportData:
     source = str(meta.get("source", ""))
     headline = headline_rows.HeadlineRows.of(tables, source)
     cells = headline.lookup("auroc", ("none", "platt"))
-    slope = headline.lookup("calibration_slope", ("platt",), finding=MACRO)
     ece = headline.lookup("ece", ("platt", "none"), finding=MACRO)
     gaps = headline_rows.gap_lookup(tables["gaps"])
     keys = sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})  # of external cohorts that have a score
@@ -460,7 +459,6 @@ def read(tables: Tables) -> ReportData:
                 gap=gap,
                 internal_common=headline_rows.gap_side(gap, gap.internal, internal),
                 external_common=headline_rows.gap_side(gap, gap.external, external),
-                slope=slope.get((run_id, EXTERNAL, MACRO), MISSING),
                 ece=ece.get((run_id, EXTERNAL, MACRO), MISSING),
                 probe=probes.get((run_id, "none"), MISSING),
                 causal=causal.get(run_id, MISSING),

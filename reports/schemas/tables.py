@@ -36,8 +36,7 @@ SCORES = (
     "operating_point",  # threshold rule: f1_max, youden, sens_90, f1_grid; "" for metrics without a threshold
     "finding",  # one finding, or "macro"
     # a metric of registry.yaml; for external cohorts also auroc_gap (internal minus external AUROC), and ece_drift and
-    # brier_drift (external minus internal calibration error); calibration_slope and calibration_intercept (in the large),
-    # only as macro, after Platt scaling
+    # brier_drift (external minus internal calibration error)
     "metric",
     "value",  # may be empty: the score; NaN if there are fewer positive or negative patients than min_count
     "low",

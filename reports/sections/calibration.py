@@ -1,18 +1,20 @@
-"""Section on calibration: curves by hospital with slope and intercept, uncalibrated and with Platt scaling fitted on internal data; ECE.
+"""Section on calibration: curves by hospital with their slope, uncalibrated and with Platt scaling fitted on internal data; ECE.
 
 ECE is the expected calibration error, computed over bins of the predicted probability. Platt scaling is a calibrator. A
 panel is the diagram of one run at one hospital.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.drawing.run_figures import smooth_points
-from reports.formatting import interval, places, signed
+from reports.formatting import places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -29,11 +31,12 @@ X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 def calibration(data: ReportData) -> Section:
     """Write the section: reliability panels of the first DRAWN runs with curves, and the table of ECE."""
     headline = data.headline
-    platt, uncalibrated, drift, slope, intercept = (
+    platt, uncalibrated, drift = (
         headline.lookup(metric, (calibrator,), finding=MACRO)
         for metric, calibrator in (
-            *(("ece", "platt"), ("ece", "none"), ("ece_drift", "platt")),
-            *(("calibration_slope", "platt"), ("calibration_intercept", "platt")),
+            ("ece", "platt"),
+            ("ece", "none"),
+            ("ece_drift", "platt"),
         )
     )
     curves = data.tables["reliability"]
@@ -56,7 +59,7 @@ def calibration(data: ReportData) -> Section:
                 "run": r,
                 "title": title(r),
                 "shown": data.run_shown(r),
-                "panels": _panels(data.of_run(r), r, bins, slope, intercept, platt),
+                "panels": _panels(data.of_run(r), r, bins, platt),
             }
             for r in drawn_runs
         ],
@@ -86,17 +89,17 @@ def _panels(
     data: ReportData,
     run: Run,
     bins: Mapping[Any, pd.DataFrame],
-    *estimates: dict[tuple[str, str, str], Estimate],
+    eces: Mapping[tuple[str, str, str], Estimate],
 ) -> list[dict[str, Any]]:
     """Return one panel per hospital, the internal hospital first.
 
-    bins: (run id, cohort, calibrator) -> rows of the curve. estimates: slope, intercept and ECE after Platt scaling.
+    bins: (run id, cohort, calibrator) -> rows of the curve. eces: after Platt scaling.
     """
     panels = []
     for k, hospital in enumerate(data.all_hospitals):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
-        numbers = [of.get((run.id, hospital.key, MACRO), MISSING) for of in estimates]
-        figure = _panel(uncalibrated_bins, platt_bins, k == 0, hospital.title, *numbers)
+        ece = eces.get((run.id, hospital.key, MACRO), MISSING)
+        figure = _panel(uncalibrated_bins, platt_bins, k == 0, hospital.title, ece)
         panels.append({"hospital": hospital, "internal": k == 0, "figure": figure})
     return panels
 
@@ -106,8 +109,6 @@ def _panel(
     platt_bins: pd.DataFrame | None,
     internal: bool,
     title: str,
-    slope: Estimate,
-    intercept: Estimate,
     ece: Estimate,
 ) -> Markup:
     """Draw smooth calibration curves: Platt-scaled with its band, and uncalibrated as a thin line.
@@ -122,17 +123,30 @@ def _panel(
     side = "internal" if internal else "external"
     body += _curve(platt_bins, f"rl-{side}", f"bd-{side}") + _curve(uncalibrated_bins, "rl-plain", "")
     body += _counts(platt_bins)
-    span = interval(slope.low, slope.high, 2)
-    of_slope = f"slope {places(slope.value, 2)}"
-    if slope.has_value:
-        body += svg.text(LEFT, 12, f"{of_slope} {span}", "b notphone")
-        body += svg.text(LEFT, 12, of_slope, "b onlyphone") + svg.text(LEFT, 32, span, "b onlyphone")
-    if intercept.has_value:
-        body += svg.text(LEFT, 28, f"intercept {signed(intercept.value, 2)}", "tk fine")
+    slope = f"slope {places(slope_of_curve(platt_bins), 2)}"
+    body += svg.text(LEFT, 28, slope, "b")
     if ece.has_value:
         body += svg.text(LEFT + SIDE, 28, f"ECE {ece.text}", "tk fine", "end")
-    label = f"Calibration at {title} after Platt scaling: {of_slope} {span}, expected calibration error {ece.text}"
+    label = f"Calibration at {title} after Platt scaling: {slope} of the curve, expected calibration error {ece.text}"
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
+
+
+def slope_of_curve(rows: pd.DataFrame | None) -> float:
+    """Return the slope of the line through the points of a curve, on logit scales; a point weighs as much as its bin; NaN if unknown.
+
+    >>> points = pd.DataFrame({"confidence": [0.1, 0.5, 0.9], "smooth": [0.25, 0.5, 0.75], "count": [9, 5, 1]})
+    >>> slope_of_curve(points)
+    0.5
+    """
+    known = (
+        None
+        if rows is None
+        else rows[rows["smooth"].between(0, 1, "neither") & rows["confidence"].between(0, 1, "neither")]
+    )
+    if known is None or len(known) < 2:
+        return math.nan
+    x, y = (np.log(known[name] / (1 - known[name])) for name in ("confidence", "smooth"))
+    return round(float(np.polyfit(x, y, 1, w=np.sqrt(known["count"]))[0]), 6)
 
 
 def _curve(rows: pd.DataFrame | None, line: str, area: str) -> str:

@@ -116,7 +116,6 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         *at_hospitals * bool(num_external),
         *sorted(further, key=lambda column: not column.first),
         internal,
-        estimate_column("slope", "Slope", "calibration", lambda r: r.slope, low_first=True, first=False),
         estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True, first=False),
         cost_column("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True, first=False),
         estimate_column(

@@ -31,8 +31,6 @@ PART = "details of runs"
 METRICS = (  # (metric, calibrators by preference, name on the page)
     ("auprc", ("none", "platt"), "AUPRC"),
     ("brier", ("platt", "none"), "Brier"),
-    ("calibration_slope", ("platt",), "Calibration slope"),
-    ("calibration_intercept", ("platt",), "Calibration intercept"),
     ("ece", ("platt",), "ECE, Platt"),
     ("ece", ("none",), "ECE, uncalibrated"),
 )

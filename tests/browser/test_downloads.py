@@ -74,7 +74,6 @@ def test_the_csv_of_the_ranking_has_all_rows_with_id_grid_date_and_synthetic(vis
         shown = {
             "External": run.external,
             "Gap": run.gap,
-            "Slope": run.slope,
             "ECE": run.ece,
             "Net benefit": board.further_score("net_benefit", run),
             "Worst hospital": run.worst_auroc,

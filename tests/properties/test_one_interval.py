@@ -157,7 +157,7 @@ def of_ranking(printed, page, board):
     """Add the cells of the ranking."""
     for row in page.all("tr", "row"):
         run = row.attributes["data-id"]
-        for key in ("internal", "external", "gap", "slope", "ece", *["benefit"] * (BENEFIT in board.further)):
+        for key in ("internal", "external", "gap", "ece", *["benefit"] * (BENEFIT in board.further)):
             [cell] = row.all("td", f"c-{key}")
             printed.add((key, run), cell.text, marks(cell)[0] if key == "gap" else "")
             if key == "benefit":

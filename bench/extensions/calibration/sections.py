@@ -52,7 +52,7 @@ def beyond_1(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 
     >>> rows = [{"calibrator": "platt", "slope": 0.6, "slope_low": 0.5, "slope_high": high} for high in (0.7, 0.99)]
     >>> beyond_1(rows, "slope")
-    '1 of 2 slopes are clearly below 1 (predictions too extreme), 0 clearly above'
+    '1 of 2 slopes are clearly below 1 (predictions too extreme), 0 clearly above; they range from .60 to .60'
     """
     known = [row for row in rows if row["calibrator"] == PLATT and is_number(row[name])]
     numbers = [[float(row[name + end]) for end in ("", "_low", "_high")] for row in known]
@@ -61,8 +61,11 @@ def beyond_1(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     from_1 = [Estimate(value - 1, low - 1, high - 1).corrected(len(known)) for value, low, high in numbers]
     above = sum(e.clear_above for e in from_1)
     below = sum(e.clear for e in from_1) - above
-    what, low_is = BELOW_1[name]
-    return f"{below} of {len(known)} {what} are clearly below 1 ({low_is}), {above} clearly above" if known else ""
+    if not known:
+        return ""
+    (what, low_is), values = BELOW_1[name], [float(row[name]) for row in known]
+    start = f"{below} of {len(known)} {what} are clearly below 1 ({low_is}), {above} clearly above"
+    return f"{start}; they range from {places(min(values), 2)} to {places(max(values), 2)}"
 
 
 def _hospitals(data: ReportData, run: Run, rows: Rows) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from scipy.stats import t
 
 from bench.extensions.calibration import fits
 from bench.extensions.calibration.fits import Calibration, calibration
-from bench.scoring.influence import Influenced
 
 Array = NDArray[np.float64]
 Drawn = tuple[Array, NDArray[np.bool_], NDArray[np.int32]]
@@ -78,20 +77,6 @@ def test_images_of_the_same_patient_count_together() -> None:
     [found] = calibration(twice[0], twice[1], twice[2], [(1.0, 0.0)])
     for name in ("intercept", "slope", "observed_expected"):
         assert list(getattr(once, name)) == pytest.approx(list(getattr(found, name)), abs=1e-9)
-
-
-def test_a_mean_has_the_interval_of_its_numbers_if_they_are_equal_and_a_narrower_one_if_their_patients_differ() -> None:
-    logit, positive, patient = drawn(1)
-    [one] = calibration(logit, positive, patient, [(1.0, 0.0)])
-    [other] = calibration(logit, positive, patient + patient.max() + 1, [(1.0, 0.0)])
-    mean = Influenced.mean([one.of_slope, one.of_slope])
-    assert (mean.value, *mean.bounds, mean.error) == pytest.approx(tuple(one.slope))
-    mean = Influenced.mean([one.of_slope, other.of_slope])
-    assert np.linalg.norm(mean.influence) == pytest.approx(np.linalg.norm(one.of_slope.influence) / np.sqrt(2))
-    # twice as many patients decide, so the quantile of t is a little smaller, too
-    assert 0.95 < np.sqrt(2) * (mean.bounds[1] - mean.value) / (one.slope.high - one.slope.value) < 1
-    of_hospitals = Influenced.mean_of_samples([one.of_slope, other.of_slope])
-    assert (of_hospitals.value, *of_hospitals.bounds) == pytest.approx((mean.value, *mean.bounds))
 
 
 def reason_of(logit: list[float], positive: list[int], patient: list[int] | None = None) -> Calibration:
