@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from reports.formatting import listing, of_all, plural, sentence_case
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.page_rows import HEALTHY
 from reports.report_data.report_data import ReportData
-from reports.sentences.main_findings import quoted
 from reports.sentences.members import over
 
 LEAST_GAP = 0.05  # a clear gap of at least this AUROC at a hospital is a failure
@@ -159,7 +159,7 @@ def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
 
 def clause(data: ReportData, verdict: Verdict) -> str:
     """Return a verdict as a clause without its subject, such as "loses .070 [.032, .108] AUROC at external hospitals"."""
-    number, finding = verdict.number, quoted(verdict.finding) if verdict.finding else ""
+    number, finding = verdict.number, f"“{HEALTHY}”" if verdict.finding == HEALTHY else verdict.finding
     where = f"at {data.place(verdict.hospital)}" if verdict.hospital else "at external hospitals"
     of = f" for {finding}" if finding else ""
     goal = f"an AUROC of {Estimate(data.useful_from).text} at a new hospital (lower end of the prediction: {Estimate(number.low).text})"
