@@ -89,7 +89,7 @@ def scan(
 
 def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int, progress: Progress | None) -> Scan:
     """Scan the files; the caller must have locked the records file."""
-    keys = [key_of(image, *_file_state(root, image)) for image in paths]
+    keys = [_key_of(image, *_file_state(root, image)) for image in paths]
     records = np.zeros(len(paths), _RECORD)
     stored = _complete_records(path)
     position = {record.tobytes(): index for index, record in enumerate(stored["key"])}
@@ -135,11 +135,6 @@ def _folder_and_versions(root: Path) -> str:
     return f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-v{PIXELS_VERSION}.{HASH_VERSION}"
 
 
-def records_of(folder: Path, root: Path) -> list[Path]:
-    """Return the record files of all scans of images below root, also of cohorts with other names."""
-    return sorted(folder.glob(f"*-{_folder_and_versions(root)}.records"))
-
-
 def _file_state(root: Path, image: str) -> tuple[int, int]:
     """Return size and modification time of a file, (-1, 0) if it is missing."""
     try:
@@ -149,7 +144,7 @@ def _file_state(root: Path, image: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def key_of(image: str, size: int, mtime_ns: int) -> bytes:
+def _key_of(image: str, size: int, mtime_ns: int) -> bytes:
     """Hash path, size and modification time to 16 bytes; size -1 means a missing file."""
     state = "absent" if size < 0 else f"{size}/{mtime_ns}"
     return hashlib.blake2b(f"{image}\x00{state}".encode(), digest_size=16).digest()
@@ -159,10 +154,10 @@ def _complete_records(path: Path) -> NDArray[np.void]:
     """Return the records of earlier scans; if a scan was interrupted, remove its incomplete last record."""
     if path.exists():
         os.truncate(path, path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize)
-    return read_records(path)
+    return _read_records(path)
 
 
-def read_records(path: Path) -> NDArray[np.void]:
+def _read_records(path: Path) -> NDArray[np.void]:
     """Return the complete records of a file, in the order of writing; a record has a key and the fields of `Scan`."""
     if not path.exists():
         return np.zeros(0, _RECORD)

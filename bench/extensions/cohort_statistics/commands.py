@@ -54,14 +54,12 @@ def stats(
 
     options.only_valid(context, not no_images, "without --no-images", "--sample", "--seed")
     options.only_valid(context, data is None, "without --data and BENCH_DATA", "--workers")
-    options.only_valid(
-        context, data is None or not no_images, "without --no-images or without --data and BENCH_DATA", "--store"
-    )
+    options.only_valid(context, data is None, "without --data and BENCH_DATA", "--store")
     with choose_display(quiet) as display:
         chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
         specs = _specs(data, chosen_grid, store, workers, display)
         cohorts, failed = _read(specs, chosen_grid, no_images, display)
-        described = _describe(cohorts, chosen_grid, None if no_images else store, display)
+        described = _describe(cohorts, chosen_grid, no_images, display)
         samples = {} if no_images else _samples(cohorts, sample, seed, display)
     if as_json:
         typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
@@ -122,28 +120,16 @@ def _read(
     return cohorts, failed
 
 
-def _describe(
-    cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
-) -> "dict[str, Stats]":
-    """Return {name: statistics} of the cohorts.
-
-    `store`: path of a store whose earlier checks and runs tell which images cannot be read; None if it is unknown which
-    images can be read.
-    """
+def _describe(cohorts: "Mapping[str, Cohort]", grid: "Grid", no_images: bool, display: "Display") -> "dict[str, Stats]":
+    """Return {name: statistics} of the cohorts; see `_read`."""
     from bench.extensions.cohort_statistics.describe import describe
-    from bench.extensions.cohort_statistics.known_images import earlier_scans
-    from bench.store.store import Store
     from harmonize.labels.findings import space
 
     shares, findings = asdict(grid.configs[0].split), space(grid.configs[0].space)
     described = {}
     for done, (name, cohort) in enumerate(cohorts.items()):
         display.progress("count", done, len(cohorts))
-        images = None
-        if store is not None:
-            decoded = Store(store).cache_folder(cohort.root)
-            images = earlier_scans(cohort.root, cohort.table, store / "check", decoded)
-        described[name] = describe(cohort, findings, shares, disk_searched=store is not None, scans=images)
+        described[name] = describe(cohort, findings, shares, disk_searched=not no_images)
     display.progress("count", len(cohorts), len(cohorts))
     return described
 

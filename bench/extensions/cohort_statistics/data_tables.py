@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.cli.text_tables import printable, table_lines, wrapped
-from bench.extensions.cohort_statistics.describe import NOT_READ, SHARES, STATE_NAMES, Stats
+from bench.extensions.cohort_statistics.describe import SHARES, STATE_NAMES, Stats
 from bench.extensions.cohort_statistics.image_sample import SIDES, ImageSample
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.cohorts.splits import rule
@@ -70,10 +70,8 @@ def _flow(described: Sequence[Stats]) -> list[str]:
         mark = {"loss": "- ", "note": "  of these "}.get(kinds[step], "")
         rows.append([mark + step.replace("_", " "), *(number(_images(stats, step), ",") for stats in described)])
     rows += [[name, *(f"{stats.facts[name]:,}" for stats in described)] for name in ("patients", "studies")]
-    text = ["Images: from files to used images", *_table(["", *(s.name for s in described)], rows)]
-    if any(_images(stats, NOT_READ) for stats in described):
-        text.append("not yet read: some may be unreadable; `bench check` opens every image once")
-    return text
+    title = "Images: from files to used images (`bench check` opens each: some may be unreadable)"
+    return [title, *_table(["", *(s.name for s in described)], rows)]
 
 
 def _images(stats: Stats, step: str) -> int | None:

@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.extensions.cohort_statistics.group_counts import distinct, groups
-from bench.extensions.cohort_statistics.known_images import EarlierScans
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.label_mapping import grade
@@ -25,7 +24,6 @@ from harmonize.labels.states import states
 
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-NOT_READ = "not_yet_read"  # flow step: images that no scan has opened, so some of them may be unreadable
 # flow steps that count remaining images; the steps between `found` and `kept` count removed images, and the steps after
 # `kept` count images with a remark
 _STOCKS = ("found", "kept")
@@ -68,20 +66,17 @@ def describe(
     shares: Mapping[str, float] = SHARES,
     *,
     disk_searched: bool = True,
-    scans: EarlierScans | None = None,
 ) -> Stats:
     """Return the tables of one cohort, without the images whose findings are all null (`unlabelled`).
 
     disk_searched  False if the disk was not searched for images; then the flow has no step `absent`
-    scans          results of earlier scans: unreadable images are excluded, images without a scan are counted
     """
     mapped_findings = [finding for finding in findings if finding in cohort.table]
     state_NK = states(cohort.table, mapped_findings)
     is_labeled = (state_NK != UNMAPPED_CODE).any(axis=1)
-    is_used = is_labeled if scans is None else is_labeled & ~scans.unreadable
-    flow = _flow(cohort, is_labeled, is_used, disk_searched, scans)
-    table = cohort.table if is_used.all() else cohort.table[is_used].reset_index(drop=True)
-    state_NK = state_NK if is_used.all() else state_NK[is_used]
+    flow = _flow(cohort, is_labeled, disk_searched)
+    table = cohort.table if is_labeled.all() else cohort.table[is_labeled].reset_index(drop=True)
+    state_NK = state_NK if is_labeled.all() else state_NK[is_labeled]
     patients = _codes(table, ["patient_id"])
     studies = _codes(table, ["patient_id", "study_id"])
     split = assign(table, shares) if len(table) else pd.Series("", index=table.index)
@@ -136,14 +131,8 @@ def _codes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
     return codes.astype(np.int64)
 
 
-def _flow(
-    cohort: Cohort,
-    is_labeled: NDArray[np.bool_],
-    is_used: NDArray[np.bool_],
-    disk_searched: bool,
-    scans: EarlierScans | None,
-) -> pd.DataFrame:
-    """Return the flow of the cohort, then the steps `unreadable`, `unlabelled` and `used`, then the remarks.
+def _flow(cohort: Cohort, is_labeled: NDArray[np.bool_], disk_searched: bool) -> pd.DataFrame:
+    """Return the flow of the cohort, then the steps `unlabelled` and `used`, then the remarks.
 
     Remarks are the counts after the step `kept`; a remark removes no image.
     """
@@ -156,13 +145,7 @@ def _flow(
         kind = "stock" if step in _STOCKS else "note" if after_kept else "loss"
         after_kept |= step == "kept"
         (remarks if kind == "note" else rows).append((step, kind, int(images)))
-    num_used = int(is_used.sum())
-    if scans is not None and scans.scanned.any():
-        rows.append(("unreadable", "loss", int(scans.unreadable.sum())))
-        is_labeled = is_labeled[~scans.unreadable]
-    rows += [("unlabelled", "loss", int((~is_labeled).sum())), ("used", "stock", num_used)]
-    if scans is not None and not scans.scanned.all():
-        remarks.insert(0, (NOT_READ, "note", int((is_used & ~scans.scanned).sum())))
+    rows += [("unlabelled", "loss", int((~is_labeled).sum())), ("used", "stock", int(is_labeled.sum()))]
     return pd.DataFrame([*rows, *remarks], columns=["step", "kind", "images"])
 
 

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from bench.extensions.cohort_statistics.describe import SHARES, STATE_NAMES, as_dict, describe
-from bench.extensions.cohort_statistics.known_images import EarlierScans
 from harmonize.cohorts.cohort import load
 from harmonize.cohorts.specs import read_data
 from harmonize.cohorts.splits import assign
@@ -136,20 +135,6 @@ def test_the_order_of_rows_does_not_matter():
 
 def test_all_nine_findings_are_described():
     assert tuple(describe(cohort()).findings["finding"]) == FINDINGS
-
-
-def test_the_flow_excludes_unreadable_images_and_counts_unscanned_images() -> None:
-    six = cohort()  # six images, the last without a label
-    unreadable = np.array([True, False, False, False, False, False])
-    flow = describe(six, scans=EarlierScans(np.array([True] * 4 + [False] * 2), unreadable)).flow
-    steps = dict(zip(flow["step"], flow["images"], strict=True))
-    assert (steps["kept"], steps["unreadable"], steps["unlabelled"], steps["used"]) == (6, 1, 1, 4)
-    assert steps["not_yet_read"] == 1  # of the two unscanned images, one is used
-    all_scanned = describe(six, scans=EarlierScans(np.ones(6, bool), unreadable)).flow
-    assert "not_yet_read" not in set(all_scanned["step"])
-    none_scanned = describe(six, scans=EarlierScans(np.zeros(6, bool), np.zeros(6, bool))).flow
-    assert dict(zip(none_scanned["step"], none_scanned["images"], strict=True))["not_yet_read"] == 5
-    assert "unreadable" not in set(none_scanned["step"])
 
 
 @pytest.mark.slow
