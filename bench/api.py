@@ -4,6 +4,7 @@
 
     data = api.make_phantom("cohorts", {"chexpert": 160, "nih": 40})
     grid = api.run({"train_on": "chexpert", "architecture": "seresnet_tiny", ...}, ["nih"], data=data, store="runs")
+    grid.ranking()                              # recipes with intervals; a notebook shows `grid` as this table
     (run_id,) = api.finished(grid)
     logits = api.load_logits(grid, run_id)      # by cohort and split, with the labels
     api.score(logits).scores                    # all scores with their intervals
@@ -22,7 +23,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.arguments import mapping_of, path_of, path_or_none, plain, require, several, text_of
+from bench.config.arguments import in_library_words, mapping_of, path_of, path_or_none, plain, require, several, text_of
 from reports import extensions, hooks
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from bench.extensions.label_needs.library import labels_needed as labels_needed
     from bench.extensions.next_hospital.library import next_hospital as next_hospital
     from bench.planning.manifest import Manifest
+    from bench.results.grid_result import GridResult
     from bench.runs.new_images import Inference
     from bench.runs.stored_run import StoredRun
     from bench.scoring.across_runs.paired_runs import ScoredRun
@@ -49,7 +51,7 @@ else:
         # the import system asks for `__path__`, also while it imports a library
         for library in () if name.startswith("_") else extensions.modules(hooks.Library):
             if name in library.__all__:
-                return getattr(library, name)
+                return in_library_words(getattr(library, name))
         raise AttributeError(f"bench.api has no function {name!r}")
 
 
@@ -90,6 +92,7 @@ def _refuse_second_run_of_the_script(where: str) -> None:
         raise SetupError(what, where, 'put the call below `if __name__ == "__main__":`')
 
 
+@in_library_words
 def make_phantom(
     folder: AnyPath, images: Mapping[str, int], *, size: int = 64, shortcut: float = 0.9, seed: int = 0
 ) -> Path:
@@ -119,6 +122,7 @@ def make_phantom(
     return root
 
 
+@in_library_words
 def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: str = "shared-9") -> "Cohort":
     """Load and harmonize one cohort; its `table` has one row per image and one column of label states per finding.
 
@@ -151,6 +155,7 @@ def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: st
     return load(specs[name], mapping, findings.space(space))
 
 
+@in_library_words
 def run(
     config: "Mapping[str, Any] | RunConfig",
     evaluate_on: Sequence[str],
@@ -165,7 +170,7 @@ def run(
     device: str = "auto",
     workers: int = 1,
     quiet: bool = True,
-) -> "Manifest":
+) -> "GridResult":
     """Train, test and score the runs of one configuration; return their grid.
 
     Each run is tested at the internal and the external hospitals. Runs are trained one after the other in this process.
@@ -210,24 +215,30 @@ def run(
     return open_grid(store, name)
 
 
-def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
+@in_library_words
+def open_grid(store: AnyPath = "runs", name: str | None = None) -> "GridResult":
     """Open a grid of the store; without a name, open the only grid.
 
-    The attributes `runs`, `derived` and `cohorts` of the grid list its contents. Raises StoreError if the store or the
-    grid does not exist. Also raises StoreError without a name if the store has several grids.
+    The attributes `runs`, `derived` and `cohorts` of the grid list its contents; `ranking()` returns a table of its recipes.
+    Raises StoreError if the store or the grid does not exist. Also raises StoreError without a name if the store has several grids.
 
     >>> grid = open_grid(store, "documented")
     >>> grid.source, [run.config.architecture for run in grid.runs]
     ('chexpert', ['seresnet_tiny'])
+    >>> grid.ranking()[["recipe", "group"]]
+              recipe  group
+    0  SE-ResNet-10 (tiny)      1
     """
     from bench.planning.manifest import read_manifest
+    from bench.results.grid_result import GridResult
     from bench.store.store import Store
 
     # absolute, because the grid is also used after a change of the working directory
     opened = Store.open(path_of(store, "store").absolute(), create=False)
-    return read_manifest(opened, None if name is None else str(name))
+    return GridResult.of(read_manifest(opened, None if name is None else str(name)))
 
 
+@in_library_words
 def finished(grid: "Manifest") -> list[str]:
     """Return the ids of the finished and scored runs of a grid: trained runs first, then derived runs.
 
@@ -242,6 +253,7 @@ def finished(grid: "Manifest") -> list[str]:
     return scored_ids(grid, [*grid.runs, *grid.derived])
 
 
+@in_library_words
 def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     """Load the logits and labels of a finished run; the attribute `scored_splits` has one entry per scored split.
 
@@ -270,6 +282,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     return load_scored_run(grid, planned)
 
 
+@in_library_words
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
     """Compute all scores of logits and labels, with intervals over patients; read and write no files.
 
@@ -295,6 +308,7 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
     )
 
 
+@in_library_words
 def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     """Write the leaderboard page of a grid, which is one file; return its path.
 
@@ -317,6 +331,7 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
         return score_and_report(grid, output, display.progress, processes=1).page
 
 
+@in_library_words
 def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun":
     """Load a finished run, ready to predict.
 
@@ -337,6 +352,7 @@ def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun
     return load_model(text_of(run_id, "run_id"), path_of(store, "store").absolute(), first_device(str(device)))
 
 
+@in_library_words
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
     """Predict the findings of images (not for clinical use).
 

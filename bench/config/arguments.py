@@ -3,14 +3,52 @@
 A wrong argument raises ConfigError, which names the argument. `name`: the argument. `where`: the function, or the place in it.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, CxrError
 
+P = ParamSpec("P")  # arguments and result of a function
+T = TypeVar("T")
 WRITE_PATH = "write a text or a Path"  # how to fix an argument that is no path
+_ARGUMENTS = {
+    "grid": "name",
+    "run": "runs",
+    "finding": "findings",
+}  # option of a command -> argument; others have one name
+
+
+def in_library_words(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function of the library whose errors name arguments in place of the options of commands."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except CxrError as error:
+            raise type(error)(*map(_without_options, error.args)) from error
+
+    return called
+
+
+def _without_options(text: str) -> str:
+    """Return a text in which arguments replace options, except inside a quoted command.
+
+    >>> _without_options("name one with --grid: a, b; or see `bench list runs --grid a`")
+    'name one with the argument `name`: a, b; or see `bench list runs --grid a`'
+    """
+    parts = str(text).split("`")
+    parts[::2] = [re.sub(r"--([a-z][a-z-]*)", _argument, part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def _argument(option: re.Match[str]) -> str:
+    name = option[1].replace("-", "_")
+    return f"the argument `{_ARGUMENTS.get(name, name)}`"
 
 
 def path_of(path: Any, name: str, fix: str = WRITE_PATH) -> Path:

@@ -26,6 +26,7 @@ from bench.scoring.scored_split import ScoredSplit, without
 from bench.scoring.smooth_calibration import reliability_rows
 from bench.scoring.thresholds import RULES
 from reports import extensions, hooks
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS, SCORES
 
 # metrics by which runs can be ranked, in addition to AUROC, its gap, and custom metrics
@@ -54,6 +55,12 @@ class RunScores:
     estimates: dict[str, Estimate]
     detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     measured: Sequence[SplitMetrics] = ()
+
+    def _repr_html_(self) -> str:
+        """Return the macro AUROCs with their intervals, as the table that a notebook shows."""
+        columns = ["dataset", "split", "value", "low", "high", "num_findings"]
+        table: str = select(self.scores)[columns].to_html(index=False, float_format="{:.3f}".format)
+        return f"<p>Macro AUROC, 95 % interval</p>{table}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

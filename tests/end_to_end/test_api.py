@@ -15,6 +15,7 @@ import torch
 from bench import api
 from bench.config.run_config import RunConfig, Schedule
 from bench.planning.manifest import read_manifest
+from bench.results.report_tables import tables
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
 from harmonize.images.image_header import InMemory
@@ -131,6 +132,27 @@ print(len(api.finished(grid)))
 
 @pytest.mark.grid
 @pytest.mark.slow
+@pytest.mark.grid
+def test_a_grid_shows_the_ranking_of_its_report_and_errors_name_arguments(finished: Path) -> None:
+    grid = api.open_grid(finished / "runs", "tiny")
+    table, expected = grid.ranking(), tables(grid)["ranks"]
+    expected = expected[
+        (expected["dataset"] == "external") & (expected["finding"] == "macro") & (expected["metric"] == "auroc")
+    ]
+    columns = ["group", "rank_low", "rank_high", "external", "external_low", "external_high"]
+    wanted = ["group", "rank_low", "rank_high", "value", "low", "high"]
+    np.testing.assert_allclose(table[columns].to_numpy(float), expected[wanted].to_numpy(float))
+    shown, gap = grid._repr_html_(), table["gap"][0]
+    assert f"{gap:.3f} [{table['gap_low'][0]:.3f}, {table['gap_high'][0]:.3f}]" in shown
+    assert "SE-ResNet-10 (tiny), 2 seeds" in shown
+    assert "Synthetic images" in shown
+    assert len(repr(grid)) < 200
+    assert "<table" in api.score(api.load_logits(grid, api.finished(grid)[0]), grid.settings)._repr_html_()
+    with pytest.raises(StoreError, match="no grid 'tniy'") as refused:
+        api.open_grid(finished / "runs", "tniy")
+    assert refused.value.fix.startswith("name one with the argument `name`: ")
+
+
 def test_a_script_that_does_not_ask_for_its_name_runs_once(tmp_path: Path) -> None:
     """The library in a script without a guard, with processes that score."""
     (tmp_path / "script.py").write_text(SCRIPT)
