@@ -34,7 +34,8 @@ PUBLIC = (
     "labels.findings",
 )
 # weight of a page in the search: people search for a problem, not for the reference of a function
-BOOST = {"faq.md": 4, "real-data.md": 2, "columns.md": 0.2, "command-line.md": 0.2, "changelog.md": 0.2}
+BOOST = {"faq.md": 4, "real-data.md": 2, "extensions/your-own-model.md": 2, "columns.md": 0.2, "command-line.md": 0.2}
+FOR_DEVELOPERS = ("api/", "dev/", "architecture.md", "changelog.md", "contributing.md", "security.md")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 LOADED = re.compile(r"<(?:script|link(?! rel=\"canonical\")|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"")
 
@@ -53,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Point links at pages of the site; a file that the site does not hold is named without a link. Also weigh the page."""
     name = page.file.src_uri
-    page.meta["search"] = {"boost": BOOST.get(name, 0.1 if name.startswith(("api/", "dev/")) else 1)}
+    page.meta["search"] = {"boost": BOOST.get(name, 0.1 if name.startswith(FOR_DEVELOPERS) else 1)}
     folder = ROOT if page.file.src_uri in ROOT_PAGES.values() else (ROOT / "docs" / page.file.src_uri).parent
 
     own = (ROOT / "docs" / page.file.src_uri).parent  # where mkdocs resolves the links of the page
