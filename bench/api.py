@@ -235,7 +235,7 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "GridResult":
 
     # absolute, because the grid is also used after a change of the working directory
     opened = Store.open(path_of(store, "store").absolute(), create=False)
-    return GridResult.of(read_manifest(opened, None if name is None else str(name)))
+    return GridResult.from_manifest(read_manifest(opened, None if name is None else str(name)))
 
 
 @in_library_words

@@ -24,7 +24,7 @@ class GridResult(Manifest):
     """A stored grid with its ranking. A notebook shows the ranking in place of the fields."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Self:
+    def from_manifest(cls, manifest: Manifest) -> Self:
         """Return the grid of a manifest."""
         return cls(**{field.name: getattr(manifest, field.name) for field in fields(manifest)})
 

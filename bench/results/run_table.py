@@ -236,6 +236,7 @@ def _external_row(manifest: Manifest, run: PlannedRun, record: RunRecord) -> dic
     unknown = [name for name in manifest.exposed(run) if name not in passport["seen"]]
     what = [f"had seen {', '.join(seen_cohorts)}"] if seen_cohorts else []
     what += [f"may have seen {', '.join(titles.get(name, name) for name in unknown)}"] if unknown else []
+    what += [f"stated: {key} {text}" for key, text in passport.get("stated", {}).items()]
     return {
         **_state_and_software(manifest, run, record),
         **_NOT_TRAINED,

@@ -30,6 +30,7 @@ from bench.results.read_predictions import (
     CohortLabels,
     load_scored_splits,
     unfinished,
+    unpredicted_splits,
 )
 from bench.scoring.scored_split import ScoredSplit, without
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
@@ -172,7 +173,12 @@ def _compute(
     splits = load_scored_splits(manifest, run, config, labels)
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.source, config.findings
-    result = score_run(run.id, findings, internal, splits, settings, unlearnt)
+    unpredicted = []
+    if run.is_imported:
+        unpredicted = unpredicted_splits(manifest, config, {split.dataset for split in splits}, labels)
+    result = score_run(run.id, findings, internal, [*splits, *unpredicted], settings, unlearnt)
+    if unpredicted:
+        result = result.without_hospitals({split.dataset for split in unpredicted})
     predicted_splits = splits
     if run.kind:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]

@@ -4,8 +4,8 @@ Thresholds and calibrators are fitted on the internal validation split and appli
 Shapes: N images, K findings, P patients.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,21 @@ class RunScores:
     estimates: dict[str, Estimate]
     detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     measured: Sequence[SplitMetrics] = ()
+
+    def without_hospitals(self, hospitals: Collection[str]) -> "RunScores":
+        """Return the scores without some external hospitals, and without the means over all of them."""
+        left_out = {*hospitals, EXTERNAL}
+
+        def kept(table: pd.DataFrame) -> pd.DataFrame:
+            return table[~table["dataset"].isin(left_out)].reset_index(drop=True) if "dataset" in table else table
+
+        return replace(
+            self,
+            **{name: kept(getattr(self, name)) for name in ("scores", "gaps", "reliability", "confusion", "delong")},
+            estimates={name: of for name, of in self.estimates.items() if not left_out & {*name.split("/")[1:2]}},
+            detail={name: kept(table) for name, table in self.detail.items()},
+            measured=[split for split in self.measured if split.scored.dataset not in left_out],
+        )
 
     def _repr_html_(self) -> str:
         """Return the macro AUROCs with their intervals, as the table that a notebook shows."""

@@ -33,7 +33,7 @@ def data_exposure(data: ReportData) -> Section:
             (model.name, [(h.short, _cell(c)) for h, c in zip(data.hospitals, model.cells, strict=True)])
             for model in models[:MOST_MODELS]
         ],
-        "exposed": sum(model.is_exposed for model in models),
+        "exposed": bool(data.imported) or any(model.is_exposed for model in models),
         "more": len(models) - MOST_MODELS,
         "title": title(data.training_place, exposures),
         "exposures": exposures,

@@ -93,6 +93,7 @@ class Passport(TypedDict):
     source: str
     format: Annotated[str, msgspec.Meta(pattern=rf"\A({'|'.join(FORMATS)})\Z")]
     answers: NotRequired[dict[str, Answer]]
+    stated: NotRequired[dict[str, str]]
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -42,9 +42,9 @@ def evaluate(
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Test a model trained elsewhere on every cohort of a grid.
+    """Test a model trained elsewhere on the cohorts of a grid, which may be a grid of the store.
 
-    The leaderboard lists the model next to the grid's own runs.
+    The leaderboard lists the model next to the grid's own runs. A table of predictions for one hospital is enough.
     """
     from bench.cli.progress_bars import choose_display
     from bench.extensions.imported.request import EvaluationRequest
@@ -52,7 +52,7 @@ def evaluate(
     from bench.system.devices import Devices, first_device
 
     devices = Devices.of(device, workers, here=False)
-    request = EvaluationRequest.read(model, grid, registry, data)
+    request = EvaluationRequest.read(model, grid, registry, data, store)
     kind = request.declared.kind
     options.only_valid(context, kind == "export", "for a torch.export file", "--trust")
     options.only_valid(context, kind != "predictions", "for a network, not for predictions", "--device")
@@ -94,8 +94,11 @@ def _rows(result: "ModelEvaluation") -> "pd.DataFrame":
     """Return the macro AUROC of the imported model, one row for the internal test split and for each external cohort.
 
     One more row, with the dataset "external", has the mean over the external cohorts. The columns are dataset, value, low, high,
-    num_findings, seen (whether the model had seen data of the cohort), and answer (what it had seen, "" for "external").
+    num_findings, seen (whether the model had seen data of the cohort), answer (what it had seen, "" for "external"), and rank and
+    num_ranked (the rank among the models that had not seen the hospital; NaN or 0 without a rank).
     """
+    import pandas as pd
+
     from bench.results.read_predictions import load_scores
 
     scores = load_scores(result.manifest, [result.run.id], "scores")
@@ -105,7 +108,9 @@ def _rows(result: "ModelEvaluation") -> "pd.DataFrame":
     rows: pd.DataFrame = auroc[["dataset", "value", "low", "high", "num_findings"]].assign(
         seen=auroc["dataset"].isin(seen), answer=[answers.get(dataset, "") for dataset in auroc["dataset"]]
     )
-    return rows
+    table = pd.read_parquet(result.report.page.parent / "tables" / "exposure.parquet")
+    ranks = table[table["run_id"] == result.run.id][["dataset", "rank", "num_ranked"]]
+    return rows.merge(ranks, on="dataset", how="left")
 
 
 def _lines(result: "ModelEvaluation", rows: "pd.DataFrame") -> list[str]:
@@ -119,7 +124,9 @@ def _lines(result: "ModelEvaluation", rows: "pd.DataFrame") -> list[str]:
     for row in rows.to_dict("records"):
         scored = row["value"] == row["value"]  # not NaN
         bounds = interval(row["low"], row["high"]) if scored else "too few patients"
-        remark = REMARKS.get(row["answer"], "")
+        remark = (
+            f"rank {row['rank']:.0f} of {row['num_ranked']:.0f}" if row["rank"] > 0 else REMARKS.get(row["answer"], "")
+        )
         # a row with the mean over hospitals belongs to no cohort, so it has no title
         cells.append(
             [

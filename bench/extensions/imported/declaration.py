@@ -4,7 +4,7 @@ model.yaml states the model's files, input, outputs and training data. A file of
 facts, so the owner of the model declares them. `bench.extensions.imported.networks` checks the declared input and outputs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,8 @@ from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
 SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
-_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on")
+_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on", "stated")
+STATED = ("date", "paper", "code", "contact")  # keys of `stated`
 _SEE = "docs/extensions/your-own-model.md shows a model.yaml for each kind"
 
 
@@ -82,6 +83,7 @@ class ModelDeclaration:
     outputs: Outputs
     exposure: DataExposure
     where: str  # path of model.yaml, for errors
+    stated: Mapping[str, str] = field(default_factory=dict)  # key of STATED -> text of the owner
 
     @classmethod
     def read(cls, path: Path) -> "ModelDeclaration":
@@ -103,7 +105,11 @@ class ModelDeclaration:
             raise ConfigError("predictions cannot have preprocessing", f"{where}: preprocessing", "remove the block")
         outputs = _outputs(raw.get("outputs"), kind != "predictions", f"{where}: outputs")
         exposure = _exposure(raw.get("trained_on"), where)
-        return cls(name, kind, target, options, files, model_input, outputs, exposure, where)
+        facts = _block(raw.get("stated") or {}, f"{where}: stated")
+        ConfigError.known_keys(facts, STATED, f"{where}: stated")
+        stated = {key: str(facts[key]) for key in STATED if key in facts}
+        _check_texts(stated.values(), f"{where}: stated")
+        return cls(name, kind, target, options, files, model_input, outputs, exposure, where, stated)
 
     @cached_property
     def output_index(self) -> dict[str, int]:
@@ -323,8 +329,12 @@ def _exposure(raw: Any, where: str) -> DataExposure:
         )
     cohorts, others = (tuple(map(str, block.pop(key, None) or ())) for key in ("cohorts", "others"))
     texts = {key: str(value) for key, value in block.items()}
-    for text in (*cohorts, *others, *texts.values()):
-        if len(text) > 500 or not text.isprintable():
-            what = "a text has more than 500 characters, or has control characters"
-            raise ConfigError(what, location, "shorten the text to one line")
+    _check_texts((*cohorts, *others, *texts.values()), location)
     return DataExposure(cohorts, others, **texts, seen=seen)
+
+
+def _check_texts(texts: Iterable[str], where: str) -> None:
+    """Raise ConfigError for a text that does not fit on the page."""
+    if any(len(text) > 500 or not text.isprintable() for text in texts):
+        what = "a text has more than 500 characters, or has control characters"
+        raise ConfigError(what, where, "shorten the text to one line")

@@ -38,20 +38,22 @@ class Predictions:
 def read_predictions(
     declared: ModelDeclaration, refs: Sequence[CohortRef], config: RunConfig, store: Store
 ) -> Predictions:
-    """Return the predictions on every cohort. The internal cohort may have no file; its table then has no rows.
+    """Return the predictions on every cohort; a cohort without a file has a table without rows.
 
-    Raises DatasetError for a missing or unreadable file, and for missing or repeated images. Raises ConfigError for columns that
+    Raises DatasetError without a file of an external cohort, for an unreadable file, and for missing or repeated images. Raises ConfigError for columns that
     are not findings, for values that are not finite, and for declared probabilities outside [0, 1].
     """
     where = f"{declared.where}: model.predictions"
-    if absent := [ref.name for ref in refs if ref.name not in declared.files and ref.role == "external"]:
-        fix = "predict every cohort of the grid: a mean over fewer hospitals cannot be compared"
-        raise DatasetError(f"no predictions on {', '.join(absent)}", where, fix)
     given = [ref for ref in refs if ref.name in declared.files]
-    if not given:
-        raise DatasetError("there are no predictions", where, f"give the file of {refs[0].name}")
+    if not any(ref.role == "external" for ref in given):
+        fix = (
+            f"name a file after a hospital of the grid: {', '.join(ref.name for ref in refs if ref.role == 'external')}"
+        )
+        raise DatasetError("there are no predictions on an external hospital", where, fix)
     remarks = [
         f"there are no predictions on the internal hospital {ref.name}, so there are no gaps, thresholds, calls or calibration"
+        if ref.role == "internal"
+        else f"there are no predictions on {ref.name}, so there are no scores there and no mean over the hospitals"
         for ref in refs
         if ref not in given
     ]

@@ -55,7 +55,8 @@ def planned_model(
 
     Its `passport` has the declared data exposure of the model; the key `seen` has the cohorts of this grid whose
     data the model had seen. If the owner answers for each hospital, `exposure` has the answers, and the passport has the
-    key `answers`. Raises ConfigError if the model declares a cohort that is neither in the grid nor a known dataset.
+    key `answers`. The key `stated` has date, paper, code and contact, if the owner states them.
+    Raises ConfigError if the model declares a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
     known = [own.name for cohort in cohorts for own in (cohort, *cohort.hospitals)]
@@ -70,6 +71,8 @@ def planned_model(
     overlap = [cohort.name for cohort in cohorts if _names_of(cohort) & set(seen.cohorts)]
     stated = {key: value for key, value in asdict(replace(seen, seen={})).items() if key != "seen"}
     passport = {**json.loads(canonical_json(stated)), "format": declared.kind, "seen": overlap}
+    if declared.stated:
+        passport["stated"] = dict(declared.stated)
     if exposure is not None:
         planned = {cohort.name for cohort in cohorts}
         passport["answers"] = {name: answer for name, answer in exposure.document.items() if name in planned}

@@ -93,6 +93,16 @@ def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[
     assert found.run.id not in set(ranks["run_id"])
 
 
+def test_a_grid_of_the_store_is_known_by_its_name(beside: tuple[Path, ModelEvaluation], here: Command) -> None:
+    folder, found = beside
+    here("score", "--grid", "tiny", "--threshold", "youden", "--as", "other-rule", cwd=folder)
+    said = json.loads(here("evaluate", "--model", "model.yaml", "--grid", "other-rule", "--json", cwd=folder).stdout)
+    assert said["run"] == found.run.id
+    ranks = {row["dataset"]: row["rank"] for row in said["rows"] if row["rank"]}
+    assert {"mimic", "brax"} <= ranks.keys()
+    assert "nih" not in ranks  # it had seen this hospital
+
+
 def test_the_commands_know_it_for_what_it_is(
     beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path
 ) -> None:

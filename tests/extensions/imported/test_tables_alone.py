@@ -1,5 +1,6 @@
 """`bench evaluate` of predictions where only tables are at hand: no image files, and no predictions on the internal cohort."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,42 @@ def test_predictions_need_no_images_and_the_internal_cohort_is_optional(folder: 
     here("check", "--store", "runs", "--quick", cwd=folder)
 
 
-def test_external_predictions_are_required(folder: Path) -> None:
+def test_predictions_for_one_hospital_give_a_row_and_a_rank_there_and_no_mean(folder: Path, here: Command) -> None:
+    table = pd.read_csv(folder / "west" / "table.csv")  # so the means are over the finding that both hospitals score
+    table.assign(cardiomegaly="").to_csv(folder / "west" / "table.csv", index=False)
+    complete = macros(evaluated(folder))
     (folder / "p" / "west.csv").unlink()
-    with pytest.raises(DatasetError, match="no predictions on west"):
+    result = evaluated(folder)
+    assert {name: value for name, value in macros(result).items() if value == value} == {
+        name: value for name, value in complete.items() if not name.startswith(("west", "external"))
+    }
+    assert any("no predictions on west" in remark for remark in result.remarks)
+    stated = {"date": "2026-11-30", "paper": "doi:10.1/x", "code": "https://example.org", "contact": "a@example.org"}
+    model = yaml.safe_load((folder / "model.yaml").read_text()) | {"name": "Partner", "stated": stated}
+    (folder / "model.yaml").write_text(yaml.safe_dump(model))
+    words = (
+        "evaluate",
+        "--model",
+        "model.yaml",
+        "--grid",
+        "grid.yaml",
+        "--data",
+        "data.yaml",
+        "--store",
+        "runs",
+        "--json",
+    )
+    said = json.loads(here(*words, cwd=folder).stdout)
+    ranks = {row["dataset"]: (row["rank"], row["num_ranked"]) for row in said["rows"] if row["value"] is not None}
+    assert ranks["north"] == (1, 2)
+    runs = pd.read_parquet(folder / "runs" / "report" / "review" / "tables" / "runs.parquet").set_index("name")
+    assert "stated: date 2026-11-30, stated: paper doi:10.1/x" in runs.loc["Partner", "what"]
+    assert (
+        "stated: contact a@example.org"
+        in Path(said["page"] if Path(said["page"]).is_absolute() else folder / said["page"]).read_text()
+    )
+    (folder / "p" / "north.csv").unlink()
+    with pytest.raises(DatasetError, match="no predictions on an external hospital"):
         evaluated(folder)
 
 
