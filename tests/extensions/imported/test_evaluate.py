@@ -93,8 +93,11 @@ def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[
     assert found.run.id not in set(ranks["run_id"])
 
 
-def test_a_grid_of_the_store_is_known_by_its_name(beside: tuple[Path, ModelEvaluation], here: Command) -> None:
-    folder, found = beside
+def test_a_grid_of_the_store_is_known_by_its_name(
+    beside: tuple[Path, ModelEvaluation], here: Command, tmp_path: Path
+) -> None:
+    before, found = beside
+    folder = shutil.copytree(before, tmp_path / "copy", symlinks=True)
     here("score", "--grid", "tiny", "--threshold", "youden", "--as", "other-rule", cwd=folder)
     said = json.loads(here("evaluate", "--model", "model.yaml", "--grid", "other-rule", "--json", cwd=folder).stdout)
     assert said["run"] == found.run.id
@@ -249,7 +252,7 @@ def refused(model: Path, finished: Path, kind: type[CxrError]) -> CxrError:
 @pytest.mark.parametrize(
     ("spoil", "kind", "said"),
     [
-        (lambda t: t.pop("brax"), DatasetError, "no predictions on brax"),
+        (lambda t: [t.pop(name) for name in list(t) if name != "chexpert"], DatasetError, "no predictions on an external hospital"),
         (lambda t: t.update(nih=t["nih"].iloc[3:]), DatasetError, "3 of 60 images of nih have no prediction"),
         (lambda t: t.update(nih=pd.concat([t["nih"]] * 2)), DatasetError, "occurs twice"),
         (lambda t: t.update(nih=t["nih"].assign(image_id=["", *t["nih"]["image_id"][1:]])), DatasetError, "an image has no image_id"),
