@@ -33,7 +33,7 @@ from reports.schemas.tables import SCHEMAS, SCORES
 RANKING_METRICS = (Key("auprc"), Key("ece", "platt"))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the estimates that comparisons between runs need.
 
@@ -70,6 +70,10 @@ class RunScores:
             detail={name: kept(table) for name, table in self.detail.items()},
             measured=[split for split in self.measured if split.scored.dataset not in left_out],
         )
+
+    def __repr__(self) -> str:
+        """Return the number of scores."""
+        return f"{len(self.scores):,} scores"
 
     def _repr_html_(self) -> str:
         """Return the macro AUROCs with their intervals, as the table that a notebook shows."""
