@@ -24,7 +24,7 @@ from bench.config.compatibility import (
 from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import PublishedResult, read_published
-from bench.config.registry import Registry, is_pattern
+from bench.config.registry import WILDCARDS, Registry
 from bench.config.run_config import SECTION_OF, RunConfig, differing, from_dict
 from bench.config.search import Search, read_search, refuse_binary
 from bench.config.settings import OF_GRID, Settings
@@ -555,7 +555,8 @@ def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
 
 
 def _has_pattern(sweep: Mapping[str, Any]) -> bool:
-    return any(is_pattern(value) for values in sweep.values() for value in _listed(values))
+    texts = [value for values in sweep.values() for value in _listed(values) if isinstance(value, str)]
+    return any(character in text for text in texts for character in WILDCARDS)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
 from reports import extensions, hooks
 
+WILDCARDS = "*?["  # characters of a pattern of names
 SECTIONS = (
     "architectures",
     "weights",
@@ -243,7 +244,7 @@ class Registry:
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
         """Return the names of a section that match a pattern with wildcards, in the order of the registry. A name without wildcards matches only itself."""
-        if not is_pattern(pattern):
+        if not any(c in pattern for c in WILDCARDS):
             return [self.find(section, pattern, where).name]
         names = [name for name in self.sections[section] if fnmatchcase(name, pattern)]
         if not names:
@@ -252,11 +253,6 @@ class Registry:
 
     def __iter__(self) -> Iterator[Entry]:
         return (entry for entries in self.sections.values() for entry in entries.values())
-
-
-def is_pattern(value: object) -> bool:
-    """Return whether a value of a grid is a pattern with wildcards."""
-    return isinstance(value, str) and any(c in value for c in "*?[")
 
 
 def _read(path: Path) -> dict[str, dict[str, Entry]]:

@@ -7,6 +7,7 @@ from typing import Self
 import pandas as pd
 
 from bench.planning.manifest import Manifest
+from bench.planning.planned_grid import PlannedRun
 from bench.results.grid_recipes import recipes_of, with_chosen_runs
 from bench.results.read_predictions import load_estimates, load_scores
 from bench.results.run_table import ranked_ids, read_records, run_title
@@ -55,7 +56,7 @@ class GridResult(Manifest):
         }
         members = [recipes.runs_of[recipe] for recipe in ranked["run_id"]]
         columns: dict[str, object] = {
-            "recipe": [run_title(grid, by_id[runs[0]], len(runs)) for runs in members],
+            "recipe": [_title(grid, by_id[runs[0]], len(runs)) for runs in members],
             "runs": [", ".join(runs) for runs in members],
             **{name: ranked[name].to_numpy() for name in ("group", "rank_low", "rank_high")},
         }
@@ -83,3 +84,9 @@ class GridResult(Manifest):
         ranked = shown.to_html(index=False) if len(shown) else "<p>Nothing is ranked yet.</p>"
         notice = f"<p>{escape(SYNTHETIC_NOTICE)}</p>" if self.phantom else ""
         return f"<p>{escape(repr(self))}</p>{ranked}<p>Macro AUROC [95 % interval]. Recipes of one group are tied.</p>{notice}"
+
+
+def _title(grid: Manifest, run: PlannedRun, num_seeds: int) -> str:
+    """Return the title of a recipe, given one of its runs."""
+    name = grid.names.get(run.id)
+    return f"{name.recipe}, {num_seeds} seeds" if name and num_seeds > 1 else run_title(grid, run)

@@ -4,7 +4,7 @@ The inputs are a grid's manifest, cohort tables, prediction files and records of
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -279,7 +279,11 @@ def load_scored_splits(
     splits: list[ScoredSplit] = []
     findings = config.findings
     for cohort in manifest.cohorts:
-        key = _labels_key(cohort, config)
+        key = (
+            cohort.name,
+            "/".join(findings),
+            f"{config.cohort!r}/{config.leave_out}" if cohort.role == "internal" else "",
+        )
         if key not in labels_cache:
             labels = labels_of(manifest, cohort, config)
             by_mapping = {config.mapping: labels.state_NK}
@@ -297,34 +301,6 @@ def load_scored_splits(
         shared = labels_cache[key].parts(manifest, cohort, path, table["image_id"])
         uncounted = manifest.uncounted(findings)
         splits += [without(entry.of_run(logit_KN), uncounted, findings) for entry in shared]
-    return splits
-
-
-def _labels_key(cohort: PlannedCohort, config: RunConfig) -> tuple[str, str, str]:
-    of_internal = f"{config.cohort!r}/{config.leave_out}" if cohort.role == "internal" else ""
-    return cohort.name, "/".join(config.findings), of_internal
-
-
-def unpredicted_splits(
-    manifest: Manifest,
-    config: RunConfig,
-    predicted: Collection[str],
-    labels_cache: Mapping[tuple[str, str, str], CohortLabels],
-) -> list[ScoredSplit]:
-    """Return the external splits for which an imported model has no predictions, with logits of 0.
-
-    Their labels decide over which findings the means are, so the model has the same findings as the runs. `predicted`: cohorts
-    with predictions. `labels_cache`: as `load_scored_splits` left it.
-    """
-    splits: list[ScoredSplit] = []
-    for cohort in (cohort for cohort in manifest.external if cohort.name not in predicted):
-        labels = labels_cache[_labels_key(cohort, config)]
-        image_id = pa.chunked_array([pa.array(labels.table["image_id"].astype(str))])
-        logit_KN = np.zeros((len(config.findings), len(image_id)), np.float32)
-        parts = labels.parts(manifest, cohort, manifest.store.root, image_id)
-        splits += [
-            without(part.of_run(logit_KN), manifest.uncounted(config.findings), config.findings) for part in parts
-        ]
     return splits
 
 

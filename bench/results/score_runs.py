@@ -4,7 +4,7 @@ Several processes are used if that saves time.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import safetensors.numpy
 from threadpoolctl import threadpool_limits
 
 from bench.config.grid_file import check_name, shipped_grids
 from bench.config.registry import Registry
+from bench.config.run_config import RunConfig
 from bench.config.settings import STUDY, words_of
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.planned_grid import PlannedRun
@@ -30,7 +32,6 @@ from bench.results.read_predictions import (
     CohortLabels,
     load_scored_splits,
     unfinished,
-    unpredicted_splits,
 )
 from bench.scoring.scored_split import ScoredSplit, without
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
@@ -160,6 +161,29 @@ def _score(manifest: Manifest, run: PlannedRun, labels: dict[tuple[str, str, str
         _write(manifest, run, *_compute(manifest, run, labels))
 
 
+def _unpredicted(
+    manifest: Manifest,
+    config: RunConfig,
+    predicted: Collection[str],
+    labels: Mapping[tuple[str, str, str], CohortLabels],
+) -> list[ScoredSplit]:
+    """Return the external splits for which an imported model has no predictions, with logits of 0.
+
+    Their labels decide over which findings the means are, so the model has the same findings as the runs. `predicted`: cohorts
+    with predictions. `labels`: as `load_scored_splits` left them.
+    """
+    splits: list[ScoredSplit] = []
+    for cohort in (cohort for cohort in manifest.external if cohort.name not in predicted):
+        of_cohort = labels[cohort.name, "/".join(config.findings), ""]
+        image_id = pa.chunked_array([pa.array(of_cohort.table["image_id"].astype(str))])
+        logit_KN = np.zeros((len(config.findings), len(image_id)), np.float32)
+        parts = of_cohort.parts(manifest, cohort, manifest.store.root, image_id)
+        splits += [
+            without(part.of_run(logit_KN), manifest.uncounted(config.findings), config.findings) for part in parts
+        ]
+    return splits
+
+
 def _compute(
     manifest: Manifest, run: PlannedRun, labels: dict[tuple[str, str, str], CohortLabels]
 ) -> tuple["RunScores", dict[str, pd.DataFrame]]:
@@ -175,7 +199,7 @@ def _compute(
     internal, findings = manifest.source, config.findings
     unpredicted = []
     if run.is_imported:
-        unpredicted = unpredicted_splits(manifest, config, {split.dataset for split in splits}, labels)
+        unpredicted = _unpredicted(manifest, config, {split.dataset for split in splits}, labels)
     result = score_run(run.id, findings, internal, [*splits, *unpredicted], settings, unlearnt)
     if unpredicted:
         result = result.without_hospitals({split.dataset for split in unpredicted})
