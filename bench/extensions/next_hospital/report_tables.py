@@ -150,6 +150,8 @@ def predicted(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hosp
     panels = measured.panels(np.asarray(common, np.float64))
     num, enough = panels.num_hospitals, panels.enough
     out, fitted = keys.assign(num_hospitals=num, reason=[too_few(n) for n in num.tolist()]), panels.at(enough)
+    if not enough.any():
+        return _complete(out, hospitals)
     fit = bayes(fitted, *prior_of(metric))
     ends = (fit.mean, fit.low, fit.high, fit.new_low, fit.new_high)
     columns = [*(from_scale(metric, end) for end in ends), fit.tau, fit.tau_low, fit.tau_high]
