@@ -20,7 +20,7 @@ _DIFFERENCES: dict[str, Callable[[str], str]] = {
     "the Unicode form": lambda text: unicodedata.normalize("NFKC", text),
     "spaces or quotes": lambda text: text.strip(" \t\"'"),
     "the decimal point": lambda text: re.sub(_WITH_POINT, r"\1", text),
-    "the endings of file names": lambda text: re.sub(r"(\.[A-Za-z]{3,5})+$", "", text),
+    "the endings of file names": lambda text: re.sub(r"(\.[^\W\d]{3,5})+$", "", text),
     "the folders": lambda text: PurePosixPath(text.replace("\\", "/")).name,
     "upper and lower case": str.casefold,
     "the leading zeros": lambda text: text.lstrip("0"),
