@@ -16,7 +16,6 @@ __all__ = ["labels_needed"]
 def labels_needed(
     grid: "Manifest",
     run_id: str | None = None,
-    second: str | None = None,
     *,
     findings: Sequence[str] = (),
     ece: float = 0.05,
@@ -24,16 +23,15 @@ def labels_needed(
 ) -> "LabelNeeds":
     """Estimate how many labeled patients a new hospital needs, from the external hospitals of a grid.
 
-    The labels are for two goals: a calibration error of at most `ece`, and, with a `second` run, an interval of the
-    AUROC difference that excludes 0. `share`: share of random draws of patients that must reach the goal. Without
-    `run_id`, all finished trained runs are measured together. The result has the tables
-    `needs` (one answer per goal, finding and hospital) and `curves`. docs/extensions/estimates.md explains the method. Raises
+    The labels are for a calibration error of at most `ece`. `share`: share of random draws of patients that must reach this
+    goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
+    `needs` (one answer per finding and hospital) and `curves`. docs/extensions/estimates.md explains the method. Raises
     the errors of `bench labels-needed`.
 
     >>> answer = labels_needed(grid, run_id, findings=["No Finding"])
-    >>> answer.needs[["goal", "finding", "dataset", "largest"]]
-              goal     finding dataset  largest
-    0  calibration  No Finding     nih       10
+    >>> answer.needs[["finding", "dataset", "largest"]]
+          finding dataset  largest
+    0  No Finding     nih       10
     """
     from bench.extensions.label_needs.goals import Goals
     from bench.extensions.label_needs.needs import labels_needed as measure
@@ -41,6 +39,5 @@ def labels_needed(
     require_grid(grid, "labels_needed")
     goals = Goals(*plain([ece, share]))
     chosen = several(findings, "findings", "labels_needed", str)
-    for name, chosen_run in (("run_id", run_id), ("second", second)):
-        require(chosen_run, (str, type(None)), name, "labels_needed", "choose from api.finished(grid)")
-    return measure(grid.store, grid.name, run_id, second, chosen, goals)
+    require(run_id, (str, type(None)), "run_id", "labels_needed", "choose from api.finished(grid)")
+    return measure(grid.store, grid.name, run_id, chosen, goals)

@@ -3,17 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from bench.extensions.label_needs.draws import (
     DRAWS,
     LEAST_DRAWS,
-    GoalDraws,
+    Draws,
     LabeledColumn,
     recalibrated,
     summarize,
-    told_apart,
 )
 from bench.extensions.label_needs.goals import Goals
 from bench.planning.manifest import Manifest, planned, read_manifest
@@ -24,7 +22,6 @@ from bench.results.read_predictions import CohortLabels, unfinished
 from bench.results.run_table import run_title
 from bench.results.scored_run import load_scored_run
 from bench.scoring.across_runs.paired_runs import ScoredRun
-from bench.scoring.gaps.gap import MACRO
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
@@ -37,14 +34,12 @@ STEP = "labels needed"  # name of the work in the progress display
 class LabelNeeds:
     """The numbers of labeled patients that are needed, with the curves behind them.
 
-    needs, curves: tables with the columns NEEDS and CURVES of bench.extensions.label_needs.draws. runs: id and name of each run
-    behind the goal calibration. pair: id and name of the two runs that are told apart, () without
-    this goal. hospitals: dataset -> title. left_out: sentences that name findings and hospitals without a result.
+    needs, curves: tables with the columns NEEDS and CURVES of bench.extensions.label_needs.draws. runs: id and name of each run.
+    hospitals: dataset -> title. left_out: sentences that name findings and hospitals without a result.
     """
 
     goals: Goals
     runs: Sequence[str]
-    pair: Sequence[str]
     needs: pd.DataFrame
     curves: pd.DataFrame
     hospitals: Mapping[str, str]
@@ -56,24 +51,22 @@ def labels_needed(
     store: Store,
     grid: str | None = None,
     run: str | None = None,
-    second: str | None = None,
     findings: Sequence[str] = (),
     goals: Goals = Goals(),  # noqa: B008  (frozen)
     progress: Progress = lambda *_: None,
 ) -> LabelNeeds:
     """Draw labeled patients of each external hospital of a grid, and measure what their labels are good for.
 
-    `run`: the start of a run's id; with None, all finished trained runs of the grid are measured together. `second`:
-    the run that is told apart from `run`. A finding of a hospital is used if at least 2 x min_count patients have an
-    image with the finding, and as many an image without: one half of the patients is measured.
+    `run`: the start of a run's id; with None, all finished trained runs of the grid are measured together. A finding of
+    a hospital is used if at least 2 x min_count patients have an image with the finding, and as many an image without:
+    one half of the patients is measured.
 
-    Raises ConfigError if `second` is given without `run` or is the same run, and for a finding that no run has. Raises
-    StoreError for a run that is missing or unfinished, and if no finding of an external hospital has enough patients.
+    Raises ConfigError for a finding that no run has. Raises StoreError for a run that is missing or unfinished, and if no
+    finding of an external hospital has enough patients.
     A hospital that a run had seen, or may have seen, is left out for this run: its labels say little about a new
     hospital. Raises ConfigError if no hospital is left.
     """
-    manifest, chosen = _chosen(store, grid, run, second)
-    main = chosen[:1] if run else chosen
+    manifest, chosen = _chosen(store, grid, run)
     known = dict.fromkeys(name for entry in chosen for name in manifest.scored_findings(entry))
     for name in findings:
         if name not in known:
@@ -86,16 +79,11 @@ def labels_needed(
             "evaluate_on",
             "add a cohort to `evaluate_on` of the grid and run it again: nothing is trained again",
         )
-    draws = DRAWS if len(main) == 1 else max(LEAST_DRAWS, 2 * DRAWS // len(main))
+    draws = DRAWS if len(chosen) == 1 else max(LEAST_DRAWS, 2 * DRAWS // len(chosen))
     work = _Work(manifest, external, findings, goals, draws)
-    outcomes: list[GoalDraws] = []
-    pair = chosen if second else []
-    common = work.hospitals_of(pair) if pair else []
-    if pair and not common:
-        fix = "choose runs that leave out the same hospital, or add a cohort to `evaluate_on` and run the grid again"
-        raise ConfigError("no hospital is external to both runs", "--second", fix)
-    total = sum(len(work.hospitals_of([entry])) for entry in main) + len(common)
-    for done, found in enumerate(work.outcomes(main, pair), 1):
+    outcomes: list[Draws] = []
+    total = sum(len(manifest.external_to(entry)) for entry in chosen)
+    for done, found in enumerate(work.outcomes(chosen), 1):
         outcomes += found
         progress(STEP, done, total)
     if not outcomes and not work.measured:
@@ -108,25 +96,14 @@ def labels_needed(
             f"{'remove --finding, or ' if findings else ''}lower the number: `bench score --as NAME --min-count N`, "
             "then use --grid NAME",
         )
-    order = [*known, MACRO]
+    order = list(known)
     curves, needs = summarize(sorted(outcomes, key=lambda outcome: order.index(outcome.finding)), goals)
     names = [f"{entry.id} {run_title(manifest, entry)}" for entry in chosen]
-    return LabelNeeds(
-        goals,
-        names[: len(main)],
-        names if second else (),
-        needs,
-        curves,
-        manifest.titles,
-        work.sentences(),
-        manifest.phantom,
-    )
+    return LabelNeeds(goals, names, needs, curves, manifest.titles, work.sentences(), manifest.phantom)
 
 
-def _chosen(store: Store, grid: str | None, run: str | None, second: str | None) -> tuple[Manifest, list[PlannedRun]]:
-    """Return the grid and its runs: `run` and `second`, or all finished trained runs."""
-    if second and not run:
-        raise ConfigError("--second has no first run", "--second", "name the first run with --run")
+def _chosen(store: Store, grid: str | None, run: str | None) -> tuple[Manifest, list[PlannedRun]]:
+    """Return the grid and its runs: `run`, or all finished trained runs."""
     if run is None:
         manifest = with_chosen_runs(read_manifest(store, grid))
         finished = [entry for entry in manifest.runs if not unfinished(manifest, entry)]
@@ -137,16 +114,10 @@ def _chosen(store: Store, grid: str | None, run: str | None, second: str | None)
                 "finish it with `bench run`",
             )
         return manifest, finished
-    ids = [find_run(store, prefix) for prefix in (run, second) if prefix]
-    if len(set(ids)) < len(ids):
-        raise ConfigError(f"both ids belong to run {ids[0]}", "--second", "name another run: `bench list runs`")
-    manifest, first = planned(store, ids[0], grid)
-    entries = [first, *(planned(store, other, manifest.name)[1] for other in ids[1:])]
-    for entry in entries:
-        if reason := unfinished(manifest, entry):
-            where = str(store.run_dir(entry.id))
-            raise StoreError(f"run {entry.id}: {reason}", where, "finish it with `bench run`")
-    return manifest, entries
+    manifest, entry = planned(store, find_run(store, run), grid)
+    if reason := unfinished(manifest, entry):
+        raise StoreError(f"run {entry.id}: {reason}", str(store.run_dir(entry.id)), "finish it with `bench run`")
+    return manifest, [entry]
 
 
 class _Work:
@@ -163,27 +134,18 @@ class _Work:
         self.measured = False  # whether a run was measured at a hospital
         self.too_few: dict[tuple[str, str], int] = {}  # (dataset, finding) -> patients in the smaller class
 
-    def outcomes(self, runs: Sequence[PlannedRun], pair: Sequence[PlannedRun]) -> Iterator[list[GoalDraws]]:
-        """Yield the outcomes of each run at each hospital, then those of the pair at each hospital."""
+    def outcomes(self, runs: Sequence[PlannedRun]) -> Iterator[list[Draws]]:
+        """Yield the outcomes of each run at each hospital."""
         for entry in runs:
-            scored = self._load(entry)
-            for dataset in self.hospitals_of([entry]):
-                yield self._recalibrated(scored, dataset) if self._is_unseen([entry], dataset) else []
-        if pair:
-            first, second = (self._load(entry) for entry in pair)
-            for dataset in self.hospitals_of(pair):
-                yield self._told_apart(first, second, dataset) if self._is_unseen(pair, dataset) else []
+            scored = load_scored_run(self.manifest, entry, self.labels)
+            for hospital in self.manifest.external_to(entry):
+                yield self._recalibrated(scored, hospital.name) if self._is_unseen(entry, hospital.name) else []
 
-    def hospitals_of(self, runs: Sequence[PlannedRun]) -> list[str]:
-        """Return the hospitals that are external to all of the runs."""
-        external = [{hospital.name for hospital in self.manifest.external_to(run)} for run in runs]
-        return [name for name in self.external if all(name in names for names in external)]
-
-    def _is_unseen(self, entries: Sequence[PlannedRun], dataset: str) -> bool:
-        """Return whether no run had seen a hospital; remember those that had, or may have."""
-        exposed = [entry.id for entry in entries if dataset in self.manifest.exposed(entry)]
-        known = self.exposed.setdefault(dataset, [])
-        known += [run_id for run_id in exposed if run_id not in known]
+    def _is_unseen(self, entry: PlannedRun, dataset: str) -> bool:
+        """Return whether the run had not seen a hospital; remember the runs that had, or may have."""
+        exposed = dataset in self.manifest.exposed(entry)
+        if exposed:
+            self.exposed.setdefault(dataset, []).append(entry.id)
         self.measured |= not exposed
         return not exposed
 
@@ -203,9 +165,6 @@ class _Work:
                 out.append(f"Not measured at {self.manifest.titles[dataset]}: {runs}, which had or may have seen it.")
         return out
 
-    def _load(self, entry: PlannedRun) -> ScoredRun:
-        return load_scored_run(self.manifest, entry, self.labels)
-
     def _usable(self, run: ScoredRun, scored: ScoredSplit) -> dict[str, LabeledColumn]:
         """Return the findings of a hospital with enough patients, with their images; remember the others."""
         columns = {}
@@ -219,24 +178,12 @@ class _Work:
                 self.too_few[scored.dataset, finding] = num
         return columns
 
-    def _recalibrated(self, run: ScoredRun, dataset: str) -> list[GoalDraws]:
+    def _recalibrated(self, run: ScoredRun, dataset: str) -> list[Draws]:
         val = next((s for s in run.scored_splits if (s.dataset, s.split) == (run.internal, "val")), None)
-        outcomes: list[GoalDraws] = []
+        outcomes: list[Draws] = []
         for scored in (split for split in run.scored_splits if split.dataset == dataset):
             for finding, column in self._usable(run, scored).items():
                 internal = LabeledColumn.of(val, list(run.findings).index(finding)) if val else None
                 bins = self.manifest.settings.bins
-                outcomes += recalibrated(finding, dataset, column, internal, self.goals, self.draws, bins)
+                outcomes += recalibrated(finding, dataset, column, internal, self.draws, bins)
         return outcomes
-
-    def _told_apart(self, first: ScoredRun, second: ScoredRun, dataset: str) -> list[GoalDraws]:
-        ours, theirs = (next(s for s in run.scored_splits if s.dataset == dataset) for run in (first, second))
-        both = self._usable(first, ours).keys() & self._usable(second, theirs).keys()
-        findings = [name for name in first.findings if name in both]
-        rows = pd.Index(theirs.image_id).get_indexer(pd.Index(ours.image_id))  # an imported model may lack some images
-        common = rows >= 0
-        if not findings or not common.any():
-            return []
-        of_first, of_second = ([list(run.findings).index(name) for name in findings] for run in (first, second))
-        logits = np.stack([ours.logit[common][:, of_first], theirs.logit[rows[common]][:, of_second]])
-        return told_apart(dataset, findings, ours.labels()[common][:, of_first], logits, ours.patient_id[common])

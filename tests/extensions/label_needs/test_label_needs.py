@@ -8,16 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.extensions.label_needs.draws import (
-    CALIBRATION,
     CURVES,
-    DIFFERENCE,
     NEEDS,
-    GoalDraws,
+    Draws,
     LabeledColumn,
     numbers_of_patients,
     recalibrated,
     summarize,
-    told_apart,
 )
 from bench.extensions.label_needs.goals import Goals
 from bench.scoring.calibration_metrics import ece, errors
@@ -39,41 +36,41 @@ def column(seed: int, num_patients: int, slope: float = 1.0, shift: float = 0.0)
 
 
 @pytest.fixture(scope="module")
-def shifted() -> list[GoalDraws]:
+def shifted() -> list[Draws]:
     """A hospital of 4,400 patients where the network is overconfident and the finding more frequent than internally."""
-    return recalibrated("Edema", "nih", column(1, 4400, 0.5, 1.5), column(0, 2000), Goals(), DRAWS)
+    return recalibrated("Edema", "nih", column(1, 4400, 0.5, 1.5), column(0, 2000), DRAWS)
 
 
-def medians(outcomes: list[GoalDraws], goal: str) -> dict[int, float]:
-    return {o.n: float(np.nanmedian(o.value)) for o in outcomes if o.goal == goal}
+def medians(outcomes: list[Draws]) -> dict[int, float]:
+    return {o.n: float(np.nanmedian(o.ece)) for o in outcomes}
 
 
 @pytest.mark.slow
-def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: list[GoalDraws]) -> None:
-    error = medians(shifted, CALIBRATION)
+def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: list[Draws]) -> None:
+    error = medians(shifted)
     assert list(error) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000]
     assert error[0] > 0.2  # the internal calibrator is wrong by up to 1.5 on the logit scale
     assert error[10] > error[50] > error[200] > error[1000]
     assert error[2000] < 0.025
-    best = next(o.best for o in shifted if o.goal == CALIBRATION)
-    assert best is not None
-    assert error[2000] == pytest.approx(np.median(best), abs=0.006)  # no better than perfect calibration can look
+    assert error[2000] == pytest.approx(
+        np.median(shifted[0].best), abs=0.006
+    )  # no better than perfect calibration can look
 
 
 @pytest.mark.slow
 def test_a_stricter_goal_needs_more_patients() -> None:
     hospital, internal = column(1, 4400, 0.5, 1.5), column(0, 2000)
 
-    def needed(goal: str, goals: Goals) -> float:
-        _, needs = summarize(recalibrated("Edema", "nih", hospital, internal, goals, DRAWS), goals)
-        answer = needs.loc[needs["goal"] == goal, "needed"].item()
+    def needed(goals: Goals) -> float:
+        _, needs = summarize(recalibrated("Edema", "nih", hospital, internal, DRAWS), goals)
+        answer = needs["needed"].item()
         return float("inf") if np.isnan(answer) else float(answer)
 
-    by_error = [needed(CALIBRATION, Goals(ece=goal)) for goal in (0.5, 0.1, 0.05, 0.025, 0.001)]
+    by_error = [needed(Goals(ece=goal)) for goal in (0.5, 0.1, 0.05, 0.025, 0.001)]
     assert by_error == sorted(by_error)
     assert by_error[0] == 0
     assert 10 < by_error[1] < by_error[3] < by_error[4] == float("inf")
-    by_share = [needed(CALIBRATION, Goals(share=share)) for share in (0.3, 0.8, 0.99)]
+    by_share = [needed(Goals(share=share)) for share in (0.3, 0.8, 0.99)]
     assert by_share == sorted(by_share)
 
 
@@ -102,9 +99,9 @@ def test_the_order_of_images_and_the_names_of_patients_change_nothing(seed: int,
     before = LabeledColumn.of(split(hospital, order, "a"), 0)
     random.shuffle(order)
     after = LabeledColumn.of(split(hospital, order, "b"), 0)
-    for old, new in zip(*(recalibrated("Edema", "nih", c, None, Goals(), 5) for c in (before, after)), strict=True):
-        assert (old.goal, old.n) == (new.goal, new.n)
-        np.testing.assert_allclose(old.value, new.value, atol=1e-9)
+    for old, new in zip(*(recalibrated("Edema", "nih", c, None, 5) for c in (before, after)), strict=True):
+        assert old.n == new.n
+        np.testing.assert_allclose(old.ece, new.ece, atol=1e-9)
 
 
 def test_labels_that_are_not_scored_are_not_drawn() -> None:
@@ -117,54 +114,17 @@ def test_labels_that_are_not_scored_are_not_drawn() -> None:
     assert kept.num_patients == len(set(hospital.patient[1::2]))
 
 
-def runs(seed: int, num_patients: int, advantage: float) -> tuple[np.ndarray[Any, Any], ...]:
-    """Return labels [N, 2], logits [2, N, 2] and patients; the first run sees the finding better by `advantage`."""
-    random = np.random.default_rng(seed)
-    patient = np.repeat(np.arange(num_patients), random.integers(1, 3, num_patients))
-    label = (random.random((len(patient), 2)) < 0.3).astype(np.int8)
-    shared = random.normal(size=label.shape)
-    own = random.normal(size=(2, *label.shape)) * 0.5
-    means = np.array([1.0 + advantage, 1.0])[:, None, None] * label
-    return label, means + shared + own, np.array([f"p{code:05}" for code in patient], object)
-
-
-@pytest.mark.slow
-def test_a_large_difference_is_told_with_few_patients_and_a_small_one_with_many() -> None:
-    names = ["Edema", "Pneumonia"]
-    share = {}
-    for advantage in (0.4, 1.2):
-        outcomes = told_apart("nih", names, *runs(0, 2400, advantage), DRAWS)
-        share[advantage] = {o.n: o.reached.mean() for o in outcomes if o.finding == "Edema"}
-        macro = {o.n: o.reached.mean() for o in outcomes if o.finding == "macro"}
-        assert macro[500] >= share[advantage][500] - 0.05  # two findings show more than one
-        assert {o.goal for o in outcomes} == {DIFFERENCE}
-        assert all(o.clear for o in outcomes)
-    assert share[1.2][100] > 0.8 > share[0.4][100]
-    assert share[0.4][1000] > 0.95
-    assert share[0.4][10] == 0
-
-
-@pytest.mark.slow
-def test_two_runs_without_a_difference_are_rarely_told_apart() -> None:
-    found = []
-    for seed in range(15):
-        outcomes = told_apart("nih", ["Edema", "Pneumonia"], *runs(seed, 400, 0.0), DRAWS)
-        found += [o.reached.mean() for o in outcomes if o.n in (50, 100)]
-    assert np.mean(found) < 0.05  # at most 2.5 % on the side of the difference over all patients, and what that adds
-
-
-def outcome(n: int, value: list[float], reached: list[bool], dataset: str = "nih", **more: Any) -> GoalDraws:
-    return GoalDraws(more.pop("goal", CALIBRATION), "Edema", dataset, n, np.array(value), np.array(reached), **more)
+def outcome(n: int, value: list[float], dataset: str = "nih", best: float = 0.01) -> Draws:
+    return Draws("Edema", dataset, n, np.array(value), np.array([best]))
 
 
 def test_the_answer_is_the_smallest_number_with_enough_draws() -> None:
-    good = np.array([0.01, 0.01])
     outcomes = [
-        outcome(10, [0.2, np.nan], [False, False], best=good),
-        outcome(20, [0.04, 0.2], [True, False], best=good),
-        outcome(50, [0.02, 0.03], [True, True], best=good),
-        outcome(10, [0.1, 0.1], [False, False], "vindr", best=good),
-        outcome(20, [0.03, 0.03], [True, True], "vindr", best=good),
+        outcome(10, [0.2, np.nan]),
+        outcome(20, [0.04, 0.2]),
+        outcome(50, [0.02, 0.03]),
+        outcome(10, [0.1, 0.1], "vindr"),
+        outcome(20, [0.03, 0.03], "vindr"),
     ]
     curves, needs = summarize(outcomes, Goals(share=0.75))
     assert tuple(curves.columns) == CURVES
@@ -179,10 +139,7 @@ def test_the_answer_is_the_smallest_number_with_enough_draws() -> None:
 
 
 def test_an_answer_that_no_number_of_labels_can_give_has_its_reason() -> None:
-    noisy = [outcome(10, [0.2], [False], best=np.array([0.09]))]
-    assert summarize(noisy, Goals())[1]["note"].tolist() == ["too few patients to measure"]
-    equal = [outcome(10, [0.0], [False], goal=DIFFERENCE, clear=False)]
-    assert summarize(equal, Goals())[1]["note"].tolist() == ["not clear with all patients"]
+    assert summarize([outcome(10, [0.2], best=0.09)], Goals())[1]["note"].tolist() == ["too few patients to measure"]
 
 
 def test_half_of_the_patients_are_never_drawn() -> None:

@@ -32,19 +32,15 @@ def test_the_answers_of_a_grid_and_the_findings_without_an_answer(finished: Path
     assert "Each share is over the draws at all hospitals and of all runs listed above." in " ".join(said.split())
     assert "Left out at Hospital C (NIH layout): " in said
     assert "10 are needed." in said  # 2 x min_count of this grid
-    assert "--second RUN" in said
 
 
-def test_two_runs_a_finding_and_its_curves(finished: Path, here: Command) -> None:
-    first, second = ids(finished)
-    options = ("--run", first[:6], "--second", second, "--finding", "No Finding", "--quiet")
+def test_a_run_a_finding_and_its_curve(finished: Path, here: Command) -> None:
+    options = ("--run", ids(finished)[0][:6], "--finding", "No Finding", "--quiet")
     said = here("labels-needed", *options, "--ece", ".2", cwd=finished).stdout
-    assert "Tell the two runs apart" in said
     assert "share by hospital" in said
     read = json.loads(here("labels-needed", *options, "--json", cwd=finished).stdout)
-    assert [name.split()[0] for name in read["pair"]] == [first, second]
+    assert [name.split()[0] for name in read["runs"]] == ids(finished)[:1]
     assert all(tuple(row) == NEEDS for row in read["needed"])
-    assert {row["goal"] for row in read["needed"]} == {"calibration", "difference"}
     table = pd.read_csv(io.StringIO(here("labels-needed", *options, "--csv", cwd=finished).stdout))
     assert tuple(table.columns) == (*CURVES, "synthetic")
     assert table["share"].between(0, 1).all()
@@ -64,8 +60,6 @@ def test_the_library_gives_the_same_and_twice_the_same(finished: Path, here: Com
     ("arguments", "what", "fix"),
     [
         (["--finding", "Edem"], "no finding 'Edem'", "Edema"),
-        (["--second", "{first}"], "--second has no first run", "--run"),
-        (["--run", "{first}", "--second", "{first}"], "both ids belong to run", "bench list runs"),
         (["--run", "nonsense"], "no run 'nonsense'", "bench list runs"),
         (["--ece", "5"], "ece must be a number above 0 and below 1", ".05"),
         (["--finding", "Pneumothorax"], "no finding has 10 patients", "remove --finding"),
@@ -74,8 +68,7 @@ def test_the_library_gives_the_same_and_twice_the_same(finished: Path, here: Com
 def test_a_wrong_request_is_refused_with_a_fix(
     arguments: list[str], what: str, fix: str, finished: Path, here: Command
 ) -> None:
-    first = ids(finished)[0]
-    said = here("labels-needed", *(a.format(first=first) for a in arguments), cwd=finished, code=2).stderr
+    said = here("labels-needed", *arguments, cwd=finished, code=2).stderr
     assert what in said
     assert fix in said.split("fix:")[1]
 
