@@ -277,7 +277,7 @@ def _cramers(
             if not _enough(np.where(code >= 0, label, np.int8(UNKNOWN)), sample.patient):
                 continue
             cell = code[known_rows] * 2 + label[known_rows]
-            value = cramers_v(np.bincount(cell, minlength=len(level_names) * 2).reshape(-1, 2))
+            value = cramers_v(np.bincount(cell, minlength=len(level_names) * 2).reshape(-1, 2).astype(np.float64))
             rows.append((name, "", finding, "cramers_v", float(value), np.nan, np.nan, 0.0, len(known_rows)))
     return rows
 
