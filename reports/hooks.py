@@ -273,9 +273,7 @@ class RankedScore(Protocol):
 
 
 class RunDetails(Protocol):
-    """What the details of a run show in addition. SCRIPTS: scripts in the folder `templates`."""
-
-    SCRIPTS: tuple[str, ...] = ()
+    """What the details of a run show in addition."""
 
     @abstractmethod
     def details(self, data: ReportData, run_ids: Collection[str]) -> Details:

@@ -110,7 +110,6 @@ SCRIPTS = (
     "mine.js",
     "view.js",
     "calibration.js",
-    *(name for module in extensions.modules(hooks.RunDetails) for name in module.SCRIPTS),
     *(name for module in extensions.modules(hooks.Sections) for placed in module.SECTIONS for name in placed.scripts),
 )
 

@@ -15,7 +15,6 @@ from reports.sections import run_cells
 from reports.tables import records_of
 
 LEVEL = 0.9  # the page shows the goals of this level; the table has further goals
-PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.5)
 NO_THRESHOLD = "no threshold: too few internal validation patients"
 
 
@@ -49,8 +48,7 @@ class Decisions:
         """Return the HTML of a run; empty without a net benefit and without a workload."""
         benefits, goals = self._benefits(run), self._goals(run)
         heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
-        words = {"heads": heads, "prevalences": PREVALENCES}
-        return write("run_decisions.html.j2", data=self.data, benefits=benefits, goals=goals, run=run, **words)
+        return write("run_decisions.html.j2", data=self.data, benefits=benefits, goals=goals, run=run, heads=heads)
 
     def _keys(self) -> list[str]:
         return [*(h.key for h in self.data.all_hospitals), EXTERNAL]
@@ -77,7 +75,7 @@ class Decisions:
         return "" if only_runs else self.data.why_missing(key, finding)
 
     def _goals(self, run: Run) -> list[dict[str, Any]]:
-        """Return for each goal: its name, the rows of the workload, and the rows of predictive values."""
+        """Return for each goal its name and the rows of the workload."""
         goals = []
         for goal in ("sensitivity", "specificity"):
             of_finding = {f: self.workload.get((run.id, f, goal), {}) for f in self.data.findings}
@@ -87,12 +85,8 @@ class Decisions:
                 if cohorts
             ]
             if rows:
-                basis = EXTERNAL if self.data.hospitals else self.data.internal.key
-                predictive = _predictive({f: cohorts[basis] for f, cohorts in of_finding.items() if basis in cohorts})
-                place = "mean external" if self.data.hospitals else "internal"
                 without = [finding for finding in self.data.learned(run.id) if not of_finding.get(finding)]
-                words = {"name": f"{goal} .90", "place": place, "without": ", ".join(without)}
-                goals.append({**words, "rows": rows, "predictive": predictive})
+                goals.append({"name": f"{goal} .90", "without": ", ".join(without), "rows": rows})
         return goals
 
     def _cell(self, row: Mapping[str, Any] | None, key: str, finding: str) -> str:
@@ -129,31 +123,3 @@ def _per_1000(row: Mapping[str, Any], name: str) -> str:
     number, low, high = (1000 * row[name + end] for end in ("", "_low", "_high"))
     known = is_number(low) and is_number(high)
     return f"{integer(round(number))}{_bounds(f'[{integer(round(low))}, {integer(round(high))}]' if known else '')}"
-
-
-def _predictive(of_finding: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each finding the sensitivity and specificity of its row, and the predictive values at PREVALENCES."""
-    rows = []
-    for finding, row in of_finding.items():
-        if is_number(row["sensitivity"]) and is_number(row["specificity"]):
-            sensitivity, specificity = float(row["sensitivity"]), float(row["specificity"])
-            values = [predictive_values(sensitivity, specificity, prevalence) for prevalence in PREVALENCES]
-            rows.append({"finding": finding, "sensitivity": sensitivity, "specificity": specificity, "values": values})
-    return rows
-
-
-def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
-    """Return the positive and the negative predictive value at a prevalence, by Bayes' rule; NaN for a call that never happens.
-
-    The result assumes that sensitivity and specificity do not change with the prevalence. Raises ValueError for a prevalence
-    outside 0 to 1.
-
-    >>> [round(value, 3) for value in predictive_values(0.9, 0.8, 0.1)]
-    [0.333, 0.986]
-    """
-    if not 0 <= prevalence <= 1:
-        raise ValueError(f"a prevalence must be from 0 to 1, not {prevalence:g}")
-    found, missed = sensitivity * prevalence, (1 - sensitivity) * prevalence
-    alarm, cleared = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
-    positive, negative = found + alarm, cleared + missed
-    return found / positive if positive else float("nan"), cleared / negative if negative else float("nan")

@@ -14,8 +14,6 @@ from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
-SCRIPTS = ("predictive.js",)
-
 
 @dataclass(frozen=True, slots=True)
 class DecisionDetails:

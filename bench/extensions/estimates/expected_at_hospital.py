@@ -161,7 +161,7 @@ def expected_scores(
     differing = ExpectedDifferences.of(estimator, known, here, num_images, len(first))
     results = {q: expected(estimator, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
     means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
-    predicted, _ = predictions(manifest, run_ids, findings, hospitals)
+    predicted = predictions(manifest, run_ids, findings, hospitals)
     return ExpectedScores(
         manifest,
         estimator,
@@ -196,7 +196,7 @@ def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores
     errors = np.empty((0, *shape))
     nothing = ExpectedValues(none, none, np.zeros(shape), reason, errors, none, np.ones(shape))
     means = macros(KnownValues(none, errors, {}), nothing, np.zeros(shape, bool))
-    predicted, _ = predictions(manifest, run_ids, findings, hospitals)
+    predicted = predictions(manifest, run_ids, findings, hospitals)
     return ExpectedScores(
         manifest,
         MEAN_GAP,

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from bench.extensions.next_hospital.panels import VALUES, Measured
-from bench.extensions.next_hospital.rankings import LOWER_END, p_values
+from bench.extensions.next_hospital.panels import VALUES
 from bench.extensions.next_hospital.report_tables import (
     AUROC,
     hospitals_once,
@@ -17,7 +15,6 @@ from bench.extensions.next_hospital.report_tables import (
 )
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import load_scores
-from bench.scoring.across_runs.ranks import tie_groups
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.gaps.gap import MACRO
 from reports.schemas.select import select
@@ -27,12 +24,10 @@ METRICS = (AUROC, "sensitivity", "specificity")
 
 def predictions(
     manifest: Manifest, run_ids: Sequence[str], findings: Sequence[str], hospitals: Sequence[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return rows of the table `next_hospital` for runs, and the safest runs: no other run has a clearly higher lower end.
+) -> pd.DataFrame:
+    """Return rows of the table `next_hospital` for runs: AUROC, sensitivity and specificity of each finding and of their mean.
 
-    The rows have AUROC, sensitivity and specificity of each finding and of their mean. hospitals: the labeled hospitals that
-    no run has seen. The network of a run is given, so its seed adds no error. The safest runs are sorted by lower end, highest
-    first; there are none with fewer than three hospitals.
+    hospitals: the labeled hospitals that no run has seen. The network of a run is given, so its seed adds no error.
     """
     names = [name for name in hospitals_once(manifest) if name in hospitals]
     scores = load_scores(manifest, run_ids, "scores")
@@ -43,12 +38,4 @@ def predictions(
     of_metrics = {metric: panel_rows(rows[rows["metric"] == metric], metric) for metric in METRICS}
     parts = [of_areas(runs, of_metrics[AUROC], internal, names)["next_hospital"]]
     parts += [predicted(runs, of_metrics[metric], internal, names) for metric in METRICS[1:]]
-    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    macros = table[(table["metric"] == AUROC) & (table["finding"] == MACRO) & (table["reason"] == "")]
-    order = macros.sort_values(["new_low", "run_id"], ascending=[False, True])["run_id"].astype(str).tolist()
-    if not order:
-        return table, []
-    measured = Measured.of(of_metrics[AUROC][of_metrics[AUROC]["finding"] == MACRO], names)
-    value_RH = pd.DataFrame(measured.value, measured.keys["run_id"]).loc[order].to_numpy(np.float64)
-    group, _ = tie_groups(p_values(LOWER_END, value_RH, np.zeros((len(order), len(order)))))
-    return table, [run for run, number in zip(order, group.tolist(), strict=True) if number == 1]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)

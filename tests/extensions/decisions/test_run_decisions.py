@@ -1,13 +1,11 @@
-"""The decisions of a run on the page: why a number is missing, and the predictive values at a prevalence."""
+"""The decisions of a run on the page: why a number is missing."""
 
 import math
-import re
 from dataclasses import replace
 
 import pandas as pd
-import pytest
 
-from bench.extensions.decisions.decisions_of_runs import Decisions, predictive_values
+from bench.extensions.decisions.decisions_of_runs import Decisions
 from bench.extensions.decisions.triage_of_runs import Triage
 from reports.report_data.report_data import read
 from reports.tables import Tables
@@ -39,24 +37,6 @@ def _with_external_means(table: pd.DataFrame) -> pd.DataFrame:
     found = found[found["run_id"] == found["run_id"].iloc[0]]
     means = [found.assign(run_id=run_id, dataset="external") for run_id in table["run_id"].unique()]
     return pd.concat([table, *means], ignore_index=True)
-
-
-@pytest.mark.parametrize("prevalence", [-0.01, 1.01, math.nan, math.inf])
-def test_a_prevalence_outside_0_to_1_is_refused(prevalence: float) -> None:
-    with pytest.raises(ValueError, match="a prevalence must be from 0 to 1"):
-        predictive_values(0.9, 0.8, prevalence)
-
-
-def test_predictive_values_of_calls_that_never_happen_are_dashes_on_the_page() -> None:
-    ppv, npv = predictive_values(0.0, 1.0, 0.1)  # no image is called positive
-    assert math.isnan(ppv)
-    assert npv == pytest.approx(0.9)
-    made = tables(Invented(runs=1))
-    load = made["workload"].assign(sensitivity=0.0, specificity=1.0)
-    board = read(Tables(made.meta, made.frames | {"workload": load}))
-    page = str(Decisions.of(board, [board.ranked[0].id]).html(board.ranked[0]))
-    assert re.search(r"PPV –<br>NPV \.900", page)
-    assert "nan" not in page.lower()
 
 
 def test_a_missing_workload_or_triage_has_a_reason() -> None:
