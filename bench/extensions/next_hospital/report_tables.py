@@ -196,7 +196,8 @@ def _complete(rows: pd.DataFrame, hospitals: Sequence[str]) -> pd.DataFrame:
     """Return rows with all columns of the table."""
     out = rows.assign(hospitals=" ".join(hospitals)).reindex(columns=list(SCHEMAS["next_hospital"]))
     counts = ["num_left_out", "num_inside"]
-    return out.assign(**{name: out[name].fillna(0).astype(np.int64) for name in counts})
+    out = out.assign(**{name: out[name].fillna(0).astype(np.int64) for name in counts})
+    return out.astype(dict.fromkeys(SCHEMAS["next_hospital"][5:17], np.float64))  # also columns without any number
 
 
 def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:
