@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.store.checked_folders import CheckedFolder, ReportFolder, ScoresFolder
+from bench.store.checked_folders import ReportFolder, ScoresFolder
 from reports import verdicts
 from reports.formatting import DASH, with_interval
 from reports.report_data.headline_rows import Estimate, new_hospital_lookup
@@ -28,11 +28,11 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     folder, internal = ScoresFolder(manifest.scores / run_id), manifest.source
     if not folder.key():
         return elsewhere_table()
-    tests = CheckedFolder(manifest.store.run_dir(run_id) / "transplants")
-    shortcuts = caught(tests.table("transplants.parquet"), internal) if tests.key() else []
-    report = ReportFolder.of(manifest.store.root, manifest.name)
-    known = all((report.path / f"{name}.parquet").is_file() for name in _OF_REPORT)
-    predicted = new_hospital_lookup(*(report.table(f"{name}.parquet") for name in _OF_REPORT)) if known else {}
+    report, predicted, shortcuts = ReportFolder.of(manifest.store.root, manifest.name), {}, list[str]()
+    if all((report.path / f"{name}.parquet").is_file() for name in _OF_REPORT):
+        next_hospital, recipes, transplants = (report.table(f"{name}.parquet") for name in _OF_REPORT)
+        predicted = new_hospital_lookup(next_hospital, recipes)
+        shortcuts = caught(transplants[transplants["run_id"] == run_id], internal)
     rows = select(folder.table("scores"), finding=None, internal=internal).dropna(subset=["value"])
     rows = rows[~rows["dataset"].isin([internal, "external"]) & (rows["finding"] != "macro")]
     columns = ("dataset", "finding", "value", "low", "high")
@@ -43,7 +43,7 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
 
-_OF_REPORT = ("next_hospital", "recipes")
+_OF_REPORT = ("next_hospital", "recipes", "transplants")
 
 
 def _row(finding: str, verdict: verdicts.Verdict, titles: Mapping[str, str]) -> tuple[object, ...]:

@@ -28,6 +28,7 @@ OWN_MEANING = {  # options that mean another thing under the same name, where no
     "--as": "a grid's name: of scores read otherwise, of a merged store",
     "--cohort": "a cohort of the data to estimate, or the hospitals of a grid to show",
     "--data": "verify compares labels with it and takes no variable of the shell; check makes no synthetic cohorts without it",
+    "--device": "of the networks, or the one to test",
     "--dry-run": "each command says what it would do",
     "--finding": "the one that a phantom's shortcut goes with",
     "--grid": "a file or a shipped name to run, a name in the store to read, label spaces for statistics",

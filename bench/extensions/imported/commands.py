@@ -42,9 +42,10 @@ def evaluate(
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Test a model trained elsewhere on the cohorts of a grid, which may be a grid of the store.
+    """Test a model trained elsewhere on the cohorts of a grid.
 
-    The leaderboard lists the model next to the grid's own runs. A table of predictions for one hospital is enough.
+    The grid may be one of the store. The leaderboard lists the model next to the grid's own runs. A table of predictions
+    for one hospital is enough.
     """
     from bench.cli.progress_bars import choose_display
     from bench.extensions.imported.request import EvaluationRequest
