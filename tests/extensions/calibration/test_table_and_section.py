@@ -100,13 +100,13 @@ def test_the_section_states_how_many_numbers_are_clearly_beyond_1_and_prints_eac
         "Observed to expected (O:E): 0 of 45 ratios are clearly below 1 (probabilities too high), 45 clearly above; they range from 1.27 to 1.27."
         in text
     )
-    assert ".61 .51 to .72" in text
-    assert "−.34 −.44 to −.23" in text
-    assert "1.77 1.67 to 1.88" in text  # uncalibrated O:E
-    assert ".71 .61 to .82" in text  # the other run
+    assert ".61 [.51, .72]" in text
+    assert "−.34 [−.44, −.23]" in text
+    assert "1.77 [1.67, 1.88]" in text  # uncalibrated O:E
+    assert ".71 [.61, .82]" in text  # the other run
     assert "slope: separated" in text
     assert "nan" not in text
-    assert text.count(" to ") > 3 * 2 * len(HOSPITALS) * (len(INVENTED) - 1)
+    assert text.count(", ") > 3 * 2 * len(HOSPITALS) * (len(INVENTED) - 1)
 
 
 def test_the_slope_above_a_curve_is_that_of_its_drawn_points() -> None:

@@ -400,9 +400,9 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ("data stats --no-images --seed 3", "--seed", "without --no-images"),
             ("data stats --data data --workers 2", "--workers", "without --data and BENCH_DATA"),
             (
-                "data stats --data data --no-images --store runs",
+                "data stats --data data --store runs",
                 "--store",
-                "without --no-images or without --data and BENCH_DATA",
+                "without --data and BENCH_DATA",
             ),
             ("estimate --logits data --device cpu", "--device", "with IMAGE or --cohort"),
             ("estimate --device cpu", "--device", "with IMAGE or --cohort"),
