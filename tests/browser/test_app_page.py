@@ -51,7 +51,7 @@ def test_an_uploaded_image_is_answered_and_a_broken_one_refused(browser, address
         page.locator("input[type=file]").set_input_files(file)
         if width < 700:
             page.get_by_test_id("stSidebarCollapseButton").locator("button").click()
-        page.get_by_role("columnheader", name="AUROC at other hospitals").wait_for(timeout=SLOW)
+        page.get_by_role("columnheader", name="At a new hospital").wait_for(timeout=SLOW)
         page.get_by_test_id("stImage").locator("img").first.wait_for(timeout=SLOW)
         notice = page.get_by_text("not for clinical use")
         assert notice.is_visible()

@@ -164,6 +164,7 @@ def write_nih(root: Path, first_patient: int) -> None:
     number = np.arange(40) // 2 + first_patient
     names = [f"{patient:08d}_{k % 2:03d}.png" for k, patient in enumerate(number)]
     table = table.assign(image_id=names, patient_id=number.astype(str), study_id=names, split="")
+    table["age"] = 50 + number % 9
     table["path"] = [f"images_001/images/{name}" for name in names]
     table["native:labels"] = ["No Finding", "Edema"] * 20
     nih.write(table, root)
