@@ -151,17 +151,14 @@ def _key_of(image: str, size: int, mtime_ns: int) -> bytes:
 
 
 def _complete_records(path: Path) -> NDArray[np.void]:
-    """Return the records of earlier scans; if a scan was interrupted, remove its incomplete last record."""
-    if path.exists():
-        os.truncate(path, path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize)
-    return _read_records(path)
+    """Return the records of earlier scans in the order of writing; a record has a key and the fields of `Scan`.
 
-
-def _read_records(path: Path) -> NDArray[np.void]:
-    """Return the complete records of a file, in the order of writing; a record has a key and the fields of `Scan`."""
+    If a scan was interrupted, its incomplete last record is removed.
+    """
     if not path.exists():
         return np.zeros(0, _RECORD)
-    return np.fromfile(path, _RECORD, path.stat().st_size // _RECORD.itemsize)
+    os.truncate(path, path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize)
+    return np.fromfile(path, _RECORD)
 
 
 def _in_threads(
