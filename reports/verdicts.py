@@ -58,9 +58,8 @@ def of_recipe(data: ReportData, run: Run) -> tuple[Verdict, ...]:
 
 def of_findings(data: ReportData, run: Run) -> dict[str, Verdict]:
     """Return the verdict on each finding of a recipe or a run; see `matrix`."""
-    shortcuts = {finding for member in run.members for finding in data.shortcuts.get(member.id, ())}
     predicted = {finding: data.at_new_hospital.get((run.id, finding)) for finding in data.findings}
-    return matrix(_cells(data, run), predicted, shortcuts, data.useful_from)
+    return matrix(_cells(data, run), predicted, _shortcuts(data, run), data.useful_from)
 
 
 def matrix(
@@ -101,11 +100,15 @@ def _failures(data: ReportData, run: Run) -> Iterator[Verdict]:
     gaps = {key: gap for key, gap in run.hospital_gaps.items() if gap.clear_above and gap.value >= LEAST_GAP}
     for key in sorted(gaps, key=lambda key: -gaps[key].value):
         yield Verdict(FAILS, gaps[key], key)
-    low = {key: estimate for key, estimate in run.hospitals.items() if _lower_end(estimate) <= 0.5}
-    if not any(_lower_end(estimate) > 0.5 for estimate in run.hospitals.values()):
-        return
-    for key in sorted(low, key=lambda key: low[key].value):
-        yield Verdict(AT_CHANCE, low[key], key)
+    if any(_lower_end(estimate) > 0.5 for estimate in run.hospitals.values()):
+        low = {key: estimate for key, estimate in run.hospitals.items() if _lower_end(estimate) <= 0.5}
+        for key in sorted(low, key=lambda key: low[key].value):
+            yield Verdict(AT_CHANCE, low[key], key)
+
+
+def _shortcuts(data: ReportData, run: Run) -> set[str]:
+    """Return the findings for which a seed of the recipe uses a shortcut."""
+    return {finding for member in run.members for finding in data.shortcuts.get(member.id, ())}
 
 
 def _cells(data: ReportData, run: Run) -> dict[tuple[str, str], Estimate]:
@@ -146,8 +149,9 @@ def _gap(data: ReportData, run: Run) -> Verdict:
 
 
 def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
+    shortcuts = _shortcuts(data, run)
     for finding in data.findings:
-        if any(finding in data.shortcuts.get(member.id, ()) for member in run.members):
+        if finding in shortcuts:
             yield Verdict(SHORTCUT, finding=finding)
     _, new = data.at_new_hospital.get((run.id, MACRO), (MISSING, MISSING))
     if new.has_interval:
