@@ -179,12 +179,6 @@ class Manifest(PlannedGrid):
         """Return the hospitals that are external to any run: the external cohorts, and the hospitals of the pool that runs leave out."""
         return [*self.external, *self.left_out]
 
-    @property
-    def hospitals(self) -> list[PlannedCohort]:
-        """Return each hospital once: the training hospitals, the external cohorts, and a hospital that all runs leave out."""
-        by_all = [] if self.leaves_one_out else self.left_out
-        return [*(self.pooled or self.cohorts[:1]), *self.external, *by_all]
-
     @cached_property
     def _names_left_out(self) -> set[str]:
         """Return the hospitals that the runs leave out; the set has "" if a run leaves none out."""

@@ -314,12 +314,6 @@ def _notes(manifest: Manifest) -> list[str]:
             f"and on about {50 - 50 * settings.shortcut:g} % of the others. At other hospitals, the tag is unrelated to findings. "
             f"So the program that makes the images causes the gap of {settings.finding} on purpose."
         )
-    notes += [
-        f"At {manifest.hospital(cohort).title}, images were left out on purpose: {cohort.facts['confound']}. "
-        "The scores of this hospital serve to test shortcut analyses."
-        for cohort in manifest.hospitals
-        if "confound" in cohort.facts
-    ]
     if manifest.imported and not manifest.runs:
         notes.append(
             "No run was trained here. The internal hospital is the cohort whose validation patients set thresholds and calibration; gaps "

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from harmonize.cohorts import invariants, label_mapping
 from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
-from harmonize.cohorts.confounding import confounded
 from harmonize.cohorts.exclude_list import remove_listed
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
@@ -64,8 +63,6 @@ class Cohort:
         texts = label_mapping.facts(self.layout, self.spec.label_source, self.table["split"])
         if are_children(self.table["age"]):
             texts["ages"] = "children"
-        if self.spec.confound:
-            texts["confound"] = str(self.spec.confound)
         if not self.phantom:
             return texts
         hospital = hospital_name(self.name, self.layout, texts, self.phantom)
@@ -143,9 +140,6 @@ def load(
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
     flow["absent"] = len(absent)
     native = filter_groups(native[on_disk], spec.choice, flow).reset_index(drop=True)
-    if spec.confound and len(native):
-        [state] = _states(native, spec, mapping, [spec.confound.finding]).to_dict("series").values()
-        native = native[confounded(native, state, spec.confound, flow, spec.name)].reset_index(drop=True)
     flow["kept"] = len(native)
     if native.empty:
         raise _no_images(spec, where, flow, absent, remarks)

@@ -1,7 +1,7 @@
 """Filter a native table by a cohort choice; each filter counts the images that it removes.
 
 Order of all filters: column `drop` of the adapter, `exclude` lists, view, age, gold subset, missing files, one image
-per study, patient limit, sampling for `confound`. The gold subset is the rows that physicians or radiologists labeled.
+per study, patient limit. The gold subset is the rows that physicians or radiologists labeled.
 """
 
 from pathlib import Path

@@ -78,7 +78,7 @@ def pooled(members: Sequence[Cohort]) -> PooledCohort:
     for member in members:
         for key, number in member.flow.items():
             flow[key] = flow.get(key, 0) + number
-    spec = replace(members[0].spec, name=name, layout=TABLE, root=root, exclude=(), confound=None)
+    spec = replace(members[0].spec, name=name, layout=TABLE, root=root, exclude=())
     quarantine, doubts = (
         pd.concat([_prefixed(getattr(member, kind), member, root) for member in members], ignore_index=True)
         for kind in ("quarantine", "doubts")

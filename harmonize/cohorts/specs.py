@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from harmonize.cohorts.cohort_choice import CohortChoice, Confound
+from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.datasets import LAYOUTS, PUBLISHED, TABLE, adapter
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import check_source, labels_yaml
@@ -15,8 +15,7 @@ from harmonize.yaml_file import read_yaml
 GOLD = "-gold"  # X-gold is the gold subset of cohort X: the images that physicians or radiologists labeled
 _TEXTS = ("layout", "root", "table", "mapping", "population")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
-_KEYS = (*_TEXTS, "label_source", "exclude", "confound", *_CHOICES)
-_CONFOUND_KEYS = {"finding": str, "with": str, "level": str, "odds_ratio": float, "seed": int}
+_KEYS = (*_TEXTS, "label_source", "exclude", *_CHOICES)
 # a cohort's name has at most 80 characters: it becomes part of file names, which have at most 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -31,7 +30,6 @@ class CohortSpec:
                   label source is `hybrid`, H has the same form as the field hybrid; otherwise H is not used
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
-    confound      association of a finding with view, sex or device, which the cohort gets by leaving out images
     population    name of the population; cohorts with the same name use the same patient ids; "" = not stated
     """
 
@@ -44,7 +42,6 @@ class CohortSpec:
     hybrid: tuple[tuple[str, str], ...] = ()
     choice: CohortChoice = field(default_factory=CohortChoice)
     exclude: tuple[Path, ...] = ()
-    confound: Confound | None = None
     population: str = ""
     training: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
@@ -88,7 +85,7 @@ def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str
     """Return `specs` and, for each name "X-gold" that is no cohort yet, the gold subset of cohort X.
 
     Other names are ignored. If the adapter defines GOLD_LABEL_SOURCE, the labels of the gold subset come from this
-    label source. The setting `confound` of cohort X does not apply to the gold subset.
+    label source.
     """
     extended = dict(specs)
     for name in names:
@@ -97,7 +94,7 @@ def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str
             source = getattr(adapter(base.layout), "GOLD_LABEL_SOURCE", "")
             labels: dict[str, Any] = {"label_source": source, "hybrid": ()} if source else {}
             gold = replace(base.choice, gold=True)
-            extended[name] = replace(base, name=name, choice=gold, confound=None, **labels)
+            extended[name] = replace(base, name=name, choice=gold, **labels)
     return extended
 
 
@@ -134,31 +131,7 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     if population and not _NAME.fullmatch(population):
         fix = "write a short name of letters, digits, dots, dashes and underscores"
         raise ConfigError(f"invalid population {population!r}", f"{where}.population", fix)
-    confound = _confound(entry["confound"], f"{where}.confound") if "confound" in entry else None
-    return CohortSpec(
-        name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice, exclude, confound, population
-    )
-
-
-def _confound(value: Any, where: str) -> Confound:
-    """Return the association that the key `confound` describes."""
-    example = "write {finding: Edema, with: view, level: AP, odds_ratio: 8}"
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"confound is {value!r}, not a block of keys", where, example)
-    ConfigError.known_keys(value, _CONFOUND_KEYS, where)
-    if missing := [key for key in _CONFOUND_KEYS if key not in value and key != "seed"]:
-        raise ConfigError(f"the key {missing[0]} is missing", where, example)
-    for key, kind in _CONFOUND_KEYS.items():
-        own = value.get(key, 0)
-        if type(own) is not kind and not (kind is float and type(own) is int):
-            raise ConfigError(f"{key} is {own!r}, not of type {kind.__name__}", f"{where}.{key}", example)
-    _check_finding(value["finding"], where)
-    try:
-        return Confound(
-            value["finding"], value["with"], value["level"], float(value["odds_ratio"]), value.get("seed", 0)
-        )
-    except ValueError as error:
-        raise ConfigError(str(error), where, example) from error
+    return CohortSpec(name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice, exclude, population)
 
 
 def _exclude(value: Any, path: Path, where: str) -> tuple[Path, ...]:
