@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.config.registry import Registry
-from bench.extensions.heat_maps.gradcam import gradcam, heat_maps
-from bench.extensions.heat_maps.stages import frozen
+from bench.extensions.heat_maps.gradcam import frozen, gradcam, heat_maps
 from bench.models.network import Network, build
 
 

@@ -73,6 +73,7 @@ class SEResNet(nn.Module):
             stages.append(nn.Sequential(first, *(BasicBlock(width, width, stride=1) for _ in range(depth - 1))))
             inputs = width
         self.stages = nn.Sequential(*stages)
+        self.feature_info = [{"module": f"stages.{i}", "reduction": 4 * 2**i} for i in range(len(depths))]
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs, num_outputs)
         self.apply(_initialize)

@@ -41,12 +41,12 @@ KINDS = {
 
 def check(architecture: Entry, config: RunConfig, size: int, where: str) -> None:
     """Raise ConfigError for a network without feature maps, of which the analysis `attention` could draw no heat map."""
-    from bench.extensions.heat_maps.stages import stages  # imports torch
+    from bench.extensions.heat_maps.gradcam import chosen_stage  # imports torch
     from bench.models.network import build
 
     network = build(architecture.use, architecture.options, len(config.findings), config.channels)
     try:
-        stages(network, size, size)
+        chosen_stage(network, size, size)
     except ConfigError as error:
         fix = "add `attention: false` to the grid's `analyses`, or use a network with feature maps or patch tokens"
         raise ConfigError(f"the analysis `attention` is impossible: {error.what}", where, fix) from error

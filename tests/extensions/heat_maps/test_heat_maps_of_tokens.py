@@ -5,10 +5,8 @@ import torch
 from torch import Tensor
 
 from bench.extensions.heat_maps.gradcam import chosen_stage, gradcam, heat_maps
-from bench.extensions.heat_maps.stages import stages
 from bench.models.network import Network, build
 from tests.extensions.heat_maps.unchanged import maps_of_unchanged
-from tests.nonempty import nonempty
 
 # kind of network -> timm model, its options, pixels of the image, rows of the last maps
 KINDS = {
@@ -52,29 +50,29 @@ def test_each_cell_belongs_to_its_patch_of_the_image(kind: str) -> None:
     network, x_NCHW, _ = made(kind)
     network.eval()
     x_NCHW = x_NCHW[:1].clone().requires_grad_()
-    for stage in nonempty(stages(network, *x_NCHW.shape[2:])):
-        noted: list[Tensor] = []
-        if stage.module:
-            module = network.backbone.get_submodule(stage.module)
-            hook = module.register_forward_hook(lambda _m, _i, out, noted=noted: noted.append(out))
-        features = network.backbone.forward_features(x_NCHW)
-        if stage.module:
-            hook.remove()
-        maps_NChw = stage.maps(noted[0] if noted else features, network.backbone)
-        assert maps_NChw.shape[2:] == (stage.height, stage.width)
-        side = x_NCHW.shape[2] // stage.height
-        for row, column in ((1, 1), (1, 2), (2, 1)):
-            direction = torch.randn(maps_NChw.shape[1], generator=torch.Generator().manual_seed(3))
-            (gradient,) = torch.autograd.grad(maps_NChw[0, :, row, column] @ direction, x_NCHW, retain_graph=True)
-            energy = torch.nn.functional.avg_pool2d(gradient.square().sum(1, keepdim=True), side)[0, 0]
-            assert divmod(int(energy.argmax()), stage.width) == (row, column), (stage, row, column)
+    stage = chosen_stage(network, *x_NCHW.shape[2:])
+    noted: list[Tensor] = []
+    if stage.module:
+        module = network.backbone.get_submodule(stage.module)
+        hook = module.register_forward_hook(lambda _m, _i, out: noted.append(out))
+    features = network.backbone.forward_features(x_NCHW)
+    if stage.module:
+        hook.remove()
+    maps_NChw = stage.maps(noted[0] if noted else features, network.backbone)
+    assert maps_NChw.shape[2:] == (stage.height, stage.width)
+    side = x_NCHW.shape[2] // stage.height
+    for row, column in ((1, 1), (1, 2), (2, 1)):
+        direction = torch.randn(maps_NChw.shape[1], generator=torch.Generator().manual_seed(3))
+        (gradient,) = torch.autograd.grad(maps_NChw[0, :, row, column] @ direction, x_NCHW, retain_graph=True)
+        energy = torch.nn.functional.avg_pool2d(gradient.square().sum(1, keepdim=True), side)[0, 0]
+        assert divmod(int(energy.argmax()), stage.width) == (row, column), (row, column)
 
 
 def test_the_last_stage_with_a_class_token_is_the_input_of_the_last_block() -> None:
     network, x_NCHW, _ = made("class token")
     blocks = len(network.backbone.blocks)  # type: ignore[arg-type]
     stage = chosen_stage(network, *x_NCHW.shape[2:])
-    assert (stage.module, stage.layout) == (f"blocks.{blocks - 2}", "tokens")
+    assert stage.module == f"blocks.{blocks - 2}"
     network.eval()
     noted: list[Tensor] = []
     hook = network.backbone.get_submodule(stage.module).register_forward_hook(lambda _m, _i, out: noted.append(out))
