@@ -3,7 +3,9 @@
     from bench import api
 
     data = api.make_phantom("cohorts", {"chexpert": 160, "nih": 40})
-    grid = api.run({"train_on": "chexpert", "architecture": "seresnet_tiny", ...}, ["nih"], data=data, store="runs")
+    config = {"train_on": "chexpert", "architecture": "seresnet_tiny", ...}
+    api.plan(config, ["nih"], data=data, store="runs")  # what `run` would train
+    grid = api.run(config, ["nih"], data=data, store="runs")
     grid.ranking()                              # recipes with intervals; a notebook shows `grid` as this table
     (run_id,) = api.finished(grid)
     logits = api.load_logits(grid, run_id)      # by cohort and split, with the labels
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from bench.runs.stored_run import StoredRun
     from bench.scoring.across_runs.paired_runs import ScoredRun
     from bench.scoring.score_run import RunScores
+    from bench.study.run_single import SinglePlan
     from harmonize.cohorts.cohort import Cohort
     from harmonize.images.image_header import InMemory
 else:
@@ -194,11 +197,47 @@ def run(
     (2, ['chexpert', 'nih'])
     """
     from bench.cli.progress_bars import choose_display
-    from bench.config.run_config import RunConfig
-    from bench.study.run_single import SingleRequest, run_alone
-    from harmonize.errors import ConfigError
+    from bench.study.run_single import run_alone
+    from bench.system.devices import check_device
 
     _refuse_second_run_of_the_script("run")
+    check_device(str(device))
+    planned = plan(
+        config, evaluate_on, data=data, store=store, name=name, sweep=sweep, min_count=min_count, registry=registry,
+        weights=weights, workers=workers, quiet=quiet,
+    )  # fmt: skip
+    with choose_display(quiet) as display:
+        run_alone(planned, str(device), plain(workers), display)
+    return open_grid(store, name)
+
+
+@in_library_words
+def plan(
+    config: "Mapping[str, Any] | RunConfig",
+    evaluate_on: Sequence[str],
+    *,
+    data: AnyPath | None = None,
+    store: AnyPath = "runs",
+    name: str = "library",
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    min_count: int = 10,
+    registry: AnyPath | None = None,
+    weights: AnyPath | None = None,
+    workers: int = 1,
+    quiet: bool = True,
+) -> "SinglePlan":
+    """Return the plan of `run` with the same arguments: read and check everything, but train nothing.
+
+    A notebook shows the plan as a table of its runs. Its attribute `runs` has their ids and configurations.
+
+    >>> [planned.id for planned in plan(config, ["nih"], data=data, store=store).runs] == [run_id]
+    True
+    """
+    from bench.cli.progress_bars import choose_display
+    from bench.config.run_config import RunConfig
+    from bench.study.run_single import SingleRequest, plan_alone
+    from harmonize.errors import ConfigError
+
     require(name, str, "name", "run", 'write name="mine"')
     require(config, (Mapping, RunConfig), "config", "run", 'write config={"architecture": ..., ...}')
     num_workers = plain(workers)
@@ -211,8 +250,9 @@ def run(
     wanted = SingleRequest(name, plain(config), tuple(external), swept, plain(min_count), synthetic=data is None)
     paths = [path_or_none(path, key) for path, key in ((registry, "registry"), (data, "data"), (weights, "weights"))]
     with choose_display(quiet) as display:
-        run_alone(wanted, path_of(store, "store"), (paths[0], paths[1], paths[2]), str(device), num_workers, display)
-    return open_grid(store, name)
+        return plan_alone(
+            wanted, path_of(store, "store"), (paths[0], paths[1], paths[2]), num_workers, display.progress
+        )
 
 
 @in_library_words
@@ -394,6 +434,7 @@ __all__ = [
     "load_run",
     "make_phantom",
     "open_grid",
+    "plan",
     "predict",
     "render",
     "run",

@@ -115,6 +115,22 @@ def test_the_library_reuses_runs_that_the_command_has_trained(finished: Path, tm
     assert (tmp_path / "runs" / "report" / "again" / "leaderboard.html").is_file()
 
 
+@pytest.mark.grid
+def test_a_plan_trains_nothing_and_shows_its_runs(tmp_path: Path) -> None:
+    data = api.make_phantom(tmp_path / "data", {"chexpert": 60, "nih": 30})
+    plan = api.plan(
+        CONFIG, ["nih"], data=data, store=tmp_path / "runs", name="mine", min_count=2, sweep={"seed": [0, 1]}
+    )
+    shown = plan._repr_html_()
+    assert "grid mine: 2 runs (2 to do), trained on chexpert (" in shown
+    assert "tested on nih (30 images)" in shown
+    assert all(f"<td>{run.id}</td>" in shown for run in plan.runs)
+    assert "seresnet_tiny seed 1" in shown
+    assert shown.count("to do</td>") == 2
+    assert not plan.store.run_ids()
+    assert not (tmp_path / "runs" / "grids").exists()
+
+
 SCRIPT = f"""
 from bench import api
 from bench.results import score_runs
