@@ -1,9 +1,11 @@
-/* A run opens in a drawer: the content of its entry moves there and back. On pages with many runs, the content is unpacked first.
+/* A run opens in a drawer: the content of its entry moves there and back. On pages with many runs, the content is unpacked first,
+   and dropped when the run is closed.
    A click that opens the drawer adds an entry to the browser's history (view.js), so Back closes the drawer. */
 const drawer = (() => {
   'use strict';
   const $ = id => document.getElementById(id), dialog = $('drawer');
   let opened = null, details = null;
+  const dropped = new WeakSet(); // entries whose content is unpacked each time
 
   const pieces = () => (details ??= isRead.then(() => $('details') ? unpacked('details').then(JSON.parse) : {}));
   const html = async id => { // safe: escaped when the page was written
@@ -12,15 +14,23 @@ const drawer = (() => {
     return holder.content;
   };
   const body = async entry => {
-    const found = entry.querySelector('.rd') || (await html(entry.id)).firstElementChild, figures = found.querySelector('[data-figures]'), list = found.querySelector('[data-pictures]');
+    const found = entry.querySelector('.rd') || (dropped.add(entry), (await html(entry.id)).firstElementChild), figures = found.querySelector('[data-figures]'), list = found.querySelector('[data-pictures]');
     if (list && !list.childElementCount) {
       const mine = [...document.querySelectorAll('#gallery .cases li')].filter(c => c.dataset.of === list.dataset.pictures).slice(0, +list.dataset.most);
       list.append(...mine.map(c => { const copy = c.cloneNode(true); copy.hidden = false; return copy; }));
     }
     if (figures && !figures.childElementCount) figures.append(await html(entry.id + '/figures'));
+    for (const table of found.querySelectorAll('.cells')) { // on a phone, each number stands below the name of its column
+      table.classList.add('stack');
+      for (const row of table.tBodies[0].rows) for (const cell of row.querySelectorAll('td')) cell.dataset.l = table.tHead.rows[0].cells[cell.cellIndex].firstChild.textContent;
+    }
     return found;
   };
-  const put = () => { if (opened && opened.body) opened.entry.append(opened.body); opened = null; };
+  const put = () => {
+    if (opened?.body && (opened.entry.open || !dropped.has(opened.entry))) opened.entry.append(opened.body);
+    $('drawer-body').replaceChildren();
+    opened = null;
+  };
   const show = async id => {
     const entry = id.startsWith('run-') ? $(id) : null;
     if (!entry || !entry.matches('details.run')) return false;
@@ -38,7 +48,10 @@ const drawer = (() => {
     dialog.scrollTop = 0;
     return true;
   };
-  const unfold = async entry => { if (entry.open && opened?.entry !== entry) entry.append(await body(entry)); };
+  const unfold = async entry => {
+    if (entry.open && opened?.entry !== entry) entry.append(await body(entry));
+    else if (!entry.open && dropped.has(entry)) entry.querySelector('.rd')?.remove();
+  };
   let leaving = false;
   const leave = () => { leaving = true; dialog.close(); };
   dialog.addEventListener('close', () => { put(); if (leaving) leaving = false; else view.closed(); });

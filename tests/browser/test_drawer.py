@@ -95,3 +95,17 @@ def test_a_link_from_the_drawer_to_another_part_of_the_page_closes_it_and_back_r
     wait_until(visit.page, "document.querySelector('#method').getBoundingClientRect().top < innerHeight")
     visit.page.go_back()
     visit.page.wait_for_selector("#drawer[open] table")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_score_of_the_drawer_is_beside_the_window(browser, page, width):
+    """On a phone, the numbers of a finding stand below its name, each with its hospital."""
+    with Visit(browser, page, width) as visit:
+        opened(visit)
+        visit.page.click("#drawer .rest > summary")
+        cells = visit.page.locator("#drawer .cells :is(td, th):visible")
+        right = cells.evaluate_all("all => all.map(cell => cell.getBoundingClientRect().right)")
+        assert len(right) > 30
+        assert max(right) <= width
+        named = visit.page.locator("#drawer .brief td").first.evaluate("cell => getComputedStyle(cell, '::before').content")
+        assert ("CheXpert" in named) == (width == 360)

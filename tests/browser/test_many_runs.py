@@ -69,6 +69,26 @@ def test_readers_without_scripts_and_with_them_get_every_run_in_the_same_order(b
         assert visit.said == []
 
 
+def test_details_are_drawn_when_a_run_opens_and_dropped_when_it_closes(browser, file):
+    elements = "document.querySelectorAll('*').length"
+    with Visit(browser, file) as visit:
+        wait_until(visit.page, FINISHED)
+        before = visit.page.evaluate(elements)
+        for k in (0, 1):
+            visit.page.locator("#rank .c-run a").nth(k).click()
+            visit.page.wait_for_selector("#drawer .rd table")
+            assert visit.page.evaluate(elements) > before + 50
+            visit.page.click("#drawer [data-close]")
+            wait_until(visit.page, f"{elements} === {before}")
+        visit.page.evaluate("document.querySelector('#runs details').open = true")
+        entry = visit.page.locator("details.run").first
+        entry.locator("summary").first.click()
+        entry.locator(".rd table").first.wait_for()
+        entry.locator("summary").first.click()
+        wait_until(visit.page, f"!document.querySelector('details.run .rd') && {elements} <= {before} + 5")
+        assert visit.said == []
+
+
 @pytest.mark.parametrize("width", [360, 1440])
 def test_a_click_before_all_rows_are_written_sorts_all_of_them(browser, made, file, width):
     script = (
