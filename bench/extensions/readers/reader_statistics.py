@@ -3,7 +3,7 @@
 The reference of a reader is the majority of the other readers who answered; an image without a majority (a tie, or no other
 reader) is left out for this reader. So no reader is compared with a reference that contains the reader's own answer, and the
 network is compared with each reader on the same images and the same reference. Uncertain answers are left out.
-Shapes: R readers, N images (or studies), n of them with an answer and a reference, P patients (or groups of them, see `Sample`).
+Shapes: R readers, N images, n of them with an answer and a reference, P patients (or groups of them, see `Sample`).
 """
 
 from itertools import combinations
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Answers = NDArray[np.int8]  # 1 present, 0 absent, NONE no answer
 NONE = -1
 EPSILON = 1e-12
-GRID = np.linspace(0, 1, 51)  # positions at which curves are drawn
+GRID = np.linspace(0, 1, 51)  # false positive rates at which curves are drawn
 RATES = ("sensitivity", "specificity", "precision")
 
 
@@ -87,8 +87,8 @@ def points(answer_RN: Answers, sample: Sample, min_count: int) -> dict[int, Read
     return found
 
 
-def curve(point: ReaderPoint, score: Array) -> tuple[Array, Array, Array]:
-    """Return false positive rate, sensitivity and precision [cuts] of a network on the images of a reader.
+def curve(point: ReaderPoint, score: Array) -> tuple[Array, Array]:
+    """Return false positive rate and sensitivity [cuts] of a network on the images of a reader.
 
     score [N]: of all images. The first cut calls no image positive; images with equal scores are called together.
     """
@@ -96,8 +96,7 @@ def curve(point: ReaderPoint, score: Array) -> tuple[Array, Array, Array]:
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     right, wrong = (np.append(0.0, np.cumsum(of[order])[ends]) for of in (point.reference, ~point.reference))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return wrong / wrong[-1], right / right[-1], right / (right + wrong)
+    return wrong / wrong[-1], right / right[-1]
 
 
 def sensitivity_at(rate: Array, fpr: Array, tpr: Array) -> Array:
@@ -122,7 +121,7 @@ def at_point(point: ReaderPoint, score: Array, sample: Sample) -> tuple[float, A
     moves the threshold, and the sensitivity by the slope of the curve. The slope is that over one standard error of this
     difference to both sides, because between two neighbouring cuts it is chance.
     """
-    fpr, tpr, _ = curve(point, score)
+    fpr, tpr = curve(point, score)
     rate = point.false_positive_rate
     value = float(sensitivity_at(np.array([rate]), fpr, tpr)[0])
     (last,), (share,) = _between(np.array([rate]), fpr)
@@ -136,16 +135,6 @@ def at_point(point: ReaderPoint, score: Array, sample: Sample) -> tuple[float, A
     ends = np.clip([rate - step, rate + step], 0.0, 1.0)
     slope = float(np.diff(sensitivity_at(ends, fpr, tpr))[0] / np.diff(ends)[0])
     return value, of_found + slope * of_false
-
-
-def roc_on_grid(fpr: Array, tpr: Array) -> Array:
-    """Return the sensitivity [len(GRID)] of one ROC curve [cuts] at the false positive rates of GRID."""
-    return sensitivity_at(GRID, fpr, tpr)
-
-
-def precision_at(recall: Array, tpr: Array, precision: Array) -> Array:
-    """Return the precision [len(recall)] of one curve [cuts] at the first cut with at least this recall."""
-    return np.asarray(precision[np.minimum(np.searchsorted(tpr, recall - EPSILON), len(tpr) - 1)])
 
 
 def difference(point: ReaderPoint, value: float, influence: Array) -> Array:

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.extensions.readers.cohorts import stored
-from bench.extensions.readers.reader_files import IMAGE, READER, STUDY
+from bench.extensions.readers.cohorts import IMAGE, READER, stored
 from bench.extensions.readers.reader_statistics import (
     GRID,
     NONE,
@@ -17,8 +16,7 @@ from bench.extensions.readers.reader_statistics import (
     kappa_bounds,
     pairwise,
     points,
-    precision_at,
-    roc_on_grid,
+    sensitivity_at,
     share_below,
 )
 from bench.extensions.readers.schemas import SCHEMAS
@@ -29,7 +27,6 @@ from bench.results.cross_run_tables import ScoredRuns
 from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.sample import Sample
 from bench.scoring.score_rows import frame
-from bench.scoring.studies import Studies
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import table_of
 from harmonize.labels.findings import ABSENT, PRESENT
@@ -53,21 +50,19 @@ def measured(manifest: Manifest, recipes: Mapping[str, Sequence[str]]) -> dict[s
     """Compute the tables of readers for recipes: recipe id -> ids of its runs."""
     rows: Rows = {name: [] for name in SCHEMAS}
     for cohort in manifest.cohorts:
-        for panel, answers in stored(manifest, cohort):
-            key, table = STUDY if STUDY in answers else IMAGE, images(manifest, cohort)
-            table = table[table[key].astype(str).isin(answers[key])]  # only ids without answers may repeat
-            logits = {run: logits_of(manifest, cohort, run, table, key) for ids in recipes.values() for run in ids}
-            known = [set(of.index) for of in logits.values()]
-            unit = pd.Index(sorted(set(answers[key]).intersection(*known)))
-            if known and len(unit):
-                patient_of = dict(zip(table[key].astype(str), table["patient_id"].astype(str), strict=True))
-                sample = Sample.of(np.array([patient_of[name] for name in unit], object), f"{cohort.name}/readers")
-                scores = {recipe: [logits[run].reindex(unit) for run in ids] for recipe, ids in recipes.items()}
-                answers = answers[answers[key].isin(unit)]
-                for finding in (str(name) for name in answers if name not in (key, READER)):
-                    add_rows(
-                        rows, (cohort.name, panel, finding), answers, unit, sample, scores, manifest.settings.min_count
-                    )
+        if (answers := stored(manifest, cohort)) is None:
+            continue
+        table = images(manifest, cohort)
+        table = table[table[IMAGE].isin(answers[IMAGE])]
+        logits = {run: logits_of(manifest, cohort, run) for ids in recipes.values() for run in ids}
+        unit = pd.Index(sorted(set(table[IMAGE].astype(str)).intersection(*(set(of.index) for of in logits.values()))))
+        if logits and len(unit):
+            patient_of = dict(zip(table[IMAGE].astype(str), table["patient_id"].astype(str), strict=True))
+            sample = Sample.of(np.array([patient_of[name] for name in unit], object), f"{cohort.name}/readers")
+            scores = {recipe: [logits[run].reindex(unit) for run in ids] for recipe, ids in recipes.items()}
+            answers = answers[answers[IMAGE].isin(unit)]
+            for finding in (str(name) for name in answers if name not in (IMAGE, READER)):
+                add_rows(rows, (cohort.name, finding), answers, unit, sample, scores, manifest.settings.min_count)
     return {name: frame(rows[name], columns) for name, columns in SCHEMAS.items()}
 
 
@@ -85,22 +80,15 @@ def images(manifest: Manifest, cohort: PlannedCohort) -> pd.DataFrame:
     return of_cohort
 
 
-def logits_of(manifest: Manifest, cohort: PlannedCohort, run: str, table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Return the logits of a run on the images or studies of a cohort table; a study has the highest logit of its images."""
+def logits_of(manifest: Manifest, cohort: PlannedCohort, run: str) -> pd.DataFrame:
+    """Return the logits of a run on the images of a cohort, by image."""
     folder, name = manifest.store.run_dir(run), f"predictions/{cohort.name}.parquet"
-    logits = table_of(folder / name, CheckedFolder(folder).read(name)).set_index(IMAGE)
-    logits = logits.reindex(logits.index.intersection(pd.Index(table[IMAGE])))
-    if key == IMAGE:
-        return logits
-    rows = table.set_index(IMAGE).loc[logits.index]
-    studies = Studies.of(rows)
-    highest = np.maximum.reduceat(logits.to_numpy()[studies.order], studies.start)
-    return pd.DataFrame(highest, rows[key].astype(str).iloc[studies.order[studies.start]], logits.columns)
+    return table_of(folder / name, CheckedFolder(folder).read(name)).set_index(IMAGE)
 
 
 def add_rows(
     rows: Rows,
-    at: tuple[str, str, str],
+    at: tuple[str, str],
     answers: pd.DataFrame,
     unit: "pd.Index[str]",
     sample: Sample,
@@ -109,15 +97,14 @@ def add_rows(
 ) -> None:
     """Add the rows of one finding to the tables.
 
-    at: cohort, panel and finding. unit: ids of the images or studies. sample: of the patients of `unit`. scores: recipe -> for
+    at: cohort and finding. unit: ids of the images. sample: of the patients of `unit`. scores: recipe -> for
     each run the logits of `unit`.
     """
     finding = at[-1]
     readers = sorted(answers[READER].unique())
     state = answers[finding].to_numpy(np.int8, na_value=NONE)
     answer_RN = np.full((len(readers), len(unit)), NONE, np.int8)
-    key = STUDY if STUDY in answers else IMAGE
-    place = pd.Index(readers).get_indexer(pd.Index(answers[READER])), unit.get_indexer(pd.Index(answers[key]))
+    place = pd.Index(readers).get_indexer(pd.Index(answers[READER])), unit.get_indexer(pd.Index(answers[IMAGE]))
     answer_RN[place] = np.where(np.isin(state, (PRESENT, ABSENT)), state, NONE)
     kappa, influence, *sizes = fleiss(answer_RN)
     if not sizes[0]:
@@ -136,13 +123,11 @@ def add_rows(
             of_runs = [run[finding].to_numpy(np.float64) for run in runs]
             values, influences = zip(*(at_point(point, score, sample) for score in of_runs), strict=True)
             network.append((float(np.mean(values)), np.mean(influences, 0)))
-            curves = [curve(point, score) for score in of_runs]
-            drawn += [(roc_on_grid(fpr, tpr), precision_at(GRID[1:], tpr, of)) for fpr, tpr, of in curves]
+            drawn += [sensitivity_at(GRID, *curve(point, score)) for score in of_runs]
         differences = np.stack([difference(point, *of) for point, of in zip(of_readers.values(), network, strict=True)])
         rows["reader_shares"].append((recipe, *at, len(of_readers), *share_below(differences)))
-        for name, x, y in zip(("roc", "pr"), (GRID, GRID[1:]), zip(*drawn, strict=True), strict=True):
-            mean = np.mean(y, axis=0)
-            rows["reader_curves"] += [(recipe, *at, name, a, b) for a, b in zip(x.tolist(), mean.tolist(), strict=True)]
+        mean = np.mean(drawn, axis=0)
+        rows["reader_curves"] += [(recipe, *at, a, b) for a, b in zip(GRID.tolist(), mean.tolist(), strict=True)]
         for i, (r, point) in enumerate(of_readers.items()):
             counts = (len(point.rows), int(point.reference.sum()), point.num_patients, point.num_undecided)
             bounded = np.stack([point.value, point.low, point.high], 1).ravel().tolist()

@@ -14,7 +14,6 @@ from reports.tables import records_of
 
 KEY = "readers"
 SIZE, LEFT, BOTTOM = 176.0, 26.0, 22.0
-AXES = {"roc": ("1 − specificity", "sensitivity"), "pr": ("sensitivity", "precision")}
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -31,17 +30,16 @@ def readers(data: ReportData) -> Section:
     }
     panels = []
     for agreement in records_of(data.tables["reader_agreement"]):
-        at = tuple(agreement[name] for name in ("dataset", "panel", "finding"))
+        at = agreement["dataset"], agreement["finding"]
         points, curves = (
-            [row for row in of_first[name] if (row["dataset"], row["panel"], row["finding"]) == at] for name in of_first
+            [row for row in of_first[name] if (row["dataset"], row["finding"]) == at] for name in of_first
         )
-        below = {row["run_id"]: row for row in shares if (row["dataset"], row["panel"], row["finding"]) == at}
+        below = {row["run_id"]: row for row in shares if (row["dataset"], row["finding"]) == at}
         panels.append(
             {
                 "hospital": data.short(at[0]),
-                "panel": at[1],
-                "finding": at[2],
-                "figures": [figure(kind, points, curves, at[2]) for kind in AXES] if points else [],
+                "finding": at[1],
+                "figure": figure(points, curves, at[1]) if points else "",
                 "points": [
                     (
                         row,
@@ -76,10 +74,10 @@ def difference(row: Mapping[str, Any]) -> Estimate:
     return Estimate(row["difference"], row["difference_low"], row["difference_high"])
 
 
-def figure(kind: str, points: Rows, curves: Rows, finding: str) -> Markup:
-    """Draw a curve of the network (`kind`: roc or pr), and the readers as dots with both intervals."""
+def figure(points: Rows, curve: Rows, finding: str) -> Markup:
+    """Draw the ROC curve of the network, and the readers as dots with both intervals."""
     x_of, y_of = svg.Scale(0, 1, LEFT, SIZE - 4), svg.Scale(0, 1, SIZE - BOTTOM, 4)
-    ticks, (x_name, y_name) = (0.0, 0.5, 1.0), AXES[kind]
+    ticks = (0.0, 0.5, 1.0)
     body = "".join(
         svg.line(x_of(t), y_of(0), x_of(t), y_of(1), "g")
         + svg.line(x_of(0), y_of(t), x_of(1), y_of(t), "g")
@@ -87,26 +85,22 @@ def figure(kind: str, points: Rows, curves: Rows, finding: str) -> Markup:
         + svg.text(LEFT - 4, y_of(t) + 4, svg.tick_text(t, ticks), "tk", "end")
         for t in ticks
     )
-    body += svg.text(x_of(0.5), SIZE - 1, x_name, "tk", "middle") + svg.text(LEFT + 3, 13, y_name, "tk")
+    body += svg.text(x_of(0.5), SIZE - 1, "1 − specificity", "tk", "middle")
+    body += svg.text(LEFT + 3, 13, "sensitivity", "tk")
     dots = []
     for row in points:
-        rates = [
-            bounded(row, name)
-            for name in (("specificity", "sensitivity") if kind == "roc" else ("sensitivity", "precision"))
-        ]
-        across, up = rates
+        across, up = bounded(row, "specificity"), bounded(row, "sensitivity")
         if not (across.has_value and up.has_value):
             continue
-        flip = (lambda value: x_of(1 - value)) if kind == "roc" else x_of
-        body += svg.line(flip(across.low), y_of(up.value), flip(across.high), y_of(up.value), "thin")
-        body += svg.line(flip(across.value), y_of(up.low), flip(across.value), y_of(up.high), "thin")
-        dots.append((flip(across.value), y_of(up.value), f"reader {row['reader']}"))
-    line = [(x_of(row["x"]), y_of(row["y"])) for row in curves if row["curve"] == kind]
-    body += (svg.polyline(line, "cv-mean") if line else "") + svg.named_dots(dots, "sw fine internal")
+        body += svg.line(x_of(1 - across.low), y_of(up.value), x_of(1 - across.high), y_of(up.value), "thin")
+        body += svg.line(x_of(1 - across.value), y_of(up.low), x_of(1 - across.value), y_of(up.high), "thin")
+        dots.append((x_of(1 - across.value), y_of(up.value), f"reader {row['reader']}"))
+    line = [(x_of(row["x"]), y_of(row["y"])) for row in curve]
+    body += svg.polyline(line, "cv-mean") + svg.named_dots(dots, "sw fine internal")
     said = ", ".join(
         f"reader {row['reader']}: {places(row['sensitivity'], 2)} and {places(row['specificity'], 2)}" for row in points
     )
-    return svg.svg(SIZE, SIZE, body, f"{finding}, {kind.upper()}; sensitivity and specificity of each {said}")
+    return svg.svg(SIZE, SIZE, body, f"{finding}, ROC; sensitivity and specificity of each {said}")
 
 
 SECTIONS = (PlacedSection(readers, HOSPITALS, ranked_only=True),)
