@@ -31,8 +31,6 @@ from reports import extensions, hooks
 if TYPE_CHECKING:
     from bench.config.run_config import RunConfig
     from bench.config.settings import Settings
-    from bench.extensions.decisions.library import net_benefit as net_benefit
-    from bench.extensions.decisions.library import triage as triage
     from bench.extensions.estimates.library import estimate as estimate
     from bench.extensions.heat_maps.library import explain as explain
     from bench.extensions.heat_maps.library import overlay as overlay

@@ -33,20 +33,12 @@ LEVELS = (0.05, 0.10)  # stated rates: each is the miss rate and the false posit
 ROUNDING = 1e-9  # of sums of weights: level * (P + 1) may be an integer that is not exact
 
 
-def require_level(level: float) -> None:
-    """Raise ValueError unless the level is between 0 and 1."""
-    if not 0 < level < 1:
-        raise ValueError(f"a stated rate of errors must be above 0 and below 1, not {level:g}")
-
-
 def release_threshold(score: Score, patient: NDArray[np.integer], level: float) -> float:
     """Return the threshold below which at most `level` of the positive images of further patients have their score.
 
     score [n]: scores of positive images. patient [n]: codes of their patients, from 0. -inf (no image can be released) with
-    fewer than 1 / level - 1 patients. Raises ValueError for a level that is not between 0 and 1, and for a score that is not
-    finite.
+    fewer than 1 / level - 1 patients. Raises ValueError for a score that is not finite.
     """
-    require_level(level)
     require_finite(score, "scores")
     images_of = np.bincount(patient)
     room = level * (np.count_nonzero(images_of) + 1) - 1
@@ -75,7 +67,6 @@ def highest_by_chance(num_patients: int, level: float) -> float:
     >>> round(highest_by_chance(50, 0.1), 3), highest_by_chance(5, 0.1)
     (0.192, nan)
     """
-    require_level(level)
     rank = int(np.floor(level * (num_patients + 1) + ROUNDING))
     return float(betaincinv(rank, num_patients + 1 - rank, 0.975)) if rank else float("nan")
 

@@ -33,19 +33,6 @@ ROUNDING = 1e-12  # standard error of numbers that differ by rounding only
 STATED = len(CURVE)  # index of the stated threshold of a finding, behind the thresholds CURVE
 
 
-def odds(threshold: float) -> float:
-    """Return the cost of a false alarm, threshold / (1 - threshold), in found cases.
-
-    Raises ValueError if the threshold is not between 0 and 1: at 0 a false alarm costs nothing, and at 1 infinitely much.
-
-    >>> odds(0.2)
-    0.25
-    """
-    if not 0 < threshold < 1:
-        raise ValueError(f"a threshold of net benefit must be above 0 and below 1, not {threshold:g}")
-    return threshold / (1 - threshold)
-
-
 def measures_of(called: Array, total: Array, threshold: Array) -> Array:
     """Compute the MEASURES [M, D] from counts of calls [D, 2] and of all images [2].
 

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from bench.extensions.decisions.net_benefit import odds
-
 
 def net_benefit(label: np.ndarray, prob: np.ndarray, threshold: float) -> float:
     """Return TP / N - FP / N x t / (1 - t) of calls at probabilities >= t, the threshold."""
-    called = prob >= threshold
-    return float((np.sum(called & (label == 1)) - np.sum(called & (label != 1)) * odds(threshold)) / len(label))
+    called, odds = prob >= threshold, threshold / (1 - threshold)
+    return float((np.sum(called & (label == 1)) - np.sum(called & (label != 1)) * odds) / len(label))

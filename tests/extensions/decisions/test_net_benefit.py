@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.config.settings import Settings
 from bench.extensions.decisions.calls import CURVE
-from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of, odds
+from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of
 from bench.scoring.influence import error_of
 from bench.scoring.metrics_of_split import OperatingPoints
 from bench.scoring.score_run import RunScores, score_run
@@ -67,12 +67,6 @@ def test_measures_of_counts_equal_the_values_of_dcurves() -> None:
     np.testing.assert_allclose(benefit, case["net_benefit"], atol=1e-12, rtol=0)
     np.testing.assert_allclose(benefit - over_all, case["treat_all"], atol=1e-12, rtol=0)
     np.testing.assert_allclose(standardized * label.mean(), case["net_benefit"], atol=1e-12, rtol=0)
-
-
-@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.1, 1.5, float("nan")])
-def test_a_threshold_that_is_no_probability_between_0_and_1_is_refused(threshold: float) -> None:
-    with pytest.raises(ValueError, match="above 0 and below 1"):
-        odds(threshold)
 
 
 def test_tables_have_the_columns_of_the_report(scored: RunScores) -> None:
@@ -268,7 +262,7 @@ def test_net_benefit_is_at_most_the_prevalence_and_at_least_that_of_treating_non
     draw = np.random.default_rng(seed)
     label, prob = (draw.random(30) < 0.3).astype(np.int8), draw.random(30)
     value = net_benefit(label, prob, t)
-    assert -odds(t) <= value <= label.mean()
+    assert -t / (1 - t) <= value <= label.mean()
     assert net_benefit(label, label.astype(float), t) == pytest.approx(label.mean())
     assert net_benefit(label, np.zeros(30), t) == 0
 
