@@ -285,8 +285,8 @@ def test_code_that_a_folder_names_is_not_imported(
 
 
 def scaled(stored: StoredRun, image: Path, finding: str) -> np.ndarray:
-    explainer_of = pytest.importorskip("bench.extensions.heat_maps.explain_image").explainer_of
-    (own,) = explainer_of(stored).explain(image, [finding]).finding_maps
+    explain_image = pytest.importorskip("bench.extensions.heat_maps.explain_image").explain_image
+    (own,) = explain_image(stored, image, [finding]).finding_maps
     return own.heat / own.heat.max()
 
 
@@ -295,8 +295,8 @@ def test_an_ensemble_is_explained_by_the_mean_of_its_scaled_maps_and_a_panel_by_
 ) -> None:
     (image,) = images(mixed, 1)
     stored = load_folder(uploaded["ensemble"])
-    explainer_of = pytest.importorskip("bench.extensions.heat_maps.explain_image").explainer_of
-    explanation = explainer_of(stored).explain(image, ["Edema"])
+    explain_image = pytest.importorskip("bench.extensions.heat_maps.explain_image").explain_image
+    explanation = explain_image(stored, image, ["Edema"])
     expected = np.mean([scaled(source, image, "Edema") for source in stored.sources], axis=0)
     np.testing.assert_allclose(explanation.finding_maps[0].heat, expected, rtol=1e-5, atol=1e-6)
     assert explanation.mean_of == 2
@@ -304,7 +304,7 @@ def test_an_ensemble_is_explained_by_the_mean_of_its_scaled_maps_and_a_panel_by_
         infer(stored, [image]).table.set_index("finding").loc["Edema", "logit"], rel=1e-5
     )
     panel = load_folder(uploaded["panel"])
-    own = explainer_of(panel).explain(image, ["Edema"])
+    own = explain_image(panel, image, ["Edema"])
     assert own.mean_of == 1
     source = next(source for source in panel.sources if source.run.config.finding == "Edema")
     np.testing.assert_array_equal(

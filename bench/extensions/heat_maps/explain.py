@@ -8,7 +8,7 @@ import typer
 from bench.cli import options
 from bench.cli.predict import check_model_options
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
-from harmonize.errors import ConfigError, DatasetError
+from harmonize.errors import DatasetError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 EXAMPLES = options.examples(
     "bench explain 3fa9 image.png --finding Cardiomegaly",
     "bench explain 3fa9 image.dcm --finding Edema --finding 'Pleural Effusion'",
-    "bench explain 3fa9 image.dcm --mask effusion.png -o out/",
 )
 
 
@@ -27,10 +26,6 @@ def explain(
     run: options.ModelArgument,
     images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files.", metavar="IMAGE")],
     finding: options.FindingsOption = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option("--mask", help="PNG of the image's size; pixels above 0 mark where a reader saw the finding."),
-    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures and explained.csv.")] = Path(
         "explained"
     ),
@@ -54,18 +49,18 @@ def explain(
         store_with(store, grid, [run])
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
-    if mask is not None:
-        _check_mask(mask, len(images))
     import pandas as pd  # slow imports: a wrong request was refused above
+    import torch
 
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import wrapped
-    from bench.extensions.heat_maps.explain_image import chosen_findings, explainer_of, table
+    from bench.extensions.heat_maps.explain_image import chosen_findings, explain_image, table
     from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
-    explainer = explainer_of(load_model(model, store, trust=trust, grid=grid))
-    findings = chosen_findings(explainer.stored, finding or ())
+    stored = load_model(model, store, trust=trust, grid=grid)
+    torch.set_num_threads(stored.run.config.threads)
+    findings = chosen_findings(stored, finding or ())
     output.mkdir(parents=True, exist_ok=True)
     tables: list[pd.DataFrame] = []
     stems: list[str] = []
@@ -73,27 +68,27 @@ def explain(
         for done, path in enumerate(images):
             display.progress("explain", done, len(images))
             try:
-                explanation = explainer.explain(path, findings, mask)
+                explanation = explain_image(stored, path, findings)
             except DatasetError as error:
                 typer.echo(f"error: {error}", err=True)
                 continue
             stems.append(path.stem)
             repeats = stems.count(path.stem)
             pictures = _draw(explanation, output, f"{path.stem}-{repeats}" if repeats > 1 else path.stem)
-            rows = table(explanation, explainer.stored.id)
+            rows = table(explanation, stored.id)
             tables.append(rows.assign(picture=pictures, trained_on_synthetic=explanation.synthetic))
         display.progress("explain", len(images), len(images))
     if tables:
         rows = pd.concat(tables, ignore_index=True)
         write_bytes(output / "explained.csv", csv_text(rows).encode())
         if as_json:
-            notice = f"{TRAINED_ON_SYNTHETIC} {NOTICE}" if explainer.stored.synthetic else NOTICE
+            notice = f"{TRAINED_ON_SYNTHETIC} {NOTICE}" if stored.synthetic else NOTICE
             typer.echo(rows.assign(notice=notice).to_json(orient="records", double_precision=15))
         else:
-            notice_lines = [TRAINED_ON_SYNTHETIC] if explainer.stored.synthetic else []
+            notice_lines = [TRAINED_ON_SYNTHETIC] if stored.synthetic else []
             typer.echo("\n".join([*wrapped(notice_lines, 0), *_lines(rows)]))
-            if explainer.stored.num_maps > 1:
-                typer.echo(f"each map is the mean of {explainer.stored.num_maps} heat maps (networks and views)")
+            if stored.num_maps > 1:
+                typer.echo(f"each map is the mean of {stored.num_maps} heat maps (networks and views)")
             typer.echo(f"pictures and explained.csv: {output}")
     if len(tables) < len(images):
         raise typer.Exit(1)
@@ -101,13 +96,14 @@ def explain(
 
 def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
     """Write one picture per finding into the folder `output`, and return the file names, which begin with `stem`."""
-    from bench.extensions.heat_maps.explain_image import png
+    import cv2
+
     from bench.extensions.heat_maps.panels import panel
     from bench.store.store import write_bytes
 
     names = [f"{stem}-{_file_name(finding_map.finding)}.png" for finding_map in explanation.finding_maps]
     for name, finding_map in zip(names, explanation.finding_maps, strict=True):
-        write_bytes(output / name, png(panel(explanation, finding_map)))
+        write_bytes(output / name, cv2.imencode(".png", panel(explanation, finding_map))[1].tobytes())
     return names
 
 
@@ -129,10 +125,3 @@ def _lines(rows: "pd.DataFrame") -> list[str]:
 def _file_name(finding: str) -> str:
     """Return a finding's name in a form for file names: lowercase, with "-" for all but letters and digits."""
     return "".join(c if c.isalnum() else "-" for c in finding.lower())
-
-
-def _check_mask(mask: Path, num_images: int) -> None:
-    if num_images > 1:
-        raise ConfigError("--mask is for a single image", "bench explain", "give one image")
-    if not mask.is_file():
-        raise ConfigError("cannot read the mask: no such file", str(mask), "give a PNG of the image's size")

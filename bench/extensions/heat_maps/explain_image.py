@@ -1,18 +1,15 @@
 """Explanations of image files by a finished run: logits, thresholds and heat maps, as pictures and a table.
 
-The heat map of a TTA run or an ensemble is a mean over its
-views or networks; before the mean, each map is divided by its own maximum. In a panel, each finding is explained by the
-network that learned this finding.
+The heat map of a TTA run or an ensemble is a mean over its views or networks; before the mean, each map is divided by its own
+maximum. In a panel, each finding is explained by the network that learned this finding.
 
 Shapes: D side of the displayed picture in pixels, K findings.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -27,77 +24,40 @@ from bench.runs.stored_run import StoredRun, TrainedNetwork
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile, UnreadableImage
 from harmonize.images.pixels import read_radiograph, to_geometry
-from harmonize.images.regions import InputTransform
 
 # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
 _TINY = float(np.finfo(np.float32).tiny)
 Gray = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class Explainer:
-    """A finished run that explains image files."""
+def explain_image(stored: StoredRun, path: ImageFile, findings: Sequence[str]) -> Explanation:
+    """Return logits, thresholds and heat maps of an image, and the image resized and cropped like the network's input.
 
-    stored: StoredRun
-
-    @property
-    def threshold(self) -> dict[str, float]:
-        """Return {finding: threshold}: a probability, by the threshold rule of the grid."""
-        points = self.stored.points[self.stored.points["rule"] == self.stored.threshold]
-        return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
-
-    def explain(
-        self,
-        path: ImageFile,
-        findings: Sequence[str],
-        mask: Path | None = None,
-    ) -> Explanation:
-        """Return logits, thresholds and heat maps of an image, and the image resized and cropped like the network's input.
-
-        `mask`: a file of the image's size with a region to draw next to the heat maps. Raises DatasetError for an unreadable
-        image or mask, or a mask of another size. Raises ConfigError if the networks of an ensemble crop images differently.
-        """
-        image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
-        _refuse_different_frames(self.stored)
-        input_side = self.stored.run.input_size
-        factor = -(-SHOWN // input_side)  # the picture has this many times the side of the network input
-        shown_geometry = replace(geometry, size=min(geometry.size * factor, 4096))
-        gray = self._centre(to_geometry(image, shown_geometry))
-        region = None
-        if mask is not None:
-            shown_mask = InputTransform.of(image, shown_geometry).apply_to_mask(_mask(mask, image) > 0)
-            region = self._centre(shown_mask.astype(np.uint8))
-        maps = _maps(self.stored, findings, _Request(image, gray.shape[0]))
-        finding_maps = tuple(
-            FindingMap(finding, own.logit, threshold.get(finding, float("nan")), own.heat, not (own.heat > 0).any())
-            for finding, own in maps.items()
-        )
-        sizes = ", ".join(dict.fromkeys(size for own in maps.values() for size in own.sizes))
-        return Explanation(
-            path.name,
-            self.stored.title,
-            sizes,
-            input_side,
-            gray,
-            region,
-            finding_maps,
-            self.stored.synthetic,
-            self.stored.num_maps,
-        )
-
-    def _centre(self, image: Gray) -> Gray:
-        """Return the central crop of an image: the area that the network gets as input."""
-        side = round(image.shape[0] * self.stored.run.input_size / self.stored.geometry.size)
-        start = (image.shape[0] - side) // 2
-        return image[start : start + side, start : start + side]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request:
-    """An image to explain: its gray values, and the side D of the displayed picture."""
-
-    image: Gray
-    side: int
+    A threshold is a probability, by the threshold rule of the grid. Raises DatasetError for an unreadable image. Raises
+    ConfigError if the networks of an ensemble crop images differently: their maps show different areas and have no mean.
+    """
+    try:
+        image = read_radiograph(path)
+    except UnreadableImage as error:
+        fix = "give a readable JPEG, PNG or DICOM file"
+        raise DatasetError(f"cannot read the image: {error}", str(path), fix) from error
+    runs = [network.run for network in stored.networks]
+    if len({(run.geometry.fit, run.geometry.region, run.input_size / run.geometry.size) for run in runs}) > 1:
+        fix = f"explain one of its runs: {', '.join(run.id for run in runs)}"
+        raise ConfigError("the networks crop images differently, so their heat maps have no mean", stored.title, fix)
+    points = stored.points[stored.points["rule"] == stored.threshold]
+    threshold = dict(zip(points["finding"].astype(str), points["probability"].astype(float), strict=True))
+    input_side, geometry = stored.run.input_size, stored.geometry
+    factor = -(-SHOWN // input_side)  # the picture has this many times the side of the network input
+    gray = to_geometry(image, replace(geometry, size=min(geometry.size * factor, 4096)))
+    side = round(gray.shape[0] * input_side / geometry.size)
+    start = (gray.shape[0] - side) // 2
+    gray = gray[start : start + side, start : start + side]  # the area that the network gets as input
+    maps = _maps(stored, findings, image, side)
+    finding_maps = tuple(FindingMap(f, own.logit, threshold.get(f, float("nan")), own.heat) for f, own in maps.items())
+    sizes = ", ".join(dict.fromkeys(size for own in maps.values() for size in own.sizes))
+    names = path.name, stored.title, sizes
+    return Explanation(*names, input_side, gray, finding_maps, stored.synthetic, stored.num_maps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,19 +69,23 @@ class _Map:
     sizes: tuple[str, ...]
 
 
-def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: View | None = None) -> dict[str, _Map]:
-    """Return finding -> heat map of the area that the network sees.
+def _maps(
+    stored: StoredRun, findings: Sequence[str], image: Gray, side: int, view: View | None = None
+) -> dict[str, _Map]:
+    """Return finding -> heat map [side, side] of the area that the network sees.
 
     With several networks or views, the heat map is the mean of their maps. Before the mean, each map is divided by its
     maximum, because gradients of different networks have different scales. The map of a mirrored or rotated view is
     first mirrored or rotated back. `view` None means the unchanged image.
     """
     if stored.trained is not None:
-        return _network_maps(stored.trained, stored.device, findings, request, view)
+        return _network_maps(stored.trained, stored.device, findings, image, side, view)
     if stored.kind == "panel":
         source_by_finding = {source.run.config.finding: source for source in stored.sources}
-        return {finding: _maps(source_by_finding[finding], [finding], request, view)[finding] for finding in findings}
-    passes = [_maps(source, findings, request, own_view) for source, own_view in stored.passes(view)]
+        return {
+            finding: _maps(source_by_finding[finding], [finding], image, side, view)[finding] for finding in findings
+        }
+    passes = [_maps(source, findings, image, side, own_view) for source, own_view in stored.passes(view)]
     return {finding: _mean([own[finding] for own in passes]) for finding in findings}
 
 
@@ -134,15 +98,15 @@ def _mean(maps: Sequence[_Map]) -> _Map:
 
 
 def _network_maps(
-    own: TrainedNetwork, device: torch.device, findings: Sequence[str], request: _Request, view: View | None
+    own: TrainedNetwork, device: torch.device, findings: Sequence[str], image: Gray, side: int, view: View | None
 ) -> dict[str, _Map]:
     """Return finding -> heat map of one network, for one view of the image (None: unchanged)."""
     with torch.no_grad():
-        pixels = torch.from_numpy(to_geometry(request.image, own.run.geometry)[None].copy()).to(device)
+        pixels = torch.from_numpy(to_geometry(image, own.run.geometry)[None].copy()).to(device)
         x_NCHW = own.normalizer(pixels, augment=view_transform(view) if view else None)
     known = own.run.config.findings
     maps = heat_maps(own.network, x_NCHW, [known.index(finding) for finding in findings])
-    heat_NKDD = upsampled(maps.heat_NKhw, request.side)
+    heat_NKDD = upsampled(maps.heat_NKhw, side)
     if view is not None:
         mirrored, degrees = view
         # a view is mirrored first and then rotated, so its map is rotated back first
@@ -153,34 +117,6 @@ def _network_maps(
         finding: _Map(logit, heat, (size,))
         for finding, logit, heat in zip(findings, maps.logit_NK[0].tolist(), heat_NKDD[0].cpu().numpy(), strict=True)
     }
-
-
-def _refuse_different_frames(stored: StoredRun) -> None:
-    """Raise ConfigError if the networks of an ensemble see different parts of an image.
-
-    The heat maps of such networks show different areas, so a mean of the maps makes no sense.
-    """
-    frames = {
-        (run.geometry.fit, run.geometry.region, run.input_size / run.geometry.size)
-        for run in (network.run for network in stored.networks)
-    }
-    if len(frames) > 1:
-        fix = f"explain one of its runs: {', '.join(network.id for network in stored.networks)}"
-        raise ConfigError("the networks crop images differently, so their heat maps have no mean", stored.title, fix)
-
-
-def explainer_of(stored: StoredRun) -> Explainer:
-    """Return the explainer of a loaded run, and set torch's number of threads to that of the run."""
-    torch.set_num_threads(stored.run.config.threads)
-    return Explainer(stored)
-
-
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """Return a picture [H, W, 3] in BGR order as PNG bytes."""
-    encoded, content = cv2.imencode(".png", picture)
-    if not encoded:
-        raise RuntimeError("OpenCV cannot encode the picture as PNG")
-    return content.tobytes()
 
 
 def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
@@ -204,22 +140,11 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
     """Return a table with one row per finding: probability, positive call, position of the heat map's maximum, and more.
 
     peak_x and peak_y: position of the maximum, as shares of the picture's width and height; None for a map that is zero
-    everywhere. heat_inside: share of the map's sum inside the reference region. area_inside: share of the picture
-    inside this region. heat_inside equals area_inside for a uniform map; both are None without a region. mean_of:
-    number of heat maps of which the map is the mean, 1 for a map of a single network and view.
+    everywhere. mean_of: number of heat maps of which the map is the mean, 1 for a map of a single network and view.
     """
     rows: list[dict[str, Any]] = []
     for finding_map in explanation.finding_maps:
         y, x = divmod(int(finding_map.heat.argmax()), finding_map.heat.shape[1])
-        total = float(finding_map.heat.sum(dtype=np.float64))
-        inside = area = None
-        if explanation.mask is not None:
-            area = float(explanation.mask.mean())
-            inside = (
-                float(finding_map.heat[explanation.mask > 0].sum(dtype=np.float64)) / total
-                if not finding_map.empty
-                else None
-            )
         rows.append(
             {
                 "image": explanation.image,
@@ -234,39 +159,6 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
                 "empty": finding_map.empty,
                 "peak_x": None if finding_map.empty else (x + 0.5) / finding_map.heat.shape[1],
                 "peak_y": None if finding_map.empty else (y + 0.5) / finding_map.heat.shape[0],
-                "heat_inside": inside,
-                "area_inside": area,
             }
         )
     return pd.DataFrame(rows)
-
-
-def _read(path: ImageFile) -> Gray:
-    try:
-        return read_radiograph(path)
-    except UnreadableImage as error:
-        raise DatasetError(
-            f"cannot read the image: {error}", str(path), "give a readable JPEG, PNG or DICOM file"
-        ) from error
-
-
-def _mask(path: Path, image: Gray) -> Gray:
-    """Return a mask file as uint8 [H, W]: 1 inside, 0 outside.
-
-    Raises DatasetError if the file cannot be read, or if the mask and the image have different sizes.
-    """
-    content = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
-    mask = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if mask is None:
-        raise DatasetError(
-            "cannot read the mask", str(path), "give a PNG of the image's size, with values above 0 inside the region"
-        )
-    if mask.ndim == 3:
-        mask = mask[..., :3].max(2)
-    if mask.shape != image.shape:
-        raise DatasetError(
-            f"the mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {image.shape[1]} x {image.shape[0]}",
-            str(path),
-            "give a mask of this image, with the same width and height",
-        )
-    return np.asarray(mask > 0, np.uint8)

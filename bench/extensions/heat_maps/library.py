@@ -31,12 +31,12 @@ def explain(run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[st
     >>> explanation.finding_maps[0].finding, explanation.finding_maps[0].heat.shape == explanation.gray.shape
     ('Edema', True)
     """
-    from bench.extensions.heat_maps.explain_image import Explainer, chosen_findings
+    from bench.extensions.heat_maps.explain_image import chosen_findings, explain_image
 
     require_run(run, "explain")
     file = image_file(image)
     chosen = chosen_findings(run, several(findings, "findings", "explain", str))
-    return Explainer(run).explain(file, chosen)
+    return explain_image(run, file, chosen)
 
 
 def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":

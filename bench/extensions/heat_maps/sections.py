@@ -11,12 +11,11 @@ from markupsafe import Markup
 from bench.extensions.heat_maps import heatmap_summary as heatmaps
 from bench.extensions.heat_maps.gallery_cases import KINDS, pictures_of
 from bench.extensions.heat_maps.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
-from reports.formatting import interval, percent, places
+from reports.formatting import percent
 from reports.html.section import CAUSES, PlacedSection, Section, write
 from reports.report_data.report_data import ReportData
 
-SHOWN = 12  # runs listed in the table
-COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table shows all regions
+COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure
 
 
 def heat_maps(data: ReportData) -> Section:
@@ -41,7 +40,6 @@ def heat_maps(data: ReportData) -> Section:
         "rows": [_hospital(enrichment, data, h.key, columns, finding) for h in data.all_hospitals],
         "tagged": finding,
         "findings": _findings(data, table),
-        "runs": _runs(data, enrichment),
         "overlap": _overlap(table),
         "cases": len(gallery),
         "pictures": pictures,
@@ -114,30 +112,6 @@ def _overlap(table: pd.DataFrame) -> str:
     """Return the share of empty heat maps (zero everywhere) as a text in percent, "" if no map is empty."""
     empty = heatmaps.mean(heatmaps.pick(table, "empty"))
     return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
-
-
-def _runs(data: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the table rows of the first SHOWN runs: one enrichment for each run, hospital and region."""
-    names = {r.id: r.label for r in data.scored[:SHOWN]}
-    shown_rows = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
-    order = {h.key: i for i, h in enumerate(data.all_hospitals)}
-    table_rows = [
-        {
-            "run": names[str(r["run_id"])],
-            "hospital": data.title(str(r["dataset"])),
-            "region": WORDS.get(str(r["region"]), str(r["region"])),
-            "value": places(r["value"], 2),
-            "interval": interval(r["low"], r["high"], 2),
-            "n": int(r["n"]),
-            "key": (
-                list(names).index(str(r["run_id"])),
-                order.get(str(r["dataset"]), 99),
-                list(WORDS).index(str(r["region"])),
-            ),
-        }
-        for r in shown_rows.to_dict("records")
-    ]
-    return sorted(table_rows, key=lambda row: row["key"])
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ def test_the_image_of_a_heat_map_is_where_the_network_is(tmp_path: Path, monkeyp
         raise InterruptedError
 
     monkeypatch.setattr(explain_image, "heat_maps", heat_maps)
-    request = SimpleNamespace(image=np.zeros((90, 80), np.uint8), side=384)
     with pytest.raises(InterruptedError):
-        explain_image._maps(replace(stored, device=META), ["Edema"], request)
+        explain_image._maps(replace(stored, device=META), ["Edema"], np.zeros((90, 80), np.uint8), 384)
     assert asked[0].device == META
