@@ -88,9 +88,9 @@ def lines(tables: "Mapping[str, pd.DataFrame]", manifest: "Manifest") -> list[st
     out: list[str] = []
     names = {run.id: str(manifest.names.get(run.id, run.id)) for run in manifest.ranked}
     for dataset, agreement in tables["reader_agreement"].groupby("dataset", sort=False):
-        rows = [("finding", "readers", "mean Cohen's kappa", "Fleiss' kappa", "interval", "images")]
+        rows = [("finding", "readers", "Fleiss' kappa", "interval", "images")]
         rows += [
-            (r["finding"], str(r["num_readers"]), number(r["cohen"]), number(r["fleiss"]), bounds(r), f"{r['n']:,}")
+            (r["finding"], str(r["num_readers"]), number(r["fleiss"]), bounds(r), f"{r['n']:,}")
             for r in records_of(agreement)
         ]
         shares = tables["reader_shares"]

@@ -6,7 +6,6 @@ network is compared with each reader on the same images and the same reference. 
 Shapes: R readers, N images, n of them with an answer and a reference, P patients (or groups of them, see `Sample`).
 """
 
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -166,22 +165,6 @@ def share_below(differences: Array) -> tuple[int, float, float, float]:
     return below, below / len(value), least / len(value), most / len(value)
 
 
-def cohen(first: Answers, second: Answers) -> float:
-    """Return Cohen's kappa of two readers over the images that both answered; NaN if both always gave the same answer.
-
-    Source: Cohen 1960, doi:10.1177/001316446002000104.
-
-    >>> cohen(np.array([1, 1, 0, 0], np.int8), np.array([1, 0, 0, 0], np.int8))
-    0.5
-    """
-    both = (first != NONE) & (second != NONE)
-    one, other = first[both] == 1, second[both] == 1
-    if not both.any():
-        return float("nan")
-    expected = one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean())
-    return float(((one == other).mean() - expected) / (1 - expected)) if expected < 1 else float("nan")
-
-
 def fleiss(answer_RN: Answers) -> tuple[float, Array, int, int]:
     """Return Fleiss' kappa, the influences of the images on it [N], the number of images, and the number of answers to each.
 
@@ -219,14 +202,3 @@ def kappa_bounds(kappa: float, influence: Array, answer_RN: Answers, sample: Sam
     sizes = np.array([most * rows.sum(), 4 * present * (1 - present) * patients])
     low, high = share_bounds(np.array([(1 + kappa) / 2]), variance[None], *sizes)
     return float(2 * low[0] - 1), float(2 * high[0] - 1)
-
-
-def pairwise(answer_RN: Answers, patient: NDArray[np.int32], min_count: int) -> list[float]:
-    """Return Cohen's kappa of each pair of readers who both answered for at least `min_count` patients."""
-    pairs = combinations(range(len(answer_RN)), 2)
-    kappas = [
-        cohen(answer_RN[a], answer_RN[b])
-        for a, b in pairs
-        if len(set(patient[(answer_RN[a] != NONE) & (answer_RN[b] != NONE)])) >= min_count
-    ]
-    return [kappa for kappa in kappas if np.isfinite(kappa)]

@@ -14,7 +14,6 @@ from bench.extensions.readers.reader_statistics import (
     difference,
     fleiss,
     kappa_bounds,
-    pairwise,
     points,
     sensitivity_at,
     share_below,
@@ -109,11 +108,9 @@ def add_rows(
     kappa, influence, *sizes = fleiss(answer_RN)
     if not sizes[0]:
         return
-    pairs = pairwise(answer_RN, sample.patient, min_count)
-    cohen = (float(np.mean(pairs)), min(pairs), max(pairs)) if pairs else (np.nan,) * 3
     asked = int((answer_RN != NONE).any(1).sum())
     bounds = kappa_bounds(kappa, influence, answer_RN, sample, sizes[1])
-    rows["reader_agreement"].append((*at, asked, len(pairs), *cohen, kappa, *bounds, *sizes))
+    rows["reader_agreement"].append((*at, asked, kappa, *bounds, *sizes))
     of_readers = points(answer_RN, sample, min_count)
     for recipe, runs in scores.items() if of_readers else ():
         if any(finding not in run for run in runs):

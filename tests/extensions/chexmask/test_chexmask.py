@@ -1,6 +1,5 @@
 """CheXmask's masks of lungs and heart: their tables, what is refused, and where they are used."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,6 @@ from hypothesis.extra.numpy import arrays
 
 from bench.analyses.marker_masks import image_masks, with_anatomy
 from bench.extensions.chexmask import cohorts
-from bench.extensions.chexmask.detector import agreement
 from bench.extensions.chexmask.file import (
     HEIGHT,
     LEFT,
@@ -30,14 +28,12 @@ from bench.extensions.chexmask.file import (
 )
 from bench.store.store import Store
 from harmonize.cohorts.pooled import Place
-from harmonize.datasets import nih as datasets_nih
 from harmonize.errors import DatasetError
 from harmonize.ground_truth.ground_truth import HEART, LUNGS, Truth, scene
 from harmonize.images.lungs import lung_field
 from harmonize.images.pixels import Geometry, read_gray
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.radiograph import twin
-from tests.conftest import Command
 from tests.manifests import invented_manifest
 
 # id in the tables of the dataset -> image id of this program
@@ -219,18 +215,6 @@ def test_other_sources_of_lungs_come_first_and_a_new_table_changes_the_stamp(
     assert with_anatomy(truth, [other], ["a.png"]) is truth
 
 
-def test_the_detector_is_compared_with_the_masks(nih: SimpleNamespace) -> None:
-    cohort = SimpleNamespace(name="nih", layout="nih", root=nih.root, table=nih.table)
-    found = agreement(cohort, 10, lambda *_: None)  # type: ignore[arg-type]
-    assert found is not None
-    detected = lung_field(nih.image)
-    expected = (detected & nih.known).sum() / (detected | nih.known).sum()
-    assert (found.images, found.detected) == (1, 1)
-    assert found.mean == found.median == pytest.approx(expected)
-    cohort.layout = "brax"
-    assert agreement(cohort, 10, lambda *_: None) is None  # type: ignore[arg-type]
-
-
 def test_the_page_says_whose_lungs_are_meant(nih: SimpleNamespace, tmp_path: Path) -> None:
     found = cohorts.facts(SimpleNamespace(refs=[nih.ref]))  # type: ignore[arg-type]
     assert found == {"chexmask": ["nih"]}
@@ -240,22 +224,3 @@ def test_the_page_says_whose_lungs_are_meant(nih: SimpleNamespace, tmp_path: Pat
     said = cohorts.meta(manifest)["lungs"]
     assert manifest.hospital(manifest.cohorts[0]).short in said
     assert "in other images an algorithm without learning detects the lungs" in said
-
-
-def test_the_command_prints_the_agreement_of_each_hospital_with_a_table(tmp_path: Path, here: Command) -> None:
-    phantom = twin(PhantomSettings(size=128), "nih", 3)
-    table, root = datasets_nih.example(), tmp_path / "data" / "nih"
-    for path in table["path"]:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(root / path), (255 * phantom.image).round().astype(np.uint8))
-    datasets_nih.write(table, root)
-    refused = here("data", "lungs", "--data", "data", cwd=tmp_path, code=2).stderr
-    assert "no dataset has a table of CheXmask" in refused
-    lungs, empty = phantom.masks["lungs"], np.zeros_like(phantom.masks["lungs"])
-    masks = dict.fromkeys(table["image_id"], (0.9, lungs, empty, empty))
-    write_table("nih", masks, root / "CheXmask")
-    (found,) = json.loads(here("data", "lungs", "--data", "data", "--json", "--quiet", cwd=tmp_path).stdout)
-    assert (found["cohort"], found["images"], found["detected"]) == ("nih", len(table), len(table))
-    assert found["low"] == pytest.approx(found["mean"])
-    assert 0.5 < found["mean"] < 1
-    assert "mean IoU" in here("data", "lungs", "--data", "data", "--quiet", cwd=tmp_path).stdout
