@@ -54,7 +54,7 @@ class Stage:
             block = int(self.module.rpartition(".")[2]) if self.module else len(backbone.blocks) - 1  # type: ignore[arg-type]
             arranged: Tensor = backbone.reroll(patches_NTC, block)  # type: ignore[operator]
             return arranged.permute(0, 3, 1, 2)
-        return patches_NTC.transpose(1, 2).unflatten(2, (self.height, self.width))
+        return patches_NTC.transpose(1, 2).reshape(len(output), output.shape[2], self.height, self.width)
 
 
 def gradcam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:

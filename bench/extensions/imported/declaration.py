@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from bench.config.preprocessing_ops import TABLE_OPS, geometry, parse
-from bench.config.run_config import from_dict
 from bench.config.seen import OTHERS, SeenData
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
@@ -48,8 +49,8 @@ class Input:
 class Outputs:
     """The meaning of the network's outputs, in their order. In a file of predictions, the columns may have any order."""
 
-    kind: str  # logit or probability
-    names: tuple[str, ...] = ()  # finding of each output; "" for a dropped output
+    kind: Literal["logit", "probability"]
+    names: tuple[str | None, ...] = ()  # finding of each output; "" for a dropped output
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
 
@@ -58,13 +59,13 @@ class Outputs:
 class DataExposure:
     """The data exposure of the model, as the owner of the model declares it. The declaration cannot be checked."""
 
-    cohorts: tuple[str, ...]  # cohorts whose data it had seen, by the names that this project uses
+    cohorts: tuple[str, ...] = ()  # cohorts whose data it had seen, by the names that this project uses
     others: tuple[str, ...] = ()  # other training data, described in words
     pretraining: str = "unknown"
     licence: str = "not stated"
     source: str = ""
     # the block `seen`; {} if `cohorts` lists the training data
-    seen: Mapping[str, SeenData] = field(default_factory=dict)
+    seen: Any = field(default_factory=dict)
 
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached
@@ -91,21 +92,21 @@ class ModelDeclaration:
 
         Raises ConfigError with file and key for anything missing, unknown or invalid.
         """
-        raw, where = _block(read_yaml(path), str(path)), str(path)
+        raw, where = read_yaml(path), str(path)
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"expected a block of keys (got {raw!r})", where, _SEE)
         ConfigError.known_keys(raw, _KEYS, where)
         name = str(raw.get("name", "")).strip()
         if not name or len(name) > 60 or not name.isprintable():
             what = "name must be a text of 1 to 60 characters"
             raise ConfigError(what, f"{where}: name", "add `name: My network`")
-        kind, target, options, files = _model(
-            _block(raw.get("model"), f"{where}: model"), path.parent, f"{where}: model"
-        )
+        kind, target, options, files = _model(raw.get("model"), path.parent, f"{where}: model")
         model_input = None if kind == "predictions" else _input(raw.get("preprocessing"), f"{where}: preprocessing")
         if model_input is None and "preprocessing" in raw:
             raise ConfigError("predictions cannot have preprocessing", f"{where}: preprocessing", "remove the block")
         outputs = _outputs(raw.get("outputs"), kind != "predictions", f"{where}: outputs")
         exposure = _exposure(raw.get("trained_on"), where)
-        facts = _block(raw.get("stated") or {}, f"{where}: stated")
+        facts = raw.get("stated") or {}
         ConfigError.known_keys(facts, STATED, f"{where}: stated")
         stated = {key: str(facts[key]) for key in STATED if key in facts}
         _check_texts(stated.values(), f"{where}: stated")
@@ -154,138 +155,132 @@ class ModelDeclaration:
         }
 
 
-def _block(raw: Any, where: str) -> Mapping[str, Any]:
-    """Return `raw`, a block of keys. Raises ConfigError if the block is missing, or if `raw` is not a block."""
-    if not isinstance(raw, Mapping):
-        what = "the block is missing" if raw is None else f"expected a block of keys (got {raw!r})"
-        raise ConfigError(what, where, _SEE)
-    return raw
+class _Model(msgspec.Struct, rename={"options": "with"}):
+    """The block `model:`."""
+
+    timm: str = ""
+    onnx: str = ""
+    export: str = ""
+    function: str = ""
+    predictions: str | dict[str, str] = ""  # a folder, or cohort -> file
+    weights: str = ""
+    options: dict[str, Any] = {}
 
 
-def _model(raw: Mapping[str, Any], folder: Path, where: str) -> tuple[str, str, Mapping[str, Any], Mapping[str, Path]]:
+class _Preprocessing(msgspec.Struct):
+    """The block `preprocessing:`, with `mean` and `std`, or with `range` for a network whose input lies between two numbers."""
+
+    size: int
+    fit: str = "squash"
+    channels: Literal[1, 3] = 3
+    input: int = 0
+    ops: list[Any] = []
+    interpolation: str = ""
+    mean: float | tuple[float, float, float] | None = None
+    std: float | tuple[float, float, float] | None = None
+    range: tuple[float, float] | None = None
+
+
+T = TypeVar("T")
+
+
+def _typed(raw: Any, kind: type[T], where: str) -> T:
+    """Return a block of model.yaml. Raises ConfigError for a missing block, an unknown key and a value of another type."""
+    if raw is None:
+        raise ConfigError("the block is missing", where, _SEE)
+    if isinstance(raw, Mapping):
+        known = [each.encode_name for each in msgspec.inspect.type_info(kind).fields]  # type: ignore[attr-defined]
+        ConfigError.known_keys(raw, known, where)
+        raw = {key: value for key, value in raw.items() if value is not None}
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error), where, _SEE) from error
+
+
+def _model(raw: Any, folder: Path, where: str) -> tuple[str, str, Mapping[str, Any], Mapping[str, Path]]:
     """Return kind, target, options and files of the block `model:`. Paths are relative to model.yaml."""
-    ConfigError.known_keys(raw, (*SOURCES, "weights", "with"), where)
-    kinds = [key for key in SOURCES if key in raw]
+    block = _typed(raw, _Model, where)
+    kinds = [key for key in SOURCES if getattr(block, key)]
     if len(kinds) != 1:
         what = f"`model:` names {' and '.join(kinds) if kinds else 'no source'}"
         raise ConfigError(what, where, f"name exactly one of {', '.join(SOURCES)}; {_SEE}")
     (kind,) = kinds
     if kind == "predictions":
-        files = _predictions(raw[kind], folder, f"{where}.predictions")
+        files = _predictions(block.predictions, folder, f"{where}.predictions")
     elif kind in ("onnx", "export"):
-        files = {"file": _file(raw[kind], folder, f"{where}.{kind}")}
+        files = {"file": _file(getattr(block, kind), folder, f"{where}.{kind}")}
     else:
-        files = {"weights": _file(raw["weights"], folder, f"{where}.weights")} if "weights" in raw else {}
+        files = {"weights": _file(block.weights, folder, f"{where}.weights")} if block.weights else {}
     if kind == "timm" and not files:
         raise ConfigError("a timm model needs weights", where, "add `weights: FILE.safetensors`")
-    if files and kind not in ("timm", "function") and {"weights", "with"} & raw.keys():
+    if (block.weights or block.options) and kind not in ("timm", "function"):
         raise ConfigError(f"`weights` and `with` are not valid with `{kind}`", where, "remove them")
-    target = str(raw[kind]) if kind in ("timm", "function") else ""
+    target = getattr(block, kind) if kind in ("timm", "function") else ""
     if kind == "function" and not all(target.partition(":")):
         raise ConfigError(f"{target!r} is not a function", f"{where}.function", 'write "package.module:function"')
-    return kind, target, _block(raw.get("with") or {}, f"{where}.with"), files
+    return kind, target, block.options, files
 
 
-def _predictions(raw: Any, base: Path, where: str) -> dict[str, Path]:
+def _predictions(raw: str | dict[str, str], base: Path, where: str) -> dict[str, Path]:
     """Return {cohort: prediction file}.
 
     `raw` is a block with one file for each cohort, or a folder with files COHORT.csv or COHORT.parquet.
     """
-    if isinstance(raw, Mapping):
-        return {str(name): _file(file, base, f"{where}.{name}") for name, file in raw.items()}
-    folder = base / str(raw)
-    files = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix in (".csv", ".parquet")} if folder.is_dir() else {}
+    if isinstance(raw, dict):
+        return {name: _file(file, base, f"{where}.{name}") for name, file in raw.items()}
+    files = {path.stem: path for path in sorted((base / raw).glob("*")) if path.suffix in (".csv", ".parquet")}
     if not files:
-        raise ConfigError(
-            f"{str(raw)!r} has no .csv or .parquet file",
-            where,
-            "name a folder with a file for each cohort, COHORT.csv or COHORT.parquet",
-        )
+        fix = "name a folder with a file for each cohort, COHORT.csv or COHORT.parquet"
+        raise ConfigError(f"{raw!r} has no .csv or .parquet file", where, fix)
     return files
 
 
-def _file(raw: Any, folder: Path, where: str) -> Path:
-    path = folder / str(raw)
+def _file(raw: str, folder: Path, where: str) -> Path:
+    path = folder / raw
     if not path.is_file():
         raise ConfigError(f"the file {path} does not exist", where, "give its path relative to model.yaml")
     return path
 
 
 def _input(raw: Any, where: str) -> Input:
-    """Return the checked block `preprocessing:` of model.yaml.
-
-    The block has `mean` and `std`, or `range: [low, high]` for a network whose input lies between these two numbers. A range
-    is converted to mean and std.
-    """
-    block = dict(_block(raw, where))
-    ConfigError.known_keys(
-        block, ("size", "fit", "channels", "input", "ops", "interpolation", "mean", "std", "range"), where
-    )
-    scaled = {"mean", "std"} & block.keys()
-    if ("range" in block) == bool(scaled) or len(scaled) == 1:
+    """Return the checked block `preprocessing:` of model.yaml. A range is converted to mean and std."""
+    block = _typed(raw, _Preprocessing, where)
+    if (block.range is not None) == (block.mean is not None) or (block.mean is None) != (block.std is None):
         fix = "add either `mean:` and `std:` for images in [0, 1], or `range: [low, high]`"
         raise ConfigError("the scale of the gray values is missing or given twice", where, fix)
-    if "range" in block:
-        low, high = _numbers(block.pop("range"), 2, f"{where}.range")
+    if block.range is not None:
+        low, high = block.range
         if high <= low:
             what = f"the first number of range must be below the second (got {[low, high]})"
             raise ConfigError(what, f"{where}.range", "write [low, high], e.g. [-1024, 1024]")
         mean, std = (-low / (high - low),) * 3, (1 / (high - low),) * 3
     else:
-        mean, std = (_triple(block.pop(key), f"{where}.{key}") for key in ("mean", "std"))
+        mean, std = (each if isinstance(each, tuple) else (each or 0.0,) * 3 for each in (block.mean, block.std))
         if not 0 <= min(mean) <= max(mean) <= 1:
+            what = f"mean must be from 0 to 1, as the images (got {max(mean, key=abs):g})"
             fix = "divide mean and std by 255 if they are for values from 0 to 255, or write `range: [low, high]`"
-            raise ConfigError(
-                f"mean must be from 0 to 1, as the images (got {max(mean, key=abs):g})", f"{where}.mean", fix
-            )
+            raise ConfigError(what, f"{where}.mean", fix)
         if min(std) <= 0:
             raise ConfigError("std must be above 0", f"{where}.std", "write the std that the model was trained with")
-    ops = block.pop("ops", None) or ()
-    names = [name for name, _ in parse(ops)] if isinstance(ops, list | tuple) else None
-    if names is None or set(names) & {*TABLE_OPS, "imagenet"}:
+    if {name for name, _ in parse(block.ops)} & {*TABLE_OPS, "imagenet"}:
         fix = "choose from roi, adaptive_roi, clahe, minmax, zscore; mean and std are applied last"
-        raise ConfigError(f"invalid ops {ops!r}", f"{where}.ops", fix)
-    if block.get("channels", 3) not in (1, 3):
-        raise ConfigError(f"channels must be 1 or 3 (got {block['channels']!r})", f"{where}.channels", "write 1 or 3")
-    model_input = replace(from_dict(Input, block, where), ops=tuple(ops), mean=mean, std=std)
+        raise ConfigError(f"invalid ops {block.ops!r}", f"{where}.ops", fix)
+    sizes = block.size, block.fit, block.channels, block.input
+    model_input = Input(*sizes, tuple(block.ops), block.interpolation, mean, std)
     geometry(model_input.facts)  # raises ConfigError for an invalid size or fit
     return model_input
 
 
-def _numbers(raw: Any, num: int, where: str) -> tuple[float, ...]:
-    if not isinstance(raw, list) or len(raw) != num or not all(type(v) in (int, float) for v in raw):
-        raise ConfigError(f"expected {num} numbers (got {raw!r})", where, f"write [{', '.join(['0.5'] * num)}]")
-    return tuple(map(float, raw))
-
-
-def _triple(raw: Any, where: str) -> tuple[float, float, float]:
-    red, green, blue = _numbers([raw] * 3 if type(raw) in (int, float) else raw, 3, where)
-    return red, green, blue
-
-
 def _outputs(raw: Any, names_required: bool, where: str) -> Outputs:
     """Return the meaning of the outputs. With `names_required`, the block must list the finding of each output."""
-    block = _block(raw, where)
-    ConfigError.known_keys(block, ("kind", "names", "rename", "drop"), where)
-    if block.get("kind") not in ("logit", "probability"):
-        fix = "add `kind: logit` (before the sigmoid) or `kind: probability` (after it)"
-        raise ConfigError(f"kind must be logit or probability (got {block.get('kind')!r})", f"{where}.kind", fix)
-    rename = {str(k): str(v) for k, v in _block(block.get("rename") or {}, f"{where}.rename").items()}
-    drop = block.get("drop") or []
-    if not isinstance(drop, list):
-        raise ConfigError(f"drop must be a list (got {drop!r})", f"{where}.drop", "write `drop: [NAME]`")
-    drop = tuple(map(str, drop))
-    names = block.get("names")
-    if names_required and not isinstance(names, list):
-        raise ConfigError(
-            "the names of the outputs are missing", f"{where}.names", "list them in the order of the network"
-        )
-    if not names_required and names is not None:
-        raise ConfigError(
-            "names is not valid with predictions", f"{where}.names", "remove `names`: the column names are used"
-        )
-    output_names = ["" if name is None else str(name) for name in names or ()]
-    return Outputs(block["kind"], _findings(output_names, rename, drop, where) if names_required else (), rename, drop)
+    outputs = _typed(raw, Outputs, where)
+    if names_required != ("names" in raw):
+        what = "the names of the outputs are missing" if names_required else "names is not valid with predictions"
+        fix = "list them in the order of the network" if names_required else "remove it: the column names are used"
+        raise ConfigError(what, f"{where}.names", fix)
+    names = [name or "" for name in outputs.names]
+    return replace(outputs, names=_findings(names, outputs.rename, outputs.drop, where)) if names_required else outputs
 
 
 def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence[str], where: str) -> tuple[str, ...]:
@@ -312,25 +307,20 @@ def _exposure(raw: Any, where: str) -> DataExposure:
     errors. Training data that are not a cohort of this project belong under `others`.
     """
     location = f"{where}: trained_on"
-    block = dict(_block(raw, location))
-    ConfigError.known_keys(block, ("cohorts", "seen", "others", "pretraining", "licence", "source"), location)
-    if "seen" in block and "cohorts" in block:
+    exposure = _typed(raw, DataExposure, location)
+    if "seen" in raw and "cohorts" in raw:
         fix = "remove `cohorts`: `seen` states the same for each hospital"
         raise ConfigError("cohorts and seen are both given", location, fix)
-    seen = SeenData.parse(block.pop("seen"), Path(where).parent, f"{location}.seen") if "seen" in block else {}
-    if seen:
-        block["cohorts"] = [name for name, entry in seen.items() if entry.had_seen and name != OTHERS]
-    if not isinstance(block.get("cohorts"), list):
+    if "seen" in raw:
+        seen = SeenData.parse(raw["seen"], Path(where).parent, f"{location}.seen")
+        cohorts = tuple(name for name, entry in seen.items() if entry.had_seen and name != OTHERS)
+        exposure = replace(exposure, cohorts=cohorts, seen=seen)
+    elif "cohorts" not in raw:
         fix = "list its datasets, e.g. `cohorts: [nih, padchest]`, or `cohorts: []` if none is a dataset of this project; or write `seen`"
         raise ConfigError("the training data of the model are missing", f"{location}.cohorts", fix)
-    if not isinstance(block.get("others") or [], list):
-        raise ConfigError(
-            f"others must be a list (got {block['others']!r})", f"{location}.others", "write a list of texts"
-        )
-    cohorts, others = (tuple(map(str, block.pop(key, None) or ())) for key in ("cohorts", "others"))
-    texts = {key: str(value) for key, value in block.items()}
-    _check_texts((*cohorts, *others, *texts.values()), location)
-    return DataExposure(cohorts, others, **texts, seen=seen)
+    texts = exposure.pretraining, exposure.licence, exposure.source
+    _check_texts((*exposure.cohorts, *exposure.others, *texts), location)
+    return exposure
 
 
 def _check_texts(texts: Iterable[str], where: str) -> None:

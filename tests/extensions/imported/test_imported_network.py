@@ -286,7 +286,11 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
         ({"preprocessing": {**PLAIN["preprocessing"], "size": 64}}, "does not take 1 x 64 x 64 images", "size"),
         ({"preprocessing": {**PLAIN["preprocessing"], "channels": 3}}, "does not take 3 x 32 x 32 images", "channels"),
         ({"preprocessing": {"size": 32, "channels": 1}}, "scale of the gray values", "range: [low, high]"),
-        ({"preprocessing": {"size": 32, "channels": 2, "range": [0, 1]}}, "channels must be 1 or 3", "1 or 3"),
+        (
+            {"preprocessing": {"size": 32, "channels": 2, "range": [0, 1]}},
+            "Invalid enum value 2 - at `$.channels`",
+            "your-own-model.md",
+        ),
         (
             {"preprocessing": {"size": 32, "range": [1, 0]}},
             "the first number of range must be below the second (got [1.0, 0.0])",
@@ -294,7 +298,11 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
         ),
         ({"preprocessing": {"size": 32, "mean": 0.5, "std": 0}}, "std must be above 0", "trained with"),
         ({"preprocessing": {"size": 32, "mean": 123.675, "std": 58.4}}, "(got 123.675)", "by 255"),
-        ({"outputs": {"kind": "logit", "names": NAMES, "drop": 7}}, "drop must be a list", "drop: [NAME]"),
+        (
+            {"outputs": {"kind": "logit", "names": NAMES, "drop": 7}},
+            "Expected `array`, got `int` - at `$.drop`",
+            "your-own-model.md",
+        ),
         ({"preprocessing": {"size": 32, "fit": "stretch", "range": [0, 1]}}, "stretch", ""),
         ({"preprocessing": {"size": 32, "ops": ["histmatch"], "range": [0, 1]}}, "histmatch", "minmax"),
         ({"outputs": {"kind": "logit", "names": ["Edema"]}}, "3 outputs, but `names` has 1", "every output"),
@@ -305,7 +313,11 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
             "drop",
         ),
         ({"outputs": {"kind": "logit", "names": NAMES, "drop": ["Nodule"]}}, "has no output 'Nodule'", "Mass"),
-        ({"outputs": {"kind": "score", "names": NAMES}}, "(got 'score')", "sigmoid"),
+        (
+            {"outputs": {"kind": "score", "names": NAMES}},
+            "Invalid enum value 'score' - at `$.kind`",
+            "your-own-model.md",
+        ),
         ({"outputs": {"kind": "probability", "names": NAMES}}, "are not probabilities", "kind: logit"),
         ({"model": {"function": "tests.networks:Flat", "with": {"fault": "nan"}}}, "not finite", "scaled"),
         ({"model": {"function": "tests.networks:Flat", "with": {"fault": "tuple"}}}, "returns tuple", "wrap it"),
