@@ -24,7 +24,12 @@ def cohorts(data: ReportData) -> Section:
     splits = data.tables["splits"]
     for row in rows:
         row["labels"] = data_sentences.LABEL_SOURCES.get(str(row["label_source"]), row["label_source"])
-        row["kept"] = _used_share_figure(row["used"], row["found"], row["role"] == "internal")
+        is_internal, known = row["role"] == "internal", is_number(row["used"])
+        flow = data.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
+        # a bundle has only the images of scored splits: neither training images nor other splits of external cohorts
+        beside = max(0, flow["kept"] - row["used"] - row["unreadable"]) if known and "kept" in flow else 0
+        row["in_training"] = int(beside) if is_internal else 0
+        row["kept"] = _used_share_figure(row["used"] + row["in_training"], row["found"], is_internal)
         split_rows = splits[splits["dataset"] == row["dataset"]]
         split_rows = split_rows.sort_values("split", key=lambda names: names.map(_split_order))
         row["splits"] = [
@@ -32,9 +37,8 @@ def cohorts(data: ReportData) -> Section:
             for s, i, p in zip(split_rows["split"], split_rows["images"], split_rows["patients"], strict=True)
         ]
         # an external cohort with a test split has further splits, which no score uses
-        known = row["role"] != "internal" and is_number(row["used"])
-        row["not_scored"] = int(row["used"] + row["unreadable"] - split_rows["images"].sum()) if known else 0
-        flow = data.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
+        used = row["used"] + row["unreadable"] + beside
+        row["not_scored"] = int(used - split_rows["images"].sum()) if known and not is_internal else 0
         row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
         row["women"] = (
             percent(row["female"], row["female"] + row["male"])
@@ -44,13 +48,15 @@ def cohorts(data: ReportData) -> Section:
         row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else "–"
     pooled = {hospital.key for hospital in data.pool}  # their images are also those of the internal cohort
     counted = [row for row in rows if row["dataset"] not in pooled]
-    num_listed, num_used = (int(sum(r[k] for r in counted if is_number(r[k]))) for k in ("found", "used"))
+    num_listed, num_used, training = (
+        int(sum(r[k] for r in counted if is_number(r[k]))) for k in ("found", "used", "in_training")
+    )
     shares = _prevalence(data)
     context = {
         "data": data,
         "rows": rows,
         "title": data_sentences.image_flow(
-            num_listed, num_used, int(data.meta.get("shared_patients", 0)), data.num_duplicates
+            num_listed, num_used + training, int(data.meta.get("shared_patients", 0)), data.num_duplicates
         ),
         "overlaps": [
             *(data_sentences.left_out(**row) for row in data.left_out),

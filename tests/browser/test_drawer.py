@@ -107,5 +107,7 @@ def test_no_score_of_the_drawer_is_beside_the_window(browser, page, width):
         right = cells.evaluate_all("all => all.map(cell => cell.getBoundingClientRect().right)")
         assert len(right) > 30
         assert max(right) <= width
-        named = visit.page.locator("#drawer .brief td").first.evaluate("cell => getComputedStyle(cell, '::before').content")
+        named = visit.page.locator("#drawer .brief td").first.evaluate(
+            "cell => getComputedStyle(cell, '::before').content"
+        )
         assert ("CheXpert" in named) == (width == 360)

@@ -221,6 +221,17 @@ def test_images_of_a_split_that_is_not_scored_are_counted_in_the_cohort_table():
     assert "<br>not scored 60</td>" in rows[0]
 
 
+@pytest.mark.slow
+def test_images_that_a_bundle_does_not_have_are_counted_in_the_cohort_table():
+    made = tables(Invented(runs=2))
+    used = made["cohorts"].set_index("dataset")["used"].astype(int)
+    for name, beside in (("chexpert", 302), ("vindr", 460)):
+        made.meta["datasets"][name]["flow"] = {"found": used[name] + beside, "kept": used[name] + beside}
+    rows = cohort_section(render(made)).split("<tr>")
+    assert ["CheXpert" in row for row in rows if "and 302 in training, not in the bundle" in row] == [True]
+    assert ["VinDr" in row for row in rows if "<br>not scored 460</td>" in row] == [True]
+
+
 def test_the_dots_of_a_hospital_are_closer_to_its_own_mean_than_to_the_mean_of_the_next_hospital():
     figure = gap_figure(read(tables(Invented(runs=2))), WIDE)
     means = [float(y) for y in re.findall(r'cy="([\d.]+)"', figure)]
