@@ -41,7 +41,7 @@ def page(tmp_path_factory):
             for part in ("gap", "case_mix", "labels", "remainder"):
                 measured = part != "labels"
                 numbers = dict.fromkeys(("value", "low", "high"), 0.123 if measured else float("nan"))
-                reason = "" if measured else "measured for 10 of 45 findings, summed over 5 hospitals"
+                reason = "" if measured else "measured for 10 of 45 pairs of finding and hospital"
                 place = {"run_id": run, "dataset": dataset, "metric": "auroc", "finding": "macro", "part": part}
                 parts.append({**place, **numbers, "reason": reason})
     frames |= {

@@ -88,8 +88,9 @@ def rows(
             if h in macros:
                 table_rows += _rows(run_id, hospital.scored.dataset, name, MACRO, macros[h])
         if macros:
-            place = f", summed over {len(macros)} hospitals"
-            table_rows += _rows(run_id, EXTERNAL, name, MACRO, mean(list(macros.values()), min, place))
+            table_rows += _rows(
+                run_id, EXTERNAL, name, MACRO, mean(list(macros.values()), min, "pairs of finding and hospital")
+            )
     bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
     return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in table_rows]
 

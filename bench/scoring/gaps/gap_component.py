@@ -82,7 +82,7 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
 def mean(
     groups: Sequence[GapComponents],
     total: Callable[[Iterable[int]], int],
-    place: str = "",
+    what: str = "findings",
     weight: Array | None = None,
 ) -> GapComponents:
     """Compute the mean of each component over findings or hospitals; unknown if one of them is unknown.
@@ -91,7 +91,7 @@ def mean(
 
     An unknown component is not 0, so a mean over the measured findings only would understate or overstate it. It is part of the
     remainder. `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean
-    over hospitals. `place` ends the reason of an unknown mean, such as ", summed over 5 hospitals".
+    over hospitals. `what` names in the reason of an unknown mean what was measured.
     """
     means: GapComponents = {}
     share = np.full(len(groups), 1 / len(groups)) if weight is None else weight
@@ -106,9 +106,7 @@ def mean(
         num_measured, num_all = np.sum([component.counted for component in components], axis=0).tolist()
         num_findings = total(component.num_findings for component in components)
         if any(np.isnan(component.value) for component in components):
-            reason = (
-                f"measured for {num_measured} of {num_all} findings{place}" if num_measured else _common(components)
-            )
+            reason = f"measured for {num_measured} of {num_all} {what}" if num_measured else _common(components)
             means[name] = replace(
                 unknown(reason),
                 bounds=bounds,

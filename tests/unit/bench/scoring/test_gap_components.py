@@ -224,9 +224,9 @@ def test_a_mean_with_an_unmeasured_component_is_unknown_and_part_of_the_remainde
     assert partial["case_mix"].reason == "measured for 1 of 2 findings"
     assert partial["case_mix"].num_findings == 1
     assert partial["remainder"].value == pytest.approx(0.08)
-    of_hospitals = mean([known, partial], min, ", summed over 2 hospitals")
+    of_hospitals = mean([known, partial], min, "pairs of finding and hospital")
     assert np.isnan(of_hospitals["case_mix"].value)
-    assert of_hospitals["case_mix"].reason == "measured for 3 of 4 findings, summed over 2 hospitals"
+    assert of_hospitals["case_mix"].reason == "measured for 3 of 4 pairs of finding and hospital"
     assert of_hospitals["remainder"].value == pytest.approx(0.08)
     nothing = mean([group(np.nan), group(np.nan)], sum)
     assert nothing["case_mix"].reason == "not measured, because of age"
