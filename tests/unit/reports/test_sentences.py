@@ -25,7 +25,7 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
 def test_the_mean_gap_names_no_hospital():
     said = sentences.mean_gap("CheXpert", 2, 24, CLEAR, 2)
     assert said == (
-        "Trained on CheXpert and tested without changes at 2 external hospitals, they lose .061 AUROC [.050, .072] on average."
+        "Trained on CheXpert and tested without changes at 2 external hospitals, the networks lose .061 AUROC [.050, .072] on average."
     )
 
 
