@@ -28,7 +28,7 @@ CARD = "MODEL_CARD.md"
 REFERENCE = "reference.json"  # reference histogram of the training images, for the ops histstd and histmatch
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
 RECORDS = (*JSON_RECORDS, "history.parquet")  # small files of a run; `CheckedFolder.problems` checks them by default
-_STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz", "gallery/*.png")
+_STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz", "gallery/*.webp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def quiet(*_: object) -> None:
 def plant_analysis(store: Store, run_id: str) -> None:
     """Store a finished analysis `attention` with a row of each table and two pictures, and add it to the grid."""
     pictures = pytest.importorskip("bench.extensions.heat_maps.pictures")
-    place, identity = f"{run_id[:2]}/{run_id}/attention", ["attention", 1, {}]
+    place, identity = f"{run_id[:2]}/{run_id}/attention", ["attention", 2, {}]
     folder = store.root / place
     text = {"run_id": run_id, "dataset": "nih", "finding": "Edema", "kind": "sure miss", "picture": ""}
     for name in ("attention", "gallery", "randomization"):
@@ -108,7 +108,7 @@ def plant_analysis(store: Store, run_id: str) -> None:
     for rank in range(2):
         picture = np.random.default_rng(rank).integers(0, 255, (32, 64, 3), np.uint8)
         write_bytes(
-            folder / "gallery" / pictures.picture_name("nih", "Edema", "sure miss", rank), pictures.png(picture)
+            folder / "gallery" / pictures.picture_name("nih", "Edema", "sure miss", rank), pictures.webp(picture)
         )
     CheckedFolder(folder).record_checksums()
     manifest = read_manifest(store, "tiny")

@@ -32,6 +32,7 @@ KINDS = {
     "attention": Kind(
         "bench.extensions.heat_maps.attention:attention",
         Attention,
+        version=2,
         reads_images=True,
         reads_scores=True,
         check=f"{__name__}:check",

@@ -20,7 +20,7 @@ from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
 from bench.extensions.heat_maps.image_sample import RULE, OperatingPoint, ScoredImages, cases, points_of, positives
 from bench.extensions.heat_maps.localization import energy
 from bench.extensions.heat_maps.measure import Row, measure
-from bench.extensions.heat_maps.pictures import picture_name, png, views
+from bench.extensions.heat_maps.pictures import picture_name, views, webp
 from bench.extensions.heat_maps.randomization import mean_of_images, randomization
 from bench.extensions.heat_maps.summary import MEASURES, summarize
 from bench.inputs.batches import BatchReader
@@ -50,7 +50,7 @@ Heats = NDArray[np.float32]
 
 
 def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write the tables of a run's heat maps, and PNG files below gallery/.
+    """Write the tables of a run's heat maps, and WebP files below gallery/.
 
     The tables are `attention` (measurements of the maps), `gallery` (cases) and `randomization` (the sanity check).
     """
@@ -135,7 +135,7 @@ class HeatMapper:
                 )
         for i, picture in pictures.items():
             finding, kind, rank = (gallery[c][i] for c in ("finding", "kind", "rank"))
-            write_bytes(folder / picture_name(name, str(finding), str(kind), int(rank)), picture.png)
+            write_bytes(folder / picture_name(name, str(finding), str(kind), int(rank)), picture.content)
         frame = pd.DataFrame(measurements, columns=list(MEASURES))
         return summarize(frame, name, self.run.id), self._gallery_table(name, gallery, pictures)
 
@@ -254,7 +254,7 @@ class RegionCache:
 class GalleryPicture:
     """A gallery picture, with the shares of the heat map's sum inside the finding's outline and outside the lungs."""
 
-    png: bytes
+    content: bytes  # of a WebP file
     inside: float
     outside: float
 
@@ -264,4 +264,4 @@ def gallery_picture(gray: Gray, heat: Heats, finding: str, regions: Scene | None
     outline = regions.findings.get(finding) if regions is not None else None
     outside_lungs = regions.regions.get(OUTSIDE) if regions is not None else None
     shares = [energy(heat, mask) if mask is not None else float("nan") for mask in (outline, outside_lungs)]
-    return GalleryPicture(png(views(gray, heat, outline)), *shares)
+    return GalleryPicture(webp(views(gray, heat, outline)), *shares)

@@ -5,18 +5,16 @@ A case is a pair of an image and a finding. The kind of a case says how the pred
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bench.extensions.heat_maps.image_sample import KINDS
-from bench.extensions.heat_maps.pictures import picture_name, webp
+from bench.extensions.heat_maps.pictures import picture_name
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.criterion import DEFAULT
+from reports.tables import rows_of
 
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
@@ -24,8 +22,6 @@ AGAIN = "damaged pictures are left out; delete the folder `attention` of the run
 # A case's sum of ranks grows by this number for each earlier case of the same run, hospital, finding and kind, because
 # further cases of a kind show less that is new.
 LESS_TELLING = 4
-_THREADS = 2  # threads that convert pictures
-_TOGETHER = 16  # number of pictures that are converted before the limits of the page are checked
 
 
 def with_pictures(
@@ -46,31 +42,20 @@ def with_pictures(
     folders = {a.run: manifest.store.root / a.folder for a in manifest.analyses if a.name == "attention"}
     pictures: dict[int, bytes] = {}
     damaged: list[str] = []
-    size, ranks = 0, gallery["rank"].astype(int).tolist()
-    cases = gallery[["run_id", "dataset", "finding", "kind"]].astype(str).itertuples(index=False, name=None)
-    files = [
-        (run, f"gallery/{picture_name(dataset, finding, kind, rank)}")
-        for (run, dataset, finding, kind), rank in zip(cases, ranks, strict=True)
-    ]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        batches = (files[start : start + _TOGETHER] for start in range(0, len(files), _TOGETHER))
-        read = chain.from_iterable(threads.map(lambda file: _as_webp(folders[file[0]], file[1]), b) for b in batches)
-        for i, ((run_id, name), (picture, problem)) in enumerate(zip(files, read, strict=True)):
-            if problem:
-                damaged.append(f"{name} of run {run_id} {problem}")
-            elif picture:
-                pictures[i] = picture
-                size += len(picture)
-            if len(pictures) >= MOST or size >= MOST_BYTES:
-                break
+    columns = ("run_id", "dataset", "finding", "kind", "rank")
+    size = 0
+    for i, (run_id, dataset, finding, kind, rank) in enumerate(rows_of(gallery, *columns)):
+        name = f"gallery/{picture_name(str(dataset), str(finding), str(kind), int(rank))}"
+        picture, problem = CheckedFolder(folders[str(run_id)]).read_with_problem(name)
+        if problem:
+            damaged.append(f"{name} of run {run_id} {problem}")
+        else:
+            pictures[i] = picture
+            size += len(picture)
+        if len(pictures) >= MOST or size >= MOST_BYTES:
+            break
     column = pd.Series([pictures.get(i) for i in range(len(gallery))], gallery.index, dtype=object)
     return gallery.assign(picture=column), f"{AGAIN}: {'; '.join(damaged)}" if damaged else ""
-
-
-def _as_webp(folder: Path, name: str) -> tuple[bytes, str]:
-    """Return a stored picture as WebP, and what is wrong with its file or ""; no bytes if the file is damaged or no picture."""
-    content, problem = CheckedFolder(folder).read_with_problem(name)
-    return (b"" if problem else webp(content)), problem
 
 
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:

@@ -39,27 +39,18 @@ def views(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | N
     return picture
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """Return a picture as a PNG file."""
-    return bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1])
-
-
-def webp(content: bytes, quality: int = 60) -> bytes:
-    """Convert a PNG picture to WebP with about a tenth of the bytes, because a page may have up to 200 pictures.
-
-    Return no bytes if OpenCV cannot decode the content.
-    """
-    picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    return b"" if picture is None else bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+def webp(picture: NDArray[np.uint8]) -> bytes:
+    """Return a picture as a small WebP file, because a page may have up to 200 pictures."""
+    return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, 60])[1])
 
 
 def picture_name(dataset: str, finding: str, kind: str, rank: int) -> str:
     """Return the file name of a picture of the gallery.
 
     >>> picture_name("nih", "Pleural Effusion", "sure miss", 0)
-    'nih-pleural-effusion-sure-miss-0.png'
+    'nih-pleural-effusion-sure-miss-0.webp'
     """
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{dataset}-{finding.lower()}-{kind}-{rank}.png")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{dataset}-{finding.lower()}-{kind}-{rank}.webp")
 
 
 def _sized(image: NDArray[Any]) -> NDArray[Any]:
