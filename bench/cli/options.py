@@ -106,9 +106,7 @@ ModelArgument = Annotated[
 ]
 TrustOption = Annotated[
     bool,
-    typer.Option(
-        "--trust", help="Allow code that a torch.export file or a folder brings. Only if you trust its author."
-    ),
+    typer.Option("--trust", help="Allow code that a folder brings. Only if you trust its author."),
 ]
 
 

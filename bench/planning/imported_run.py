@@ -17,7 +17,6 @@ SHARED = ("train_on", "space", "mapping", "label_source", "cohort", "split")
 FORMATS = {
     "timm": "a timm checkpoint",
     "onnx": "an ONNX file",
-    "export": "a torch.export file",
     "function": "a function",
     "predictions": "predictions alone",
 }

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 EVALUATE_EXAMPLES = options.examples(
     "bench evaluate --model model.yaml --grid demo",
     "bench evaluate --model model.yaml --grid main-study --data data.yaml",
-    "bench evaluate --model exported.yaml --grid demo --trust",
 )
 
 
@@ -38,7 +37,6 @@ def evaluate(
     registry: options.RegistryOption = None,
     device: options.DeviceOption = "auto",
     workers: options.WorkersOption = 0,
-    trust: options.TrustOption = False,
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -54,16 +52,15 @@ def evaluate(
 
     devices = Devices.of(device, workers, here=False)
     request = EvaluationRequest.read(model, grid, registry, data, store)
-    kind = request.declared.kind
-    options.only_valid(context, kind == "export", "for a torch.export file", "--trust")
-    options.only_valid(context, kind != "predictions", "for a network, not for predictions", "--device")
+    is_network = request.declared.kind != "predictions"
+    options.only_valid(context, is_network, "for a network, not for predictions", "--device")
     opened = Store.open(store)
     chosen_device = first_device(device)
     # this module imports torch, which takes seconds: a wrong request was refused above
     from bench.extensions.imported.evaluation import evaluate as evaluate_imported
 
     with choose_display(quiet) as display:
-        result = evaluate_imported(request, opened, data, chosen_device, devices.workers, trust, display)
+        result = evaluate_imported(request, opened, data, chosen_device, devices.workers, display)
     rows = _rows(result)
     if as_json:
         facts = {"run": result.run.id, "name": result.run.name, "seen": result.run.passport["seen"]}

@@ -18,7 +18,7 @@ from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
-SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
+SOURCES = ("timm", "onnx", "function", "predictions")  # keys of `model:`; exactly one is required
 _KEYS = ("name", "model", "preprocessing", "outputs", "trained_on", "stated")
 STATED = ("date", "paper", "code", "contact")  # keys of `stated`
 _SEE = "docs/extensions/your-own-model.md shows a model.yaml for each kind"
@@ -160,7 +160,6 @@ class _Model(msgspec.Struct, rename={"options": "with"}):
 
     timm: str = ""
     onnx: str = ""
-    export: str = ""
     function: str = ""
     predictions: str | dict[str, str] = ""  # a folder, or cohort -> file
     weights: str = ""
@@ -208,8 +207,8 @@ def _model(raw: Any, folder: Path, where: str) -> tuple[str, str, Mapping[str, A
     (kind,) = kinds
     if kind == "predictions":
         files = _predictions(block.predictions, folder, f"{where}.predictions")
-    elif kind in ("onnx", "export"):
-        files = {"file": _file(getattr(block, kind), folder, f"{where}.{kind}")}
+    elif kind == "onnx":
+        files = {"file": _file(block.onnx, folder, f"{where}.onnx")}
     else:
         files = {"weights": _file(block.weights, folder, f"{where}.weights")} if block.weights else {}
     if kind == "timm" and not files:

@@ -60,13 +60,12 @@ def evaluate(
     data: Path | None,
     device: str,
     workers: int,
-    trust: bool,
     display: Display,
 ) -> ModelEvaluation:
     """Predict every cohort of the grid with an imported model, score the predictions, and write the page.
 
     A second call for the same model adds missing predictions. If the first call fails, the run of the model is deleted.
-    `data`: None for synthetic cohorts. `trust`: whether to open a torch.export file, which can run foreign code. Raises
+    `data`: None for synthetic cohorts. Raises
     ConfigError, SetupError or DatasetError for a model that does not match its declaration, StoreError if the stored grid has
     other cohorts.
     """
@@ -78,7 +77,7 @@ def evaluate(
     if on.type == "cpu":
         torch.set_num_threads(max(1, workers))
     # the network is opened before the data are read, which can take minutes
-    network = None if no_network else open_model(declared, alone.configs[0].findings, on, trust)
+    network = None if no_network else open_model(declared, alone.configs[0].findings, on)
     plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
     plan, before = _stored(store, plan)
     config = config_of(declared.name, plan.runs[0].config)

@@ -106,17 +106,14 @@ def declared_normalization(given: Input) -> Normalizer:
     return Normalizer([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
 
 
-def open_model(
-    declared: ModelDeclaration, findings: Sequence[str], device: torch.device, trust: bool
-) -> ImportedNetwork:
+def open_model(declared: ModelDeclaration, findings: Sequence[str], device: torch.device) -> ImportedNetwork:
     """Return the network of a declaration on the device, after a test with black images.
 
-    `trust`: whether a torch.export file may be opened, although opening it can run code. Raises SetupError for
-    unreadable files or missing packages, ConfigError for a network whose inputs or outputs do not match the
-    declaration.
+    Raises SetupError for unreadable files or missing packages, ConfigError for a network whose inputs or outputs do not
+    match the declaration.
     """
     assert declared.input is not None
-    network = _OPENED[declared.kind](declared, trust, device).to(device)
+    network = _OPENED[declared.kind](declared).to(device)
     tensors = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
     if bad := [name for name, value in tensors.items() if not torch.isfinite(value).all()]:
         what = f"{len(bad)} of {len(tensors)} tensors of weights have NaN or infinite values, first {bad[0]}"
@@ -153,7 +150,7 @@ def sha256_of(declared: ModelDeclaration, network: ImportedNetwork | None = None
     return digest.hexdigest()
 
 
-def _timm(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
+def _timm(declared: ModelDeclaration) -> nn.Module:
     given, where = declared.input, f"{declared.where}: model"
     assert given is not None
     options = {"name": declared.target, **declared.options}
@@ -167,7 +164,7 @@ def _timm(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.M
     return _with_weights(network, declared)
 
 
-def _function(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
+def _function(declared: ModelDeclaration) -> nn.Module:
     where = f"{declared.where}: model.function"
     try:
         factory: Callable[..., Any] = Entry("architectures", declared.target, declared.target).load()
@@ -221,38 +218,14 @@ def _with_weights(network: nn.Module, declared: ModelDeclaration) -> nn.Module:
     return network
 
 
-def _export(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:
-    from torch.export.passes import move_to_device_pass
-
-    path, where = declared.files["file"], f"{declared.where}: model.export"
-    if not trust:
-        what = "opening a torch.export file can run code from the file"
-        fix = "give --trust if you trust the author of the file; otherwise use an ONNX file or safetensors"
-        raise SetupError(what, where, fix)
-    try:
-        exported = torch.export.load(path)
-    except Exception as error:  # torch passes on the errors of its parsers, of any class
-        raise SetupError(
-            f"torch cannot open the file: {error}", where, "export it again with this version of torch"
-        ) from error
-    # `Module.to` would not move the tensors that the network makes in its forward pass
-    network: nn.Module = move_to_device_pass(exported, device).module()
-    # an exported module cannot switch between training and evaluation, so `train` must do nothing
-    network.train = lambda _=True: network  # type: ignore[assignment, method-assign]
-    given = (exported.example_inputs or ((), {}))[0]
-    network.batch = int(given[0].shape[0]) if given and isinstance(given[0], Tensor) else 1  # type: ignore[assignment]
-    return network
-
-
-def _onnx(declared: ModelDeclaration, trust: bool, device: torch.device) -> nn.Module:  # noqa: ARG001
+def _onnx(declared: ModelDeclaration) -> nn.Module:
     assert declared.input is not None
     size = declared.input.input or declared.input.size
     return OnnxNetwork(declared.files["file"], (declared.input.channels, size, size), f"{declared.where}: model.onnx")
 
 
-_OPENED: dict[str, Callable[[ModelDeclaration, bool, torch.device], nn.Module]] = {
+_OPENED: dict[str, Callable[[ModelDeclaration], nn.Module]] = {
     "timm": _timm,
     "function": _function,
-    "export": _export,
     "onnx": _onnx,
 }

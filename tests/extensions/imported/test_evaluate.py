@@ -46,7 +46,7 @@ def declared(folder: Path, model: dict[str, Any], **blocks: Any) -> Path:
 
 def ask(model: Path, store: Path, grid: str = "tiny") -> ModelEvaluation:
     request = EvaluationRequest.read(model, grid, None, None)
-    return evaluate(request, Store.open(store), None, "cpu", 1, False, QuietDisplay())
+    return evaluate(request, Store.open(store), None, "cpu", 1, QuietDisplay())
 
 
 @pytest.fixture(scope="module")

@@ -51,17 +51,17 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def opened(path: Path, trust: bool = False) -> ImportedNetwork:
-    return open_model(ModelDeclaration.read(path), FINDINGS, CPU, trust)
+def opened(path: Path) -> ImportedNetwork:
+    return open_model(ModelDeclaration.read(path), FINDINGS, CPU)
 
 
 def images(num: int = 5, channels: int = 1) -> Tensor:
     return torch.rand((num, channels, 32, 32), generator=torch.Generator().manual_seed(1))
 
 
-def error(path: Path, kind: type[CxrError] = ConfigError, trust: bool = False) -> CxrError:
+def error(path: Path, kind: type[CxrError] = ConfigError) -> CxrError:
     with pytest.raises(kind) as raised:
-        opened(path, trust)
+        opened(path)
     return raised.value
 
 
@@ -153,7 +153,7 @@ def test_torchxrayvisions_densenet_takes_its_own_range_and_its_18_outputs(write:
 
 
 def exported(tmp_path: Path, batch: int | None = None) -> Flat:
-    """Write net.onnx and net.pt2 of one network; `batch` None: of any size."""
+    """Write net.onnx of a network; `batch` None: of any size."""
     import warnings
 
     network, example = Flat().eval(), (torch.zeros((batch or 2, 1, 32, 32)),)
@@ -161,7 +161,6 @@ def exported(tmp_path: Path, batch: int | None = None) -> Flat:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(network, example, dynamic_shapes=shapes)
-        torch.export.save(program, tmp_path / "net.pt2")
         if "onnxscript" in sys.modules or _installed("onnxscript"):
             torch.onnx.export(program, f=tmp_path / "net.onnx", dynamo=True, verbose=False, external_data=False)
     return network
@@ -176,24 +175,15 @@ def _installed(name: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("batch", [None, 1])
-def test_torch_onnx_and_export_say_the_same(write: Write, tmp_path: Path, batch: int | None) -> None:
+def test_torch_and_onnx_say_the_same(write: Write, tmp_path: Path, batch: int | None) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     own = exported(tmp_path, batch)(images())
-    for model, trust in (({"onnx": "net.onnx"}, False), ({"export": "net.pt2"}, True)):
-        network = opened(write(model=model), trust)
-        found = network(images())[:, [1, 3, 0]]
-        assert torch.allclose(found, own, atol=1e-4), model
-        assert found.abs().max() > 0.01
-        assert len(sha256_of(network.declared, network)) == 64
-
-
-def test_an_export_file_is_not_opened_without_trust(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "net.pt2").write_bytes(b"anything")
-    said = error(write(model={"export": "net.pt2"}), SetupError)
-    assert "run code" in said.what
-    assert "--trust" in said.fix
-    assert "torch cannot open the file" in error(write(model={"export": "net.pt2"}), SetupError, trust=True).what
+    network = opened(write(model={"onnx": "net.onnx"}))
+    found = network(images())[:, [1, 3, 0]]
+    assert torch.allclose(found, own, atol=1e-4)
+    assert found.abs().max() > 0.01
+    assert len(sha256_of(network.declared, network)) == 64
 
 
 def graph(tmp_path: Path, location: str = "", channels: int = 1) -> None:

@@ -1,22 +1,15 @@
-"""Wrong requests of `bench evaluate`, tables of predictions that cannot be read, and the device of an exported network."""
+"""Wrong requests of `bench evaluate` and tables of predictions that cannot be read."""
 
-import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from torch import Tensor, nn
 
-from bench.extensions.imported import networks
 from bench.extensions.imported.predictions import table_of_predictions
 from harmonize.errors import DatasetError
 from tests.conftest import Command
 from tests.unit.bench.runs.test_user_table import ROWS, SUFFIXES, UNEVEN, packed
-
-META = torch.device("meta")
 
 
 @pytest.mark.parametrize(
@@ -55,24 +48,3 @@ def test_damaged_predictions_are_refused_in_words(suffix: str, tmp_path: Path) -
 def test_a_blank_id_of_a_parquet_table_is_a_blank_id(kind: Any, tmp_path: Path) -> None:
     pd.DataFrame({"image_id": pd.Series([7, None], dtype=kind), "Edema": 0.5}).to_parquet(tmp_path / "table.parquet")
     assert table_of_predictions(tmp_path / "table.parquet")["image_id"].tolist()[1] == ""
-
-
-class Shifted(nn.Module):
-    """A network that makes a tensor in each pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Linear(1, 2)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        result: Tensor = self.last(x_NCHW.mean((2, 3))) + torch.ones(2, device=x_NCHW.device)
-        return result
-
-
-def test_an_exported_network_is_moved_with_the_tensors_that_it_makes(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.export.save(torch.export.export(Shifted().eval(), (torch.zeros(3, 1, 8, 8),)), tmp_path / "net.pt2")
-    declared: Any = SimpleNamespace(files={"file": tmp_path / "net.pt2"}, where="model.yaml")
-    network = networks._export(declared, True, META)
-    assert network(torch.zeros(3, 1, 8, 8, device=META)).device == META

@@ -48,7 +48,7 @@ def ask(folder: Path, seen: Any, tables: dict[str, pd.DataFrame] | None = None) 
     content = {"name": "Saw some", "model": {"predictions": "p"}, "outputs": {"kind": "probability"}}
     (folder / "model.yaml").write_text(yaml.safe_dump({**content, "trained_on": {"seen": seen}}))
     request = EvaluationRequest.read(folder / "model.yaml", "tiny", None, None)
-    return evaluate(request, Store.open(folder / "runs"), None, "cpu", 1, False, QuietDisplay())
+    return evaluate(request, Store.open(folder / "runs"), None, "cpu", 1, QuietDisplay())
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def evaluated(folder: Path) -> ModelEvaluation:
     grid, data = str(folder / "grid.yaml"), folder / "data.yaml"
     store = Store.open(folder / "runs")
     request = EvaluationRequest.read(folder / "model.yaml", grid, None, data)
-    return evaluate(request, store, data, "cpu", 1, False, QuietDisplay())
+    return evaluate(request, store, data, "cpu", 1, QuietDisplay())
 
 
 def macros(result: ModelEvaluation) -> dict[str, float]:

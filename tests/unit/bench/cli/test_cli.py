@@ -406,11 +406,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ),
             ("estimate --logits data --device cpu", "--device", "with IMAGE or --cohort"),
             ("estimate --device cpu", "--device", "with IMAGE or --cohort"),
-            (
-                "evaluate --model model.yaml --grid tiny --trust",
-                "--trust",
-                "for a torch.export file",
-            ),
             ("evaluate --model model.yaml --grid tiny --device cpu", "--device", "for a network"),
             ("verify p.csv --key p.csv", "--key", "with --data"),
         )
