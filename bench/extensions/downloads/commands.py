@@ -1,7 +1,6 @@
 """`bench data get`: download an open dataset, or name the page of its owner."""
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +12,7 @@ import typer
 from bench.cli.data import data_app
 from bench.cli.options import QuietOption, examples
 from harmonize.disk_space import size
-from harmonize.errors import ConfigError, DatasetError
-from harmonize.file_lock import file_lock
+from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.progress import Progress
 
@@ -74,13 +72,10 @@ def get(
             what = "cannot ask for the licence: this is not a terminal"
             raise ConfigError(what, "bench data get", "read the licence, then add --accept")
         typer.confirm("Do you accept the licence, and start the download?", abort=True)
-    _check_space(missing, root)
     root.mkdir(parents=True, exist_ok=True)
-    with file_lock(root), choose_display(quiet) as display:
-        record = _record(root)  # another command may have downloaded the files meanwhile
-        for file in source.files:
-            if not _is_there(file, root, record):
-                typer.echo(_get_file(file, root, record, display.progress))
+    with choose_display(quiet) as display:
+        for file in missing:
+            typer.echo(_get_file(file, root, record, display.progress))
     typer.echo(f"{root} is complete; next: bench check --quick --data {folder}")
 
 
@@ -120,13 +115,9 @@ def _description(name: str, source: "DownloadSource", root: Path) -> Iterator[st
 
 
 def _record(root: Path) -> dict[str, Any]:
-    """Return what earlier downloads recorded: url -> size, sha256, and the path of the first file. Raises DatasetError if damaged."""
+    """Return what earlier downloads recorded: url -> size, sha256, and the path of the first file."""
     path = root / RECORD
-    try:
-        record: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-        all(facts["sha256"] and facts["path"] for facts in record.values())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DatasetError("the record of the downloads is damaged", str(path), "delete this file") from error
+    record: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
     return record
 
 
@@ -134,15 +125,6 @@ def _is_there(file: "RemoteFile", root: Path, record: dict[str, Any]) -> bool:
     """Return whether the file was downloaded before, and the first file that came from it is still there."""
     facts = record.get(file.url)
     return facts is not None and (root / facts["path"]).exists()
-
-
-def _check_space(files: list["RemoteFile"], root: Path) -> None:
-    """Raise DatasetError if the disk has no room for the archives and their content, which is about as large."""
-    needed = sum(file.size * (1 + file.is_archive) for file in files)
-    place = next(path for path in (root, *root.absolute().parents) if path.is_dir())
-    if (free := shutil.disk_usage(place).free) < needed:
-        what = f"the download and its files need {size(needed)}; {size(free)} are free"
-        raise DatasetError(what, str(root), "free disk space, or name a folder on another disk")
 
 
 def _get_file(file: "RemoteFile", root: Path, record: dict[str, Any], progress: Progress) -> str:

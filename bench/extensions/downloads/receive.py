@@ -15,7 +15,6 @@ from harmonize.progress import Progress
 
 TIMEOUT_S = (30, 120)  # to connect, and between two chunks
 CHUNK = 1 << 16  # bytes
-_LATER = (408, 425, 429)  # answers of a server that may have the file later, besides those from 500 on
 
 
 class _Shown:
@@ -43,7 +42,7 @@ def receive(file: RemoteFile, folder: Path, known_sha256: str, progress: Progres
     """Download a file into a folder; return its path. After an error, nothing stays.
 
     `known_sha256`: "" accepts any content of the right size.
-    Raises SetupError if the server does not answer, stops or is busy; DatasetError for a file that is gone, another size or another hash; DiskFullError.
+    Raises SetupError if the server does not answer, stops or has no such file; DatasetError for another size or hash; DiskFullError.
     """
     import pooch
     import requests
@@ -72,10 +71,8 @@ def receive(file: RemoteFile, folder: Path, known_sha256: str, progress: Progres
             what = f"the server does not answer, or stopped: {type(error).__name__}"
             raise SetupError(what, file.url, "run the same command again") from error
         what = f"the server answers {error.response.status_code} {error.response.reason}"
-        if error.response.status_code in _LATER or error.response.status_code >= 500:
-            raise SetupError(what, file.url, "the server is busy: run the same command later") from error
-        fix = "the file has moved or is no longer public: look at the owner's page, which the command prints"
-        raise DatasetError(what, file.url, fix) from error
+        fix = "run the same command later; if the file has moved, look at the owner's page, which the command prints"
+        raise SetupError(what, file.url, fix) from error
     except ValueError as error:
         what = f"the SHA-256 of the downloaded file is not {known_sha256}; the download was deleted"
         fix = "download again; if this happens again, the owner may have changed the file: look at the owner's page"

@@ -19,7 +19,6 @@ from bench.extensions.downloads.sources import DownloadSource, RemoteFile, sourc
 from harmonize.datasets import PUBLISHED
 from harmonize.disk_space import DiskFullError
 from harmonize.errors import DatasetError, SetupError
-from harmonize.file_lock import file_lock
 from tests.conftest import Command
 
 
@@ -194,14 +193,11 @@ def test_a_web_page_in_place_of_the_archive_is_refused(
 
 
 def test_an_error_of_the_server_and_a_server_that_is_away_are_named(server: Server, tmp_path: Path) -> None:
-    server.status = 503
-    with pytest.raises(SetupError, match="the server answers 503") as busy:
-        receive(file_of(server), tmp_path, "", quiet)
-    assert "run the same command later" in busy.value.fix
-    server.status = 404
-    with pytest.raises(DatasetError, match="the server answers 404") as gone:
-        receive(file_of(server), tmp_path, "", quiet)
-    assert "look at the owner's page" in gone.value.fix
+    for status in (503, 404):
+        server.status = status
+        with pytest.raises(SetupError, match=f"the server answers {status}") as refused:
+            receive(file_of(server), tmp_path, "", quiet)
+        assert "look at the owner's page" in refused.value.fix
     with pytest.raises(SetupError, match="does not answer, or stopped: ConnectionError"):
         receive(RemoteFile(url="http://127.0.0.1:1/set.zip"), tmp_path, "", quiet)
     assert names(tmp_path) == []
@@ -221,15 +217,6 @@ def test_a_full_disk_leaves_nothing_half_written(
     refused = here("data", "get", "montgomery", str(tmp_path), "--accept", cwd=tmp_path, code=2)
     assert "No space left on device" in refused.stderr
     assert names(tmp_path) == []
-
-
-def test_a_disk_without_room_for_the_published_size_is_refused_before_the_download(
-    here: Command, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    offered(monkeypatch, file_of(server, size=10**18))
-    refused = here("data", "get", "montgomery", str(tmp_path), "--accept", cwd=tmp_path, code=2)
-    assert "the download and its files need 2000000.0 TB" in refused.stderr
-    assert server.asked == 0
 
 
 def link(name: str, kind: bytes) -> tarfile.TarInfo:
@@ -303,31 +290,5 @@ def test_a_release_in_parts_is_downloaded_by_parts(
     assert server.asked == 2
 
 
-def test_of_two_downloads_at_once_the_second_waits_and_finds_the_files(
-    here: Command, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    offered(monkeypatch, file_of(server))
-    (tmp_path / "montgomery").mkdir()
-    with file_lock(tmp_path / "montgomery"):
-        first = threading.Thread(
-            target=lambda: here("data", "get", "montgomery", str(tmp_path), "--accept", "--quiet", cwd=tmp_path)
-        )
-        first.start()
-        first.join(0.5)
-        assert server.asked == 0
-        assert first.is_alive()
-    first.join(60)
-    assert names(tmp_path / "montgomery") == sorted(UNPACKED)
-
-
 def test_an_unknown_dataset_is_refused_with_the_most_similar_name(here: Command, tmp_path: Path) -> None:
     assert "did you mean 'shenzhen'?" in here("data", "get", "shenzen", str(tmp_path), cwd=tmp_path, code=2).stderr
-
-
-def test_a_damaged_record_is_named(here: Command, tmp_path: Path) -> None:
-    (tmp_path / "montgomery").mkdir()
-    (tmp_path / "montgomery" / "downloads.json").write_text("[]")
-    assert (
-        "the record of the downloads is damaged"
-        in here("data", "get", "montgomery", str(tmp_path), cwd=tmp_path, code=2).stderr
-    )
