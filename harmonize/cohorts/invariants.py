@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from harmonize.cohorts import label_mapping
@@ -117,12 +118,7 @@ ALONE: dict[str, tuple[tuple[str, ...], tuple[int, ...], float | None]] = {
     "brax": _LABELER_ALONE,
 }
 SIDE_TABLES = {
-    "nih": (SideTable(("BBox_List_2017.csv",), "Image Index"),),
-    "vindr": (
-        SideTable(("people.csv", "annotations/people.csv"), "image_id", least=0.99),
-        SideTable(("annotations/annotations_train.csv",), "image_id"),
-        SideTable(("annotations/annotations_test.csv",), "image_id"),
-    ),
+    "vindr": (SideTable(("people.csv", "annotations/people.csv"), "image_id", least=0.99),),
     "mimic": (
         SideTable(("patients.csv", "hosp/patients.csv"), "subject_id", "patient_id", 0.5),
         SideTable(("mimic-cxr-*-split.csv",), "dicom_id", least=0.99),
@@ -133,7 +129,7 @@ SIDE_TABLES = {
 }
 # share of the boxes whose image may not have the label: each box of VinDr is of one reader, and the label of the majority. In the
 # published boxes, the largest share of a finding is .67 (Atelectasis)
-BOXES_WITHOUT_LABEL = {"nih": 0.0, "rsna": 0.0, "vindr": 0.7}
+BOXES_WITHOUT_LABEL = {"nih": 0.0, "rsna": 0.0, "tbx11k": 0.0, "vindr": 0.7}
 _YOUNGEST = {"vindr": 1}  # only adults: 0 means unknown
 
 
@@ -283,16 +279,22 @@ def _side_tables(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remar
             continue
         refuse_rounded(ids, side.key, path)
         own = table[side.column]
-        strange = ids[~occurs_in(ids, own)]
         without = own[~occurs_in(own, ids)]
-        if len(strange) and (text := difference(strange.unique(), own)):
-            found = f"{len(strange):,} of {len(ids):,} rows ({len(strange) / len(ids):.0%}) match no image of the table: {text}"
-            yield Remark(path.name, found, "write the ids as in the table of images")
+        if strange := [*_strange(path.name, ids, own)]:
+            yield from strange
         elif len(without) > (1 - side.least) * len(own):
             found = f"{len(without):,} of {len(own):,} images have no row, e.g. {without.iloc[0]}"
             yield Remark(
                 path.name, found, "use the file of the same release; without a row, nothing is stated about an image"
             )
+
+
+def _strange(what: str, ids: "pd.Series[str]", own: "pd.Series[str]") -> Iterator[Remark]:
+    """Yield a remark if ids match no image of the table because they are written otherwise."""
+    strange = ids[~occurs_in(ids, own)]
+    if len(strange) and (text := difference(strange.unique(), own)):
+        found = f"{len(strange):,} of {len(ids):,} rows ({len(strange) / len(ids):.0%}) match no image of the table: {text}"
+        yield Remark(what, found, "write the ids as in the table of images")
 
 
 def _boxes(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remark]:
@@ -305,14 +307,11 @@ def _boxes(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remark]:
     except DatasetError:  # `check_positions` reports it
         return
     corners = drawn[["x_min", "y_min", "x_max", "y_max"]].to_numpy(float)
-    is_box = (
-        (corners[:, 2:] > corners[:, :2]).all(axis=1)
-        & (corners.min(axis=1, initial=0) >= 0)
-        & (corners.max(axis=1, initial=2) > 1)
-    )
+    is_box = (corners[:, 2:] > corners[:, :2]).all(axis=1) & (corners.min(axis=1) >= 0) & (corners.max(axis=1) > 1)
     if len(other := drawn[~is_box]):
         found = f"{len(other):,} of {len(drawn):,} are no boxes in pixels, e.g. of {other['image_id'].iloc[0]}"
         yield Remark("boxes", found, "write x and y in pixels, the smaller before the larger")
+    yield from _strange("boxes", drawn["image_id"].astype(str), table["image_id"])
     boxes = drawn[["image_id", "finding"]].astype(str).drop_duplicates()
     known = {
         *FINDINGS,
@@ -329,14 +328,16 @@ def _boxes(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remark]:
             f"classes that the release does not have: {shown}",
             "correct the class; such boxes belong to no finding",
         )
-    names = [name for name in FINDINGS if name in set(boxes["finding"])]
-    rows = table[table["image_id"].isin(boxes["image_id"])].drop_duplicates("image_id")
-    if not names or rows.empty or layout not in BOXES_WITHOUT_LABEL:
+    if layout not in BOXES_WITHOUT_LABEL:
         return
-    states = label_mapping.apply(rows, layout, "default", names).set_axis(rows["image_id"])
-    pairs = boxes[boxes["finding"].isin(names) & boxes["image_id"].isin(states.index)]
-    missing = [states.loc[i, name] == ABSENT for i, name in zip(pairs["image_id"], pairs["finding"], strict=True)]
-    wrong = pairs[pd.array(missing, "boolean").fillna(False).to_numpy(bool)]
+    rows = table[table["image_id"].isin(boxes["image_id"])].drop_duplicates("image_id").set_index("image_id")
+    names = [name for name in FINDINGS if name in set(boxes["finding"])]
+    states = label_mapping.apply(rows, layout, "default", names).set_axis(rows.index).eq(ABSENT).fillna(False)
+    words = rows.get(LABELS, pd.Series(dtype=object)).str.split("|")  # also of labels that are no finding
+    tokens = set(getattr(module, "TOKENS", ()))
+    pairs = boxes[boxes["finding"].isin([*names, *tokens]) & boxes["image_id"].isin(rows.index)]
+    absent = [states.loc[i, f] if f in names else f not in words[i] for i, f in pairs.itertuples(index=False)]
+    wrong = pairs[np.array(absent, bool)]
     if _too_many(len(wrong), BOXES_WITHOUT_LABEL[layout], len(pairs)):
         image, finding = wrong.iloc[0]
         found = f"{len(wrong):,} of {len(pairs):,} boxes are of a finding that is absent by the labels, e.g. {finding} in {image}"

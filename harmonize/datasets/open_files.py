@@ -6,11 +6,12 @@ reading of Montgomery begins with "Patient's Sex: F" and "Patient's Age: 027Y", 
 of the same patient: "NO REPORT (same pt as MCUCXR_0162_1)". The rest of a reading is not interpreted.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,8 @@ REGIONS = (
 )
 # smaller infiltrates, which may be consolidation, too
 _DOUBTFUL_REGIONS = ("Moderate_Infiltrate_(non-linear)", "Small_Infiltrate_(non-linear)")
+BOX_FRAME_PX = 512  # side of the images of TBX11K, in whose pixels the boxes are; those of its XML files are in other pixels
+BOX_CLASSES = ("ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis")
 _PERSON = re.compile(
     r"\s*(?:Patient's Sex:\s*)?(?P<sex>male|fem[a-z]*|[MFO]\b)\W*(?:Patient's Age:\s*)?(?:(?P<age>\d+)\s*(?P<unit>[ymd])?)?",
     re.IGNORECASE,
@@ -87,7 +90,8 @@ class FileSet:
     Image id and patient id are the path without ending and the group patient. `prefix` states that each split numbers its
     patients anew, so the patient id begins with the split. `labels` and `splits` translate what the groups have. `reading` is the path of
     the text about an image, with the name of the image in braces. `regions` is an optional table: for each image, the number of regions
-    that radiologists marked for each label of REGIONS.
+    that radiologists marked for each label of REGIONS. `boxes_in` are the names of an optional COCO file with boxes, in pixels of images
+    with a side of BOX_FRAME_PX.
     """
 
     layout: str
@@ -103,6 +107,7 @@ class FileSet:
     lists: Mapping[str, str] = field(
         default_factory=dict
     )  # optional file with one image per line -> split of these images
+    boxes_in: tuple[str, ...] = ()
     folder_levels: int = 2  # levels of folders below the root; a kept cohort table notices files that are added in them
 
     @property
@@ -182,6 +187,29 @@ class FileSet:
         first = self.reading.format(silent.iloc[0].rpartition("/")[2])
         found = f"{len(silent):,} of {len(table):,} images have no reading that states sex and age with a unit, first {first}"
         return [Remark("readings", found, f"use the readings as published; their form is that of {root / first}")]
+
+    def boxes(self, root: Path) -> pd.DataFrame:
+        """Return the boxes: image_id, finding, x_min, y_min, x_max, y_max; a box of a known class has the label of its image."""
+        columns = ["image_id", "finding", "x_min", "y_min", "x_max", "y_max"]
+        if (path := find(root, *self.boxes_in)) is None:
+            return pd.DataFrame(columns=columns)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            names = {image["id"]: PurePosixPath(image["file_name"]).with_suffix("") for image in content["images"]}
+            words = {kind["id"]: kind["name"] for kind in content["categories"]}
+            rows = [(f"imgs/{str(names[box['image_id']]).removeprefix('imgs/')}", words[box["category_id"]], *map(float, box["bbox"]))
+                    for box in content["annotations"]]  # fmt: skip
+            drawn = pd.DataFrame(rows, columns=columns)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"not a file of boxes: {error!r}", str(path), "use the file as published") from error
+        finding = drawn["finding"].replace(dict.fromkeys(BOX_CLASSES, "tuberculosis"))
+        return drawn.assign(
+            finding=finding, x_max=drawn["x_min"] + drawn["x_max"], y_max=drawn["y_min"] + drawn["y_max"]
+        )
+
+    def box_frames(self, _root: Path, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
+        """Return {image id: (512, 512)}, the size of the published images, for any size of the file."""
+        return dict.fromkeys(images["image_id"], (BOX_FRAME_PX, BOX_FRAME_PX)) if self.boxes_in else {}
 
     def write(self, table: pd.DataFrame, root: Path) -> None:
         """Write the reading of each image; the paths of the images state everything else, and `read` needs these files.
@@ -319,5 +347,6 @@ tbx11k = FileSet(
     view="FRONTAL",
     splits={},
     lists={"lists/TBX11K_train.txt": "train", "lists/TBX11K_val.txt": "val"},
+    boxes_in=tuple(f"annotations/json/TBX11K_{name}.json" for name in ("trainval", "trainval_only_tb")),
     images=("imgs/health/h9001.png", "imgs/sick/s9001.png", "imgs/tb/tb9001.png"),
 )

@@ -6,16 +6,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from native_tables import assert_same, written
+from pictures import ramp, save
 
 import harmonize
 from harmonize import CohortSpec
+from harmonize.checks.duplicates import ScannedCohort
+from harmonize.checks.release import inspect
+from harmonize.checks.scan import scan
 from harmonize.datasets import LABELS, adapter
 from harmonize.datasets.open_files import image_paths
 from harmonize.errors import DatasetError
+from harmonize.ground_truth.positions import check_positions
 from harmonize.labels.findings import labels_yaml
 from tests.disturbed import bound_by_permissions
 
@@ -116,6 +122,44 @@ def test_the_lists_of_tbx11k_state_the_splits(tmp_path: Path) -> None:
         "imgs/sick/s2": "",
         "imgs/tb/tb1": "train",
     }
+
+
+# names and a box as in the release
+COCO: dict[str, Any] = {
+    "images": [{"id": 7, "file_name": "tb/tb1183.png", "width": 512, "height": 512}],
+    "categories": [{"id": 1, "name": "ActiveTuberculosis"}, {"id": 2, "name": "ObsoletePulmonaryTuberculosis"}],
+    "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [108, 63, 167, 188]}],
+}
+BOX, IMAGE = COCO["annotations"][0], COCO["images"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({}, ""),
+        ({"images": [IMAGE | {"file_name": "tb/TB1183.png"}]}, "upper and lower case"),
+        ({"images": [IMAGE | {"file_name": "health/h2661.png"}]}, "absent by the labels, e.g. tuberculosis"),
+        ({"categories": [{"id": 1, "name": "Active TB"}]}, "classes that the release does not have: 'Active TB' (1)"),
+        ({"annotations": [BOX | {"bbox": [300, 63, 2000, 188]}]}, "outside of its image of 512 x 512"),
+        ({"annotations": [BOX | {"bbox": [0.2, 0.1, 0.3, 0.4]}]}, "no boxes in pixels"),
+        ({"annotations": [BOX | {"category_id": 4}]}, "not a file of boxes: KeyError(4)"),
+        ({"annotations": [{"image_id": 7}]}, "not a file of boxes"),
+    ],
+)
+def test_boxes_of_tbx11k_have_known_classes_ids_and_sizes(change: Any, text: str, tmp_path: Path) -> None:
+    put(tmp_path, {"annotations/json/TBX11K_trainval_only_tb.json": json.dumps(COCO | change)})
+    for name in ("health/h2661", "sick/s0567", "tb/tb1183"):
+        save(tmp_path / f"imgs/{name}.png", ramp(64, 64))
+    cohort, checks = inspect(CohortSpec("tbx11k", "tbx11k", tmp_path))
+    assert cohort is not None
+    scanned = scan("tbx11k", tmp_path, cohort.table["path"].tolist(), tmp_path / "scans")
+    checks += check_positions(cohort, ScannedCohort(cohort, scanned))
+    said = [check.found for check in checks if check.what in ("boxes", "positions of findings") and check.level != "ok"]
+    assert any(text in line for line in said) if text else said == []
+    if not text:
+        assert adapter("tbx11k").boxes(tmp_path).to_numpy().tolist() == [
+            ["imgs/tb/tb1183", "tuberculosis", 108, 63, 275, 251]
+        ]
 
 
 def test_findings_that_a_dataset_does_not_label_are_null(tmp_path: Path) -> None:
