@@ -293,7 +293,9 @@ def _strange(what: str, ids: "pd.Series[str]", own: "pd.Series[str]") -> Iterato
     """Yield a remark if ids match no image of the table because they are written otherwise."""
     strange = ids[~occurs_in(ids, own)]
     if len(strange) and (text := difference(strange.unique(), own)):
-        found = f"{len(strange):,} of {len(ids):,} rows ({len(strange) / len(ids):.0%}) match no image of the table: {text}"
+        found = (
+            f"{len(strange):,} of {len(ids):,} rows ({len(strange) / len(ids):.0%}) match no image of the table: {text}"
+        )
         yield Remark(what, found, "write the ids as in the table of images")
 
 
@@ -308,7 +310,7 @@ def _boxes(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remark]:
         return
     corners = drawn[["x_min", "y_min", "x_max", "y_max"]].to_numpy(float)
     is_box = (corners[:, 2:] > corners[:, :2]).all(axis=1) & (corners.min(axis=1) >= 0) & (corners.max(axis=1) > 1)
-    if len(other := drawn[~is_box]):
+    if len(other := drawn[~is_box & drawn["image_id"].isin(table["image_id"])]):
         found = f"{len(other):,} of {len(drawn):,} are no boxes in pixels, e.g. of {other['image_id'].iloc[0]}"
         yield Remark("boxes", found, "write x and y in pixels, the smaller before the larger")
     yield from _strange("boxes", drawn["image_id"].astype(str), table["image_id"])

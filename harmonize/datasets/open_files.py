@@ -41,7 +41,9 @@ REGIONS = (
 )
 # smaller infiltrates, which may be consolidation, too
 _DOUBTFUL_REGIONS = ("Moderate_Infiltrate_(non-linear)", "Small_Infiltrate_(non-linear)")
-BOX_FRAME_PX = 512  # side of the images of TBX11K, in whose pixels the boxes are; those of its XML files are in other pixels
+BOX_FRAME_PX = (
+    512  # side of the images of TBX11K, in whose pixels the boxes are; those of its XML files are in other pixels
+)
 BOX_CLASSES = ("ActiveTuberculosis", "ObsoletePulmonaryTuberculosis", "PulmonaryTuberculosis")
 _PERSON = re.compile(
     r"\s*(?:Patient's Sex:\s*)?(?P<sex>male|fem[a-z]*|[MFO]\b)\W*(?:Patient's Age:\s*)?(?:(?P<age>\d+)\s*(?P<unit>[ymd])?)?",

@@ -7,11 +7,14 @@ Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK ar
 Label sources: physician and rnn (the network); each keeps only the rows with labels from this source.
 Additional columns: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows;
 "pediatric" for children). Rows with an empty list ([''], 777 rows) are kept, with a null "No Finding".
+Boxes: with grounded_reports_20240819.json of PadChest-GR (4,555 images) beside the table, those of both its readers: the keys
+boxes and extra_boxes, corners in shares of the sides. Rows_DICOM and Columns_DICOM state the size of an image.
 About 20 published images are damaged; they get into the quarantine when the images are decoded.
 Source: Bustos et al. 2019, arXiv:1901.07441. On request: bimcv.cipf.es/bimcv-projects/padchest.
 """
 
 import ast
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,20 @@ import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS
 from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import faults, first_fault, numbers, person, read_text, recode, require, unknown_words
+from harmonize.datasets.csvfile import (
+    faults,
+    find,
+    first_fault,
+    numbers,
+    person,
+    read_text,
+    recode,
+    require,
+    unknown_words,
+)
 from harmonize.datasets.ids import refuse_rounded
+from harmonize.errors import DatasetError
+from harmonize.labels.findings import labels_yaml
 
 SIGNATURE = ("PADCHEST_*",)
 FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -122,6 +137,45 @@ def _labels(cells: "pd.Series[str]") -> "pd.Series[Any]":
         words = [word.strip().lower() for word in parsed]
         words_of_cell[text] = "|".join(word for word in words if word)
     return cells.map(words_of_cell).astype(object)
+
+
+def boxes(root: Path) -> pd.DataFrame:
+    """Return the boxes of both readers of PadChest-GR: image_id, finding, x_min, y_min, x_max, y_max in pixels of the original.
+
+    Labels without a shared finding keep their native name. Without the file, the table has no rows.
+    """
+    columns = ["image_id", "finding", "x_min", "y_min", "x_max", "y_max"]
+    if (path := find(root, "grounded_reports_*.json")) is None:
+        return pd.DataFrame(columns=columns)
+    findings = labels_yaml()["datasets"]["padchest"]["findings"]
+    shared = {word: finding for finding, entry in findings.items() for word in entry["native"]}
+    try:
+        rows = [
+            (str(image["ImageID"]), shared.get(word := str(label).strip().lower(), word), *map(float, box))
+            for image in json.loads(path.read_text(encoding="utf-8"))
+            for finding in image["findings"]
+            for label in finding.get("labels") or ()
+            for box in [*(finding.get("boxes") or ()), *(finding.get("extra_boxes") or ())]
+        ]
+        drawn = pd.DataFrame(rows, columns=columns)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"not a file of boxes: {error!r}", str(path), "use the file as published") from error
+    size = _sizes(root).reindex(drawn["image_id"]).set_axis(drawn.index)
+    scale = {"x_min": size["columns"], "y_min": size["rows"], "x_max": size["columns"], "y_max": size["rows"]}
+    return drawn.assign(**{name: drawn[name] * side for name, side in scale.items()})
+
+
+def box_frames(root: Path, images: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return {image id: (height, width)} of the original of each image whose size the table states."""
+    size = _sizes(root).reindex(images["image_id"]).dropna().astype(int)
+    return {str(image): (int(rows), int(columns)) for image, rows, columns in size.itertuples()}
+
+
+def _sizes(root: Path) -> pd.DataFrame:
+    """Return the size of each image in pixels, in the columns `rows` and `columns`."""
+    raw = read_text(require(root, "padchest", FILE, "PADCHEST_*.csv"), ["ImageID", "Rows_DICOM", "Columns_DICOM"])
+    raw = raw.drop_duplicates("ImageID").set_index("ImageID")
+    return pd.DataFrame({"rows": numbers(raw["Rows_DICOM"]), "columns": numbers(raw["Columns_DICOM"])})
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

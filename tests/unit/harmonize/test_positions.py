@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from native_tables import TABLES
 from numpy.typing import NDArray
 from pictures import ramp, save, save_dicom
 
@@ -16,7 +17,7 @@ from harmonize.checks.scan import scan
 from harmonize.cohorts.cohort import load
 from harmonize.cohorts.dicom_demographics import read_people
 from harmonize.cohorts.specs import CohortSpec
-from harmonize.datasets import nih, vindr
+from harmonize.datasets import nih, padchest, vindr
 from harmonize.errors import DatasetError
 from harmonize.ground_truth.ground_truth import frame_misfit, scene, truth_of
 from harmonize.ground_truth.positions import check_positions
@@ -53,6 +54,24 @@ def checked(spec: CohortSpec, store: Path, quick: bool = False) -> list[Check]:
 
 def smaller(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+@pytest.mark.parametrize(("height", "text"), [(64, "fit the files"), (40, "its boxes are of an image with 128 x 64")])
+def test_both_readers_of_padchest_gr_are_read(height: int, text: str, tmp_path: Path) -> None:
+    table = TABLES["padchest"]().iloc[:1].assign(drop="", view="PA", rows=64, columns=128)
+    image, path = table[["image_id", "path"]].iloc[0]
+    padchest.write(table, tmp_path)
+    save(tmp_path / path, np.tile(np.arange(128, dtype=np.uint8), (height, 1)))
+    finding = {"labels": ["Pleural effusion"], "boxes": [[0, 0, 0.25, 0.5]], "extra_boxes": [[0.5, 0.5, 1, 1]]}
+    reports = [{"ImageID": image, "findings": [finding, {"abnormal": False}]}, {"ImageID": "other", "findings": []}]
+    (tmp_path / "grounded_reports_20240819.json").write_text(json.dumps(reports))
+    spec = CohortSpec("padchest", "padchest", tmp_path)
+    assert text in checked(spec, tmp_path / "store")[0].found
+    truth = truth_of("padchest", tmp_path, load(spec).table)
+    mask = truth.masks(image, (64, 128))["Pleural Effusion"]
+    assert mask[:32, :32].all()
+    assert mask[32:, 64:].all()
+    assert mask.sum() == 32 * 32 + 32 * 64
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.33])
