@@ -22,6 +22,8 @@ MAX_DEPTH = 50
 # maximum number of values after aliases (*name) are replaced by what they stand for: a short file may stand for billions
 MAX_VALUES = 500_000
 # PyYAML raises YAMLError for invalid YAML, and the other errors for invalid values such as the date 2024-13-45
+# a value in typographic quotes, which YAML reads as a part of the text
+_QUOTED = re.compile(r"^[^#\n]*?(?:^|[:,\[{-]) *[\u2018-\u201f]", re.MULTILINE)
 _INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, RecursionError)
 
 
@@ -88,6 +90,9 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     if len(text) > MAX_BYTES:
         raise _too_large(where)
+    if quoted := _QUOTED.search(text):
+        line = text.count("\n", 0, quoted.end()) + 1
+        raise ConfigError("a typographic quotation mark quotes nothing", f"{where}:{line}", "write \" or '")
     try:
         return deepcopy(_parsed(text, where))
     except _INVALID:

@@ -140,7 +140,7 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     """
     gray = read_radiograph(path, stored.geometry.decode_at)
     cropped, fell_back = region(gray, stored.geometry)
-    image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path, gray.shape)
+    image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path, gray)
     if min(cropped.shape) < stored.geometry.size:
         warnings.append(f"enlarged from {min(cropped.shape)} to {stored.geometry.size} pixels")
     if fell_back:

@@ -6,7 +6,7 @@ same functions. A file without remarks may still show something other than a che
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -25,6 +25,9 @@ _FRONTAL = ("AP", "PA")
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 _LATERAL_WORDS = re.compile(r"(?<![A-Z])(LAT|LATERAL|LATERO\w*|LL|RL|SEIT\w*|PROFIL|PERFIL)(?![A-Z])")
 _FRONTAL_WORDS = re.compile(r"(?<![A-Z])(AP|PA|A\.?P\.?|P\.?A\.?|FRONTAL|POSTERO\W?ANT\w+|ANTERO\W?POST\w+)(?![A-Z])")
+# of 1,500 real radiographs, the lowest number of gray levels is 107, the largest change between neighboring pixels .17 standard
+# deviations, and the second largest share of rows with one gray value .17
+_LEAST_LEVELS, _ROUGHEST, _MOST_EMPTY = 32, 0.25, 0.2
 _LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
 _FENCE = 3.0  # interquartile ranges from a quartile to the end of the usual range: Tukey's outer fences
 _BLOCK = 2**24  # number of pixels whose gray values are computed at once; each takes 8 bytes
@@ -33,16 +36,13 @@ _BLOCK = 2**24  # number of pixels whose gray values are computed at once; each 
 _MIN_WIDTH = {"mean gray": 5.0, "contrast": 5.0, "black pixels": 0.05, "white pixels": 0.05}
 
 
-def unlike_radiograph(path: ImageFile, shape: tuple[int, int]) -> list[str]:
-    """Return remarks on what is unusual about a file of this shape (height, width); [] if the checks detect nothing.
-
-    Only the check for color reads pixels; all other checks read the header of a DICOM file. Call `read_gray` first,
-    because it checks the size of the image.
-    """
+def unlike_radiograph(path: ImageFile, image: NDArray[np.uint8]) -> list[str]:
+    """Return remarks on what is unusual about a file; [] if the checks detect nothing. `image`: the result of `read_gray`."""
     content = path.read_bytes()
-    remarks = _of_dicom(content) if is_dicom(content) else _of_colors(content)
-    if max(shape) > _LONG * min(shape):
-        remarks.append(f"{shape[1]} x {shape[0]} pixels is not a shape of a chest radiograph")
+    remarks = [*(_of_dicom(content) if is_dicom(content) else _of_colors(content)), *_of_pixels(image)]
+    height, width = image.shape
+    if max(height, width) > _LONG * min(height, width):
+        remarks.append(f"{width} x {height} pixels is not a shape of a chest radiograph")
     return remarks
 
 
@@ -88,6 +88,23 @@ def unusual_gray(
             shown, lowest, highest = (f"{scale * value:.3g}" for value in (values[name][row], low, high))
             remarks[row].append(f"{name}: {shown}{unit} ({whose}: {lowest} to {highest}{unit})")
     return remarks
+
+
+def _of_pixels(image: NDArray[np.uint8]) -> Iterator[str]:
+    """Yield remarks on pixels that a radiograph does not have, but a file with a damaged part or a wrong header has."""
+    height = len(image)
+    if (levels := np.count_nonzero(np.bincount(image.ravel(), minlength=256))) < _LEAST_LEVELS:
+        yield f"only {levels} gray levels"
+    rows = image[: height - 1 : max(1, height // 256)].astype(np.int16)
+    below = image[1 :: max(1, height // 256)].astype(np.int16)
+    change = max(np.abs(rows - below).mean(), np.abs(np.diff(rows, axis=1)).mean())
+    if change > _ROUGHEST * image.std():
+        yield "neighboring pixels differ as in noise"
+    # rows of one gray value, and a different number for each other row
+    row_value = np.where((image == image[:, :1]).all(axis=1), image[:, 0], np.arange(256, 256 + height))
+    ends = np.flatnonzero(np.diff(row_value, append=-1))
+    if (empty := int(np.diff(ends, prepend=-1).max())) > _MOST_EMPTY * height:
+        yield f"{empty} of {height} rows have one gray value"
 
 
 def _of_colors(content: bytes) -> list[str]:

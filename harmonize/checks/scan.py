@@ -200,7 +200,7 @@ def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
             content = file.read_bytes()
             records["size"][number] = file_size(content, gray)
             records["content"][number] = hashlib.blake2b(content, digest_size=16).digest()
-            records["remark"][number] = _text("; ".join(unlike_radiograph(InMemory(file.name, content), gray.shape)))
+            records["remark"][number] = _text("; ".join(unlike_radiograph(InMemory(file.name, content), gray)))
         except (UnreadableImage, OSError) as error:
             records["reason"][number] = _text(str(error)) or b"unreadable"
     records["hash"] = perceptual_hash(thumbnails)

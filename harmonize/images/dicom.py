@@ -203,6 +203,16 @@ def deviations(data: Any) -> list[str]:
     if (photometric, shape) in (("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")):
         done = "inverted" if _is_inverted(data) else "not inverted"
         remarks.append(f"DICOM PresentationLUTShape {shape} contradicts {photometric}: the image is {done}")
+    needed = (
+        data.Rows
+        * data.Columns
+        * data.get("SamplesPerPixel", 1)
+        * int(data.get("NumberOfFrames") or 1)
+        * data.BitsAllocated
+        // 8
+    )
+    if not data.file_meta.TransferSyntaxUID.is_compressed and len(data.get("PixelData") or b"") > needed + 1:
+        remarks.append(f"DICOM with {len(data.PixelData) - needed:,} bytes more than Rows and Columns need")
     if data.get("PresentationIntentType") == "FOR PROCESSING":
         remarks.append("DICOM image FOR PROCESSING: raw pixels, not those that a radiologist sees")
     if data.get("SamplesPerPixel") == 3 and not data.file_meta.TransferSyntaxUID.is_compressed:
@@ -222,7 +232,7 @@ def _bits_above(data: Any) -> bool | None:
     stored bits. Neighboring pixels are similar, so the smoother of the two images is the right one.
     """
     syntax = data.file_meta.TransferSyntaxUID
-    if (syntax.is_compressed and syntax != RLELossless) or not 1 < data.get("BitsStored", 0) < data.BitsAllocated:
+    if (syntax.is_compressed and syntax != RLELossless) or not 0 < data.get("BitsStored", 0) < data.BitsAllocated:
         return None
     masked, whole = (pixel_array(data, index=0, correct_unused_bits=correct) for correct in (True, False))
     if np.array_equal(masked, whole) or (whole.min() >= 0 and whole.max() < 1 << data.BitsStored):

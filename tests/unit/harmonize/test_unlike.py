@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from pictures import ramp
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from harmonize.checks.non_cxr_checks import gray_values, unlike_radiograph, unusual_gray, usual_range
 from harmonize.images.pixels import read_gray
 
-GRAY = np.random.default_rng(0).integers(0, 256, (96, 80)).astype(np.uint8)
+GRAY = ramp(96, 80)
 
 
 def written(path: Path, image: np.ndarray) -> Path:
@@ -39,17 +40,17 @@ def dicom(path: Path, **tags: object) -> Path:
 def test_a_color_photo_gives_a_remark(tmp_path: Path, name: str) -> None:
     y, x = np.mgrid[0:300, 0:400]
     path = written(tmp_path / name, np.stack([x * 255 // 400, y * 255 // 300, 128 + 0 * x], 2).astype(np.uint8))
-    (remark,) = unlike_radiograph(path, (300, 400))
+    (remark,) = unlike_radiograph(path, ramp(300, 400))
     assert "color image" in remark
 
 
 def test_gray_in_three_channels_and_a_small_color_mark_give_no_remark(tmp_path: Path) -> None:
     smooth = cv2.GaussianBlur(np.repeat(GRAY[:, :, None], 3, 2), (9, 9), 3)
-    assert unlike_radiograph(written(tmp_path / "rgb.jpg", smooth), (96, 80)) == []
+    assert unlike_radiograph(written(tmp_path / "rgb.jpg", smooth), GRAY) == []
     large = cv2.resize(smooth, (800, 960))
     large[:40, :40] = (0, 0, 255)
-    assert unlike_radiograph(written(tmp_path / "mark.png", large), (960, 800)) == []
-    assert unlike_radiograph(written(tmp_path / "deep.png", GRAY.astype(np.uint16) * 200), (96, 80)) == []
+    assert unlike_radiograph(written(tmp_path / "mark.png", large), ramp(960, 800)) == []
+    assert unlike_radiograph(written(tmp_path / "deep.png", GRAY.astype(np.uint16) * 200), GRAY) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_dicom_tags_of_other_images_give_a_remark(tmp_path: Path, tags: dict[str
     with pydicom.config.disable_value_validation():
         path = dicom(tmp_path / "a.dcm", **tags)
     assert read_gray(path).shape == (96, 80)
-    remarks = unlike_radiograph(path, (96, 80))
+    remarks = unlike_radiograph(path, GRAY)
     assert (expected is None and remarks == []) or (
         expected is not None and expected in remarks[0] and len(remarks) == 1
     )
@@ -75,13 +76,13 @@ def test_dicom_tags_of_other_images_give_a_remark(tmp_path: Path, tags: dict[str
 
 def test_frames_and_a_long_shape_give_remarks_also_without_a_preamble(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", NumberOfFrames=2, PixelData=GRAY.tobytes() * 2)
-    assert unlike_radiograph(path, (96, 80)) == ["2 frames: only the first is used"]
-    assert unlike_radiograph(written(tmp_path / "a.png", GRAY), (20, 90)) == [
+    assert unlike_radiograph(path, GRAY) == ["2 frames: only the first is used"]
+    assert unlike_radiograph(written(tmp_path / "a.png", GRAY), ramp(20, 90)) == [
         "90 x 20 pixels is not a shape of a chest radiograph"
     ]
     content = path.read_bytes()
     path.write_bytes(content[132:])  # from the file meta information on
-    assert unlike_radiograph(path, (96, 80)) == ["2 frames: only the first is used"]
+    assert unlike_radiograph(path, GRAY) == ["2 frames: only the first is used"]
 
 
 def test_the_usual_range_ends_three_interquartile_ranges_from_the_quartiles() -> None:
