@@ -215,7 +215,7 @@ def table_of(root: Path, images: list[str]) -> CohortSpec:
 def test_files_unlike_radiographs_and_unusual_gray_levels_are_warnings(tmp_path: Path) -> None:
     for number in range(20):
         save(tmp_path / f"{number}.png", random_image(number))
-    save(tmp_path / "dark.png", random_image(30) // 20)
+    save(tmp_path / "dark.png", random_image(30) // 7)
     two = np.stack([random_image(31).astype(np.uint16)] * 2)
     save_dicom(tmp_path / "two.dcm", two, Rows=180, Columns=150, NumberOfFrames=2)
     spec = table_of(tmp_path, [*(f"{number}.png" for number in range(20)), "dark.png", "two.dcm"])

@@ -40,7 +40,7 @@ def test_a_file_gets_the_same_remarks(name: str, tmp_path: Path) -> None:
 
 def test_unusual_gray_levels_are_those_of_the_same_function(tmp_path: Path) -> None:
     usual = usual_range(gray_values(np.stack([np.clip(SQUARE.astype(int) + k, 0, 255) for k in range(5)])))
-    path = save(tmp_path / "dark.png", SQUARE // 10)
+    path = save(tmp_path / "dark.png", SQUARE // 7)
     _, warnings = new_images._decoded(path, SimpleNamespace(geometry=Geometry(64), usual=usual))
     dark = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     assert [warnings] == unusual_gray(gray_values(dark[np.newaxis]), usual, "training images")
