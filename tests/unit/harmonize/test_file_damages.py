@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pictures import save_dicom
+from test_table_layout import MAPPING
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
@@ -41,13 +42,12 @@ ELEMENTS: dict[str, tuple[object, ...]] = {
     "Columns": (0, 1, 80, 159, 161, 320, 65535, None),
     "SamplesPerPixel": (0, 2, 3, 4, None),
     "NumberOfFrames": (0, 2, 3, 1000, -1),
-    "PlanarConfiguration": (1,),
     "RescaleSlope": (-1, 0, 1e-9, 1e30, 1.01, None),
     "RescaleIntercept": (-1e9, 1e30, -32768, None),
     "WindowCenter": (-5000, 1e9, 2000, None),
     "WindowWidth": (0, 1, 2, -4096, 1e9, 70000),
     "VOILUTFunction": ("SIGMOID", "LINEAR_EXACT", "CUBIC"),
-        "PixelAspectRatio": ([1, 2], [2, 1], [1, 1], [0, 0]),
+    "PixelAspectRatio": ([1, 2], [2, 1], [1, 1], [0, 0]),
     "PixelSpacing": ([0.1, 0.2], [0.14, 0.14], [0, 0], "a"),
     "Modality": ("CT", "MR", "SR", "DX", "PR", "OT"),
     "BodyPartExamined": ("HAND", "ABDOMEN", "CHEST", "thorax"),
@@ -103,53 +103,32 @@ def test_changed_elements_of_dicom_files_are_named_or_change_nothing(tmp_path: P
     expected = read_radiograph(path)
     assert not is_silent(path.read_bytes(), expected)
     assert unlike_radiograph(path, expected) == []
-    silent = []
-    for name, values in ELEMENTS.items():
-        for value in values:
-            try:
-                content = with_element(path, name, value)
-            except (
-                ValueError,
-                TypeError,
-                KeyError,
-                AttributeError,
-                OverflowError,
-            ) as error:  # pydicom writes no such file
-                print("unwritten", name, value, error)
-                continue
-            if is_silent(content, expected):
-                silent.append((name, value))
-    assert silent == []
+    damages = [(name, value) for name, values in ELEMENTS.items() for value in values]
+    assert [damage for damage in damages if is_silent(with_element(path, *damage), expected)] == []
 
 
-def _half(content: bytes) -> bytes:
-    """Return a file whose last part are zeros, as after an interrupted download."""
-    return content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
+def with_rows(image: NDArray[Any], missing: slice, value: float = 0) -> NDArray[Any]:
+    image = image.copy()
+    image[missing] = value
+    return image
 
 
 PIXELS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "inverted": lambda image: image.max() - image,
     "upside down": lambda image: image[::-1],
     "turned": np.rot90,
-    "turned back": lambda image: np.rot90(image, -1),
-    "the lower half is missing": lambda image: np.where(np.arange(len(image))[:, None] < len(image) / 2, image, 0).astype(image.dtype),
-    "the upper half is missing": lambda image: np.where(np.arange(len(image))[:, None] > len(image) / 2, image, 0).astype(image.dtype),
-    "the lower half is white": lambda image: np.where(np.arange(len(image))[:, None] < len(image) / 2, image, image.max()),
+    "the lower half is missing": lambda image: with_rows(image, slice(96, None)),
+    "the upper half is missing": lambda image: with_rows(image, slice(96)),
+    "the lower half is white": lambda image: with_rows(image, slice(96, None), image.max()),
     "other row length": lambda image: image.reshape(image.shape[::-1]),
     "one gray level": lambda image: np.full_like(image, 100),
     "two gray levels": lambda image: (image > np.median(image)).astype(image.dtype),
-    "two bright gray levels": lambda image: np.where(image > np.median(image), image.max(), 0).astype(image.dtype),
     "four gray levels": lambda image: (image // (image.max() // 4 + 1)).astype(image.dtype),
     "exchanged bytes": lambda image: image.byteswap(),
     "lowest bits only": lambda image: (image & 15).astype(image.dtype),
     "wrapped": lambda image: (image * np.array(4, image.dtype)).astype(image.dtype),
     "noise": lambda image: np.random.default_rng(0).integers(0, 255, image.shape).astype(image.dtype),
-    "very dark": lambda image: (image // 64).astype(image.dtype),
     "rows exchanged": lambda image: np.roll(image, len(image) // 2, axis=0),
-    "columns exchanged": lambda image: np.roll(image, image.shape[1] // 2, axis=1),
-    "four copies": lambda image: np.tile(image[::2, ::2], (2, 2)),
-    "long": lambda image: np.repeat(image, 3, axis=0),
-    "tiny": lambda image: image[::64, ::64],
 }  # fmt: skip
 BYTES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
@@ -157,15 +136,11 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
     "a login page": lambda _: b"<!DOCTYPE html><html>login</html>",
     "a bitmap": lambda _: cv2.imencode(".bmp", gray())[1].tobytes(),
     "a TIFF": lambda _: cv2.imencode(".tif", gray())[1].tobytes(),
-    "a WebP": lambda _: cv2.imencode(".webp", gray())[1].tobytes(),
     "zeros": lambda content: bytes(len(content)),
-    "zeros at the end": _half,
+    "zeros at the end": lambda content: content[: len(content) // 2] + bytes(len(content) // 2),
     "zeros in the middle": lambda content: content[: len(content) // 3] + bytes(len(content) // 4) + content[len(content) // 3 + len(content) // 4 :],
-    "a byte more": lambda content: b"\n" + content,
     "a byte order mark": lambda content: b"\xef\xbb\xbf" + content,
     "line ends of Windows": lambda content: content.replace(b"\n", b"\r\n"),
-    "line ends of Unix": lambda content: content.replace(b"\r\n", b"\n"),
-    "7 bits": lambda content: bytes(byte & 127 for byte in content),
     "as text": lambda content: content.decode("latin-1").encode(),
     "as text with losses": lambda content: content.decode("utf-8", "replace").encode(),
     "twice": lambda content: content * 2,
@@ -177,18 +152,15 @@ FORMATS = (".png", ".jpg", "16 bits", ".dcm")
 
 
 def encoded(image: NDArray[Any], form: str, folder: Path) -> bytes:
+    image = np.ascontiguousarray(image)
     if form == ".dcm":
-        return save_dicom(
-            folder / "b.dcm", np.ascontiguousarray(image), Modality="DX", BitsStored=12, HighBit=11
-        ).read_bytes()
-    if form != "16 bits":
-        image = (image // 16).astype(np.uint8) if image.dtype == np.uint16 else image
-    return bytes(cv2.imencode(".png" if form == "16 bits" else form, np.ascontiguousarray(image))[1].tobytes())
+        return save_dicom(folder / "b.dcm", image, Modality="DX", BitsStored=12, HighBit=11).read_bytes()
+    return bytes(cv2.imencode(".png" if form == "16 bits" else form, image)[1].tobytes())
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_damaged_image_files_are_named_or_read_as_before(form: str, tmp_path: Path) -> None:
-    image = radiograph() if form in ("16 bits", ".dcm") else gray()
+    image = radiograph() if form in FORMATS[2:] else gray()
     content = encoded(image, form, tmp_path)
     expected = read_radiograph(InMemory("a", content))
     assert unlike_radiograph(InMemory("a", content), expected) == []
@@ -205,42 +177,10 @@ def test_damaged_image_files_are_named_or_read_as_before(form: str, tmp_path: Pa
 
 DATA = """\
 nih-mini: {layout: nih, root: packs/nih, limit: 30}
-own:
-  layout: table
-  root: packs
-  table: metadata.csv
-  mapping: own.yaml
-  population: covid
+own: {layout: table, root: packs, table: metadata.csv, mapping: own.yaml, population: covid}
 """
-MAPPING = """\
-image: "images/{filename}"
-patient: patientid
-view: {column: view, PA: [PA], AP: [AP, AP Supine]}
-sex: {column: sex, M: [M], F: [F]}
-age: {column: age}
-where: {modality: [X-ray]}
-findings:
-  Pneumonia: {column: finding, present: [Pneumonia], absent: [No Finding], doubtful: [todo]}
-  No Finding: {column: finding, present: [No Finding], absent: "*"}
-split: {column: split, train: [train], test: [test]}
-"""
-GRID = """\
-phantom: {}
-base:
-  train_on: chexpert
-  architecture: resnet18
-  optimizer: adamw
-  loss: bce
-  uncertainty: u_ignore
-  preprocessing: imagenet_64
-  schedule: {epochs: 1, batch_size: 8}
-sweeps:
-  - {loss: [bce, focal]}
-evaluate_on: [nih]
-"""
+GRID = (Path(__file__).parents[3] / "grids" / "tiny.yaml").read_text(encoding="utf-8")
 REGISTRY = Registry.read()
-
-
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "data": (DATA, read_data),
     "mapping": (MAPPING, read_mapping),
@@ -268,7 +208,6 @@ TEXTS: dict[str, Callable[[str], bytes]] = {
 }
 WORDS: dict[str, Callable[[str], str]] = {  # of a key or a value
     "a letter less": lambda word: word[:1] + word[2:],
-    "a letter twice": lambda word: word[:2] + word[1:],
     "upper case": str.upper,
     "a Cyrillic letter": lambda word: word.replace("a", "\u0430").replace("e", "\u0435"),
     "a zero-width space": lambda word: f"{word}\u200b",
@@ -276,12 +215,8 @@ WORDS: dict[str, Callable[[str], str]] = {  # of a key or a value
     "a number": lambda _: "7",
     "null": lambda _: "null",
     "yes": lambda _: "yes",
-    "a date": lambda _: "2024-05-01",
     "an alias": lambda word: f"*{word}",
-    "a tag": lambda word: f"!!python/name:{word}",
-    "an open bracket": lambda word: f"[{word}",
     "an open quote": lambda word: f"'{word}",
-    "a percent sign": lambda word: f"%{word}",
 }
 
 
@@ -292,7 +227,7 @@ def _yaml_damages(text: str, chance: random.Random) -> Iterator[tuple[str, bytes
         for word in chance.sample(words, 3):
             yield f"{name} in {word[0]}", (text[: word.start()] + change(word[0]) + text[word.end() :]).encode()
     lines = text.splitlines(keepends=True)
-    for line in chance.sample(range(len(lines)), 5):
+    for line in chance.sample(range(len(lines)), min(5, len(lines))):
         yield f"line {line} twice", "".join([*lines[: line + 1], *lines[line:]]).encode()
         yield f"line {line} moved right", "".join([*lines[:line], " " + lines[line], *lines[line + 1 :]]).encode()
 
