@@ -280,9 +280,9 @@ def _side_tables(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remar
         refuse_rounded(ids, side.key, path)
         own = table[side.column]
         without = own[~occurs_in(own, ids)]
-        if strange := [*_strange(path.name, ids, own)]:
-            yield from strange
-        elif len(without) > (1 - side.least) * len(own):
+        strange = [*_strange(path.name, ids, own)]
+        yield from strange
+        if not strange and len(without) > (1 - side.least) * len(own):
             found = f"{len(without):,} of {len(own):,} images have no row, e.g. {without.iloc[0]}"
             yield Remark(
                 path.name, found, "use the file of the same release; without a row, nothing is stated about an image"

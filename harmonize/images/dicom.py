@@ -203,16 +203,10 @@ def deviations(data: Any) -> list[str]:
     if (photometric, shape) in (("MONOCHROME2", "INVERSE"), ("MONOCHROME1", "IDENTITY")):
         done = "inverted" if _is_inverted(data) else "not inverted"
         remarks.append(f"DICOM PresentationLUTShape {shape} contradicts {photometric}: the image is {done}")
-    needed = (
-        data.Rows
-        * data.Columns
-        * data.get("SamplesPerPixel", 1)
-        * int(data.get("NumberOfFrames") or 1)
-        * data.BitsAllocated
-        // 8
-    )
-    if not data.file_meta.TransferSyntaxUID.is_compressed and len(data.get("PixelData") or b"") > needed + 1:
-        remarks.append(f"DICOM with {len(data.PixelData) - needed:,} bytes more than Rows and Columns need")
+    values = data.Rows * data.Columns * data.get("SamplesPerPixel", 1) * int(data.get("NumberOfFrames") or 1)
+    extra = len(data.get("PixelData") or b"") - values * data.BitsAllocated // 8
+    if not data.file_meta.TransferSyntaxUID.is_compressed and extra > 1:
+        remarks.append(f"DICOM with {extra:,} bytes more than Rows and Columns need")
     if data.get("PresentationIntentType") == "FOR PROCESSING":
         remarks.append("DICOM image FOR PROCESSING: raw pixels, not those that a radiologist sees")
     if data.get("SamplesPerPixel") == 3 and not data.file_meta.TransferSyntaxUID.is_compressed:
