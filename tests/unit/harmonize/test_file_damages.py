@@ -32,6 +32,7 @@ from harmonize.phantom.radiograph import twin
 
 ALIKE = 0.98  # correlation of the gray values with those of the undamaged file
 ELEMENTS: dict[str, tuple[object, ...]] = {
+    "PixelData": (None, b"", b"\0" * 100),
     "PhotometricInterpretation": ("MONOCHROME1", "RGB", "PALETTE COLOR", "YBR_FULL", "", "monochrome2", "MONOCHROME 1", None),
     "PresentationLUTShape": ("INVERSE", "IDENTITY", "", "inverse"),
     "BitsStored": (0, 1, 4, 8, 9, 10, 11, 13, 16, 32, None),

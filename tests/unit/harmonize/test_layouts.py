@@ -116,17 +116,3 @@ def test_the_fault_of_an_invalid_label_cell_states_file_column_and_line(layout: 
     assert len(texts) < len(fault)
     assert texts.iloc[0].startswith(f"'maybe' in column {COLUMNS[layout]!r} is not ")
     assert texts.iloc[0].endswith(f"at {path.name}:3")
-
-
-@for_every_label_file
-def test_a_file_truncated_within_a_row_raises_an_error(layout: str, tmp_path: Path) -> None:
-    written(layout, tmp_path)
-    path = tmp_path / LABEL_FILES[layout]
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        path.write_bytes(content[:-20])
-    else:
-        lines = content.splitlines(keepends=True)
-        path.write_bytes(b"".join(lines[:-1]) + lines[-1].split(b",")[0])
-    with pytest.raises(DatasetError, match=r"truncated|not a readable CSV"):
-        adapter(layout).read(tmp_path)

@@ -123,14 +123,6 @@ def test_the_declared_number_of_bits_does_not_change_pixels(bits: int, tmp_path:
     np.testing.assert_array_equal(read_gray(path), expected)
 
 
-def test_a_dicom_without_pixel_data_raises_an_error(tmp_path: Path) -> None:
-    path = save_dicom(tmp_path / "a.dcm", ramp(8, 8))
-    data = pydicom.dcmread(path)
-    del data.PixelData
-    data.save_as(path)
-    assert reason(path) == "damaged DICOM: no pixel data"
-
-
 def test_files_that_are_no_images_raise_an_error_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("<html>404</html>")
