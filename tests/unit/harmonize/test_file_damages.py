@@ -50,7 +50,7 @@ ELEMENTS: dict[str, tuple[object, ...]] = {
     "VOILUTFunction": ("SIGMOID", "LINEAR_EXACT", "CUBIC"),
     "PixelAspectRatio": ([1, 2], [2, 1], [1, 1], [0, 0]),
     "PixelSpacing": ([0.1, 0.2], [0.14, 0.14], [0, 0], "a"),
-    "Modality": ("CT", "MR", "SR", "DX", "PR", "OT"),
+    "Modality": ("CT", "MR", "SR", "DX", "PR"),
     "BodyPartExamined": ("HAND", "ABDOMEN", "CHEST", "thorax"),
     "ViewPosition": ("LL", "PA", "lateral", "RL"),
     "PatientOrientation": (["R", "F"], ["L", "H"], ["A", "F"], ["L", "F"], ["F", "L"]),
