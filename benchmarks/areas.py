@@ -8,7 +8,8 @@ A part has cells; each cell is a table row and has `--simulations` samples. "ind
 images of a patient share the label. Scores are normal; positives have a larger mean. So the true AUROC is a normal probability,
 and the true AUPRC an integral.
   auroc   5 to 100 patients with the finding, AUROC .60 to .995, and 7 times as many patients without it, at least 150
-  unequal the same, but scores of positives scatter 1.5 times as much
+  unequal the same, but scores of positives scatter 1.5 times as much ("unequal"), or one in ten patients with the finding has the
+          scores of the others ("missed")
   family  whether all intervals of a family hold: five hospitals, or six runs on the same patients
   auprc   a prevalence of 2 to 20 %; the number of positives is random, with this mean; samples with fewer than 5 are drawn again
   mean    mean over five findings of the same patients, with a correlation of their scores, or over five hospitals
@@ -44,6 +45,7 @@ Found = tuple[Array, Array, Array]
 
 POSITIVES, AUROCS = (5, 10, 20, 40, 100), (0.60, 0.75, 0.90, 0.97, 0.995)
 IMAGES = ("independent", "clustered")
+MISSED = 0.1  # share of the patients with the finding who look like the others
 UNEQUAL = 1.5  # standard deviation of the scores of positives, of negatives 1
 MOST_IMAGES = 30
 
@@ -94,7 +96,8 @@ def patients(cell: Cell, generator: np.random.Generator) -> tuple[NDArray[np.int
 def draw(cell: Cell, generator: np.random.Generator, num_samples: int, count: int = 1) -> Samples:
     """Return samples of `count` numbers: of the same patients (findings, runs; half of the variance is shared), or of hospitals."""
     sd = UNEQUAL if cell.kind == "unequal" else 1.0
-    distance = float(ndtri(cell.auroc)) * np.hypot(1.0, sd)
+    missed = MISSED * (cell.kind == "missed")
+    distance = float(ndtri((cell.auroc - missed / 2) / (1 - missed))) * np.hypot(1.0, sd)
     is_shared = cell.kind in ("five findings", "six runs")
     value, sizes = np.empty((num_samples, count)), np.empty((2, 2, num_samples, count))
     covariance = np.zeros((num_samples, count, count))
@@ -115,7 +118,8 @@ def draw(cell: Cell, generator: np.random.Generator, num_samples: int, count: in
             score = noise(patient, len(label_of_patient))
             score = (score + shared) / np.sqrt(2) if is_shared else score
             sample = sample_of(patient, len(label_of_patient))
-            column = Column.of(patient, label, score * np.where(label == 1, sd, 1.0) + distance * label)
+            seen = label * (generator.random(len(label_of_patient)) >= missed)[patient] if missed else label
+            column = Column.of(patient, label, score * np.where(label == 1, sd, 1.0) + distance * seen)
             value[s, f], of_images = column.average_precision() if cell.part == "auprc" else column.auroc()
             influence.append(sample.sums(of_images, column.rows))
             covariance[s, f, f] = influence[-1] @ influence[-1]
@@ -185,7 +189,7 @@ def truth(cell: Cell) -> float:
 # part -> kinds, numbers of patients with the finding, prevalences and AUROCs
 CELLS: dict[str, tuple[tuple[str, ...], tuple[int, ...], tuple[float, ...], tuple[float, ...]]] = {
     "auroc": (("equal",), POSITIVES, (np.nan,), AUROCS),
-    "unequal": (("unequal",), (5, 20, 100), (np.nan,), (0.75, 0.90)),
+    "unequal": (("unequal", "missed"), (5, 20, 100), (np.nan,), (0.75, 0.90, 0.94)),
     "family": (("five hospitals", "six runs"), (5, 12), (np.nan,), (0.90, 0.995)),
     "auprc": (("equal",), (10, 40), (0.02, 0.06, 0.20), (0.75, 0.90)),
     "mean": (("five findings", "five hospitals"), (5, 12), (np.nan,), (0.90, 0.995)),

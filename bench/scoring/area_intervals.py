@@ -117,7 +117,8 @@ def area_interval(
     separation. So it is multiplied by 1 + 1 / n for the n patients of the smaller class, which is what their random number adds, and
     its ratio to the variance of independent patients is averaged with 1, the ratio if all images of a patient are
     alike. The weights are value (1 - value) times the number of patients of the smaller class, and PRIOR. The ratio is at
-    least that of independent images, because the images of one patient say no more. Bounds are NaN if the value or the error is
+    least that of independent images, because the images of one patient say no more. The lower bound of an AUPRC is at most that on
+    the arcsine scale, where this variance is the same for all areas. Bounds are NaN if the value or the error is
     not finite, or a class has no image. `benchmarks/areas.csv` has the coverage.
     metric: auroc or auprc. quantile: normal quantile of the level of the intervals.
     """
@@ -132,6 +133,9 @@ def area_interval(
     deciding = area * (1 - area) * fewest
     scale = quantile**2 * (deciding * np.maximum(ratio, of_images) + PRIOR) / (deciding + PRIOR)
     low, high = score_interval(area, scale * a, scale * b)
+    if metric == "auprc":  # the estimate from few positive patients is often too high, if the AUPRC is low
+        angle = np.arcsin(np.sqrt(np.minimum(area, 1.0))) - np.sqrt(scale * b) / 2
+        low = np.minimum(low, np.sin(np.maximum(angle, 0.0)) ** 2)
     return np.where(valid, low, np.nan), np.where(valid, high, np.nan)
 
 

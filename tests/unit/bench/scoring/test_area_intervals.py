@@ -114,6 +114,12 @@ def test_auprc_without_a_variance_has_wilsons_interval() -> None:
     np.testing.assert_allclose(found, wilson(np.array([1.0]), np.array([12.0])), atol=1e-9)
 
 
+def test_the_lower_bound_of_a_low_auprc_is_that_of_the_arcsine_scale() -> None:
+    (low,), _ = area_interval("auprc", np.array([0.2]), np.zeros(1), sizes_of(12, 300))
+    assert low == pytest.approx(np.sin(np.arcsin(np.sqrt(0.2)) - Z / np.sqrt(12) / 2) ** 2)
+    assert low < wilson(np.array([0.2]), np.array([12.0]))[0]
+
+
 def test_a_perfect_separation_has_an_interval_that_depends_on_the_number_of_patients() -> None:
     numbers = np.array([[10.0, 20.0], [150.0, 150.0]])
     low, high = area_interval("auroc", np.ones(2), np.zeros(2), ClassSizes(numbers, 5 * numbers))
@@ -222,5 +228,6 @@ def test_the_committed_simulation_meets_its_criteria() -> None:
     assert (cells["simulations"] >= 1900).all()
     assert (cells["coverage"] > 0.93).all()
     assert (cells.loc[cells["auroc"] < 0.97, "coverage"] < 0.99).all()
+    assert (table.loc[table["part"] == "auprc", "coverage"] > 0.93).all()
     families = table[table["part"] == "family"]
     assert (families["coverage"] > 0.93).all()
