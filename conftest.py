@@ -20,11 +20,6 @@ CONFIG = {
 }
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--costs`, which tests/costs.py describes."""
-    parser.addoption("--costs", type=Path, help="write the CPU seconds of each test to this file")
-
-
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out modules without examples: for `--doctest-modules`, each process of the session would import all of them."""
     module = config.option.doctestmodules and collection_path.suffix == ".py" and collection_path.name[:5] != "test_"

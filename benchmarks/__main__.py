@@ -5,8 +5,7 @@
     python -m benchmarks --table               # after a merge of results.csv: write the table from its rows
     python -m benchmarks --check B3 B6         # compare these with the committed figures; nothing written
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
-    python -m benchmarks unit                  # the unit of speed on this machine; nothing written
-    python -m benchmarks gpu                   # on a machine with a GPU: tests/cuda, then G1 to G4; less than nine minutes
+    python -m benchmarks gpu                   # on a machine with a GPU: tests/cuda, then G1 and G2; less than nine minutes
     python -m benchmarks gpu --device cpu      # the same code on a CPU with tiny sizes; nothing written
 
 The command writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md.
@@ -14,19 +13,15 @@ The command writes benchmarks/results.csv and the table between two markers of b
 The exit status is 1 in three cases:
 - a gate fails: our implementation and the peer's give different results;
 - a benchmark crashes;
-- a measured value is more than a tenth worse than the median of the last ten committed values of the same processor,
-  and the range of its rounds does not overlap with the range of their rounds. With --check, a ratio to a peer without
-  committed values of this processor is compared with other processors; there, the limit is a third instead of a tenth.
-
-Before each benchmark whose figure is in CPU seconds, the unit of speed is measured (benchmarks/unit.py), and the figure
-is also given in units.
+- a measured value is more than a tenth worse than the committed value of the same processor, and the ranges of their
+  rounds do not overlap. With --check, a ratio to a peer is also compared with a value of another processor; there, the limit
+  is a third instead of a tenth.
 
 A benchmark may have a goal for its value. A missed goal is printed, but does not change the exit status.
 """
 
 import argparse
 import importlib
-import math
 import os
 import pkgutil
 import sys
@@ -35,7 +30,7 @@ from pathlib import Path
 # numpy reads this variable when it is imported. All ratios are measured on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks import gpu, results, rows, unit
+from benchmarks import gpu, results, rows
 from benchmarks.harness import Benchmark, measured
 
 FOLDER = Path(__file__).parent
@@ -69,9 +64,6 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["gpu"]:
         return gpu.main(FOLDER, listed(), words[1:])
-    if words == ["unit"]:
-        print(unit.text(unit.seconds(), results.machine()))
-        return 0
     options = parser.parse_args(words)
     available = listed()
     unknown = set(options.names) - {benchmark.name for benchmark in available}
@@ -99,9 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(session.machine)
     failed = False
     for benchmark in selected:
-        with_unit = benchmark.unit in results.CPU_SECONDS and not options.quick
-        unit_s = sum(unit.seconds().values()) if with_unit else math.nan
-        failed |= session.add(benchmark, measured(benchmark, options.quick), unit_s)
+        failed |= session.add(benchmark, measured(benchmark, options.quick))
     return int(failed)
 
 

@@ -1,4 +1,4 @@
-"""Run the tests of `tests/cuda` and the benchmarks G1 to G4 in one command.
+"""Run the tests of `tests/cuda` and the benchmarks G1 and G2 in one command.
 
     python -m benchmarks gpu                   # on a machine with a GPU; less than nine minutes; writes the rows
     python -m benchmarks gpu --device cuda:1   # on another GPU
@@ -22,7 +22,7 @@ from benchmarks.harness import Benchmark, Measured, NotMeasured, measured
 LIMIT_S = 530  # seconds of the whole command: less than nine minutes
 TESTS_S = 200  # seconds of them that the tests may take
 WORKERS = "4"  # processes of the tests: most of their time is that of compilers and of starting commands
-ROW_S = 45  # seconds that a row needs at most, but G3
+ROW_S = 45  # seconds that a row needs at most
 _ROOT = Path(__file__).parents[1]
 
 
@@ -50,23 +50,20 @@ def main(folder: Path, available: Iterable[Benchmark], arguments: Sequence[str])
     session = results.Session.begin(folder, available, writes=not is_rehearsal)
     print(session.machine)
     failed = not options.no_tests and not tests_pass()
-    for benchmark in benchmarks(device, end):
+    for benchmark in benchmarks(device):
         failed |= session.add(benchmark, in_time(benchmark, end))
     if is_rehearsal:
         print("This was a rehearsal on a CPU: its figures state nothing about a GPU, and nothing was written.")
     return int(failed)
 
 
-def benchmarks(device: str, end: float) -> list[Benchmark]:
-    """Return G1 to G4, the longest (G3) last. G3 has to end at `end`, a time of `time.monotonic`."""
+def benchmarks(device: str) -> tuple[Benchmark, ...]:
+    """Return G1 and G2."""
     import torch
 
     from benchmarks.rows.gpu import Scale, of
 
-    if device == "cpu":
-        return list(of(Scale.rehearsal()))
-    found = of(Scale(torch.device(device), end=end))
-    return sorted(found, key=lambda benchmark: benchmark.name == "G3")
+    return of(Scale.rehearsal() if device == "cpu" else Scale(torch.device(device)))
 
 
 def in_time(benchmark: Benchmark, end: float) -> Measured | Exception:

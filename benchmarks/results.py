@@ -3,13 +3,11 @@
 A figure is the measured value of a benchmark. The spread of a figure is the range of the values over the rounds.
 """
 
-import contextlib
 import csv
 import io
 import math
 import os
 import platform
-import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,9 +22,7 @@ END = "<!-- end -->"
 # a figure counts as worse if it is worse by more than this share, and the spreads of both figures do not overlap
 WORSE = 0.10
 WORSE_ELSEWHERE = 1 / 3  # the same for a ratio to a peer that was measured on another processor
-CPU_SECONDS = ("s", "CPU s")  # units of figures that are also given in units of `benchmarks.unit`
-PAST = 10  # number of committed figures of a row with which a new figure is compared
-_NUMERIC = ("ratio", "low", "high", "unit_s")
+_NUMERIC = ("ratio", "low", "high")
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow")
 
 
@@ -47,7 +43,6 @@ class Row:
     note: str
     commit: str
     machine: str
-    unit_s: float = math.nan  # CPU seconds of one unit (`benchmarks.unit`), measured just before; NaN if not measured
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -60,7 +55,7 @@ class Row:
         return math.isfinite(self.ratio)
 
 
-def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str, unit_s: float = math.nan) -> Row:
+def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str) -> Row:
     """Return the table row of a benchmark's result, or of the exception that prevented a result."""
     blank = Row(
         benchmark.name,
@@ -72,7 +67,6 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
         *("",) * 3,
         commit,
         machine,
-        unit_s,
     )
     if isinstance(result, NotMeasured):
         return replace(blank, gate=f"not measured: {result}")
@@ -103,36 +97,13 @@ def worse(now: Row, before: Row, share: float = WORSE) -> bool:
     return now.low > before.high and now.ratio > before.ratio * (1 + share)
 
 
-def pooled(rows: Iterable[Row], machine: str) -> dict[tuple[str, str, str], Row]:
-    """Return, for each key, one row for its last PAST measurements: median figure, smallest `low` and largest `high`.
-
-    rows: committed rows, newest first. Figures of the processor of `machine` are used if there are any, otherwise those of
-    all processors.
-    """
-    measurements: dict[tuple[str, str, str], dict[tuple[str, str, float], Row]] = {}
-    for row in rows:
-        if row.measured:
-            measurements.setdefault(row.key, {}).setdefault((row.commit, row.machine, row.ratio), row)
-    out = {}
-    for key, by_measurement in measurements.items():
-        found = list(by_measurement.values())
-        here = processor(replace(found[0], machine=machine))
-        own = [row for row in found if processor(row) == here]
-        latest = (own or found)[:PAST]
-        commit = latest[0].commit if len(latest) == 1 else f"{len(latest)} commits until {latest[0].commit}"
-        ratio = statistics.median(row.ratio for row in latest)
-        low, high = min(row.low for row in latest), max(row.high for row in latest)
-        out[key] = replace(latest[0], ratio=ratio, low=low, high=high, commit=commit)
-    return out
-
-
 def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_machines: bool = False) -> str:
-    """Return the verdict on a row, compared with the committed rows `before`, which are a result of `pooled`.
+    """Return the verdict on a row, compared with the committed rows `before`.
 
     "failed"        the gate failed, or the benchmark crashed; the command fails
-    "worse: ..."    the row is worse than the committed rows of the same processor; the command fails. If only rows of other
-                    processors are committed, `across_machines` gives this verdict to a ratio that is worse by a third
-    "less than on other machines: ..."   the row is worse than the committed rows, which are all of other processors
+    "worse: ..."    the row is worse than the committed row of the same processor; the command fails. If that is of another
+                    processor, `across_machines` gives this verdict to a ratio that is worse by a third
+    "less than on another machine: ..."   the row is worse than the committed row, which is of another processor
     ""              none of these
     """
     old = before.get(now.key)
@@ -144,7 +115,7 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_mach
     same = processor(old) == processor(now)
     if same or (across_machines and now.unit == "x" and worse(now, old, WORSE_ELSEWHERE)):
         return f"worse: was {old_figure}"
-    return f"less than on other machines: {old_figure}"
+    return f"less than on another machine: {old_figure}"
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
@@ -171,13 +142,9 @@ def write_csv(rows: Sequence[Row]) -> str:
 
 
 def read_csv(text: str) -> list[Row]:
-    """Return the rows of a CSV text. Raises ValueError if the columns are not those of a Row.
-
-    Committed figures from before the unit have no column `unit_s`.
-    """
+    """Return the rows of a CSV text. Raises ValueError if the columns are not those of a Row."""
     reader = csv.DictReader(io.StringIO(text))
-    columns = [field.name for field in fields(Row)]
-    if reader.fieldnames not in (columns, columns[:-1]):
+    if reader.fieldnames != [field.name for field in fields(Row)]:
         raise ValueError(f"results.csv has the columns {reader.fieldnames}, not those of a Row")
     return [
         Row(
@@ -208,7 +175,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         # for a ratio, say which time is divided by which: with a goal "<=", ours by the peer's, else the peer's by ours
         direction = "" if row.unit != "x" else " as long" if row.goal.startswith("<=") else " as fast"
-        shown = f"**{figure(row.ratio)}** {row.unit}{direction}{in_units(row)}" if row.measured else "-"
+        shown = f"**{figure(row.ratio)}** {row.unit}{direction}" if row.measured else "-"
         bounds = f"{figure(row.low)} to {figure(row.high)}" if row.measured else ""
         mark = f" [{sources.index((row.machine, row.commit)) + 1}]" if row.measured else ""
         cells = (row.what, row.peer, shown, bounds, row.goal, row.met, row.gate, row.note)
@@ -234,20 +201,13 @@ def rewritten(document: str, rows: Sequence[Row]) -> str:
     return head.rstrip() + f"\n\n{block}\n" + (mark + rest if mark else "")
 
 
-def in_units(row: Row) -> str:
-    """Return a figure in CPU seconds also in units, as text to append; "" for other figures, and if no unit was measured."""
-    if row.unit not in CPU_SECONDS or math.isnan(row.unit_s):
-        return ""
-    return f" ({figure(row.ratio / row.unit_s)} units of {figure(row.unit_s)} CPU s)"
-
-
 def line(row: Row, verdict: str) -> str:
     """Return the text of a row for the terminal."""
     head = f"{row.benchmark:<4} {row.what}, against {row.peer}" if row.peer != "-" else f"{row.benchmark:<4} {row.what}"
     if not row.measured:
         return f"{head}\n     {row.gate}"
     goal = f"; goal {row.goal}: {'met' if row.met == 'yes' else 'MISSED'}" if row.goal else ""
-    shown = f"{figure(row.ratio)} {row.unit}{in_units(row)} [{figure(row.low)}, {figure(row.high)}]"
+    shown = f"{figure(row.ratio)} {row.unit} [{figure(row.low)}, {figure(row.high)}]"
     return f"{head}\n     {shown}{goal}; {row.gate}; {row.note}" + (f"\n     {verdict.upper()}" if verdict else "")
 
 
@@ -258,7 +218,7 @@ class Session:
     folder: Path
     commit: str
     machine: str
-    before: Mapping[tuple[str, str, str], Row]  # committed figures, pooled for this machine
+    before: Mapping[tuple[str, str, str], Row]  # committed figures
     known: frozenset[tuple[str, str, str]]  # keys of all benchmarks; other rows leave the table
     writes: bool
     in_ci: bool
@@ -269,18 +229,16 @@ class Session:
     ) -> Self:
         """Begin a session whose table is in `folder`. compares: read the committed figures."""
         csv = folder / "results.csv"
-        tables = [committed(csv), *history(csv)] if compares else []
-        here, known = machine(), frozenset(benchmark.key for benchmark in available)
-        before = pooled([row for table in tables for row in table], here)
-        return cls(folder, commit(folder.parent), here, before, known, writes, in_ci)
+        before = {row.key: row for row in committed(csv)} if compares else {}
+        known = frozenset(benchmark.key for benchmark in available)
+        return cls(folder, commit(folder.parent), machine(), before, known, writes, in_ci)
 
-    def add(self, benchmark: Benchmark, result: Measured | Exception, unit_s: float = math.nan) -> bool:
+    def add(self, benchmark: Benchmark, result: Measured | Exception) -> bool:
         """Print a result, and write it with `writes`; return whether the benchmark failed or became worse.
 
-        unit_s: CPU seconds of one unit, measured just before the benchmark.
         The table is written after each benchmark, so that an interruption loses the result of at most one benchmark.
         """
-        new = row(benchmark, result, self.commit, self.machine, unit_s)
+        new = row(benchmark, result, self.commit, self.machine)
         found = verdict(new, self.before, across_machines=self.in_ci)
         print(line(new, found), flush=True)
         if self.writes:
@@ -304,19 +262,6 @@ def committed(path: Path) -> list[Row]:
     if git.returncode == 0:
         return read_csv(git.stdout)
     return read_csv(path.read_text(encoding="utf-8")) if path.is_file() else []
-
-
-def history(path: Path) -> list[list[Row]]:
-    """Return the tables of all commits that changed the file, newest first; tables with other columns are left out."""
-    git = ["git", "log", "--format=%h", "--", path.name]
-    commits = subprocess.run(git, cwd=path.parent, capture_output=True, text=True, check=False).stdout.split()
-    tables = []
-    for commit in commits:
-        show = ["git", "show", f"{commit}:./{path.name}"]
-        text = subprocess.run(show, cwd=path.parent, capture_output=True, text=True, check=False).stdout
-        with contextlib.suppress(ValueError):
-            tables.append(read_csv(text))
-    return tables
 
 
 def commit(folder: Path) -> str:

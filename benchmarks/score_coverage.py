@@ -5,18 +5,15 @@
 
 The column `command` of the table has the command of each row.
 
-A world is a simulated study; there are seven. A patient has 1 to 6 images, which share the label and a random effect. The worlds
+A world is a simulated study; there are five. A patient has 1 to 6 images, which share the label and a random effect. The worlds
 `findings`, `calibration` and `gap` take the intervals from the tables of `score_run`.
   findings  two equally good runs, five findings; tests intervals of scores and gaps, paired tests and Holm's correction
   calibration  runs that are calibrated, nearly calibrated or over-confident, at an internal and at an external hospital; tests the
             intervals of ECE, Brier score and NLL, and of their drift
-  runs      24 runs on the same patients; tests tie groups (`benchmarks/pairs.py` tests rank intervals)
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
             external hospital by known amounts; tests the components of the gap
   recipes   two to six recipes of one to five seeds, equally good, with equal or different scatter of their seeds; tests the
             intervals of recipes over patients and seeds
-  benefit   two equally good runs, five findings; tests the intervals of net benefit, of its paired difference, and of the table
-            `workload`
   triage    one run, five findings; conformal thresholds from an internal hospital, used at an exchangeable hospital and at one where the
             findings are harder to see; sicker patients have more images; tests the guarantee, its intervals and its verdict
 
@@ -33,9 +30,7 @@ With 150 patients, a finding has about 37 positive patients. `benchmarks/areas.p
 import argparse
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,20 +40,16 @@ from scipy.special import expit, log_expit, logit
 from scipy.stats import norm
 
 from bench.config.settings import Settings
-from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.paired_runs import ScoredRun, differences
-from bench.scoring.across_runs.paired_tests import p_value
-from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
-from bench.scoring.area_intervals import ClassSizes, area_interval, images_of_patients, mean_interval
+from bench.scoring.area_intervals import ClassSizes, area_interval, images_of_patients
 from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.column import Column
 from bench.scoring.gaps.gap_component import COMPONENTS
-from bench.scoring.influence import Estimate, Influence, correlations, error_of
+from bench.scoring.influence import error_of
 from bench.scoring.intervals import NORMAL_QUANTILE, share_interval, wilson
 from bench.scoring.metrics_of_split import Key
 from bench.scoring.patient_groups import PatientGroups
-from bench.scoring.rates import sizes_of
 from bench.scoring.sample import Sample
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit
@@ -74,13 +65,7 @@ FINDINGS = [f"finding {k}" for k in range(NUM_FINDINGS)]
 SETTINGS = Settings(min_count=2)
 PREVALENCE = 0.25
 DISTANCE = {"internal": 1.5, "external": 1.0}
-NUM_RUNS = 24
-WORLDS = "findings calibration runs recipes gap benefit triage"
-THRESHOLDS = (0.1, 0.25, 0.5)  # of the probabilities of the world `benefit`; .25 is the prevalence
-LEVELS = {
-    "equal": np.full(NUM_RUNS, 1.2),
-    "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
-}
+WORLDS = "findings calibration recipes gap triage"
 # name -> number of seeds of each recipe, and for each recipe the standard deviation over seeds of the distance between the mean
 # scores of positives and negatives
 RECIPES = {
@@ -171,60 +156,19 @@ def findings(seen: Seen, seed: int, num_patients: int) -> None:
             note(seen, f"any of {NUM_FINDINGS} findings after Holm: false difference", any_false)
 
 
-def area_of(
-    name: str, patient: NDArray[np.int64], label: NDArray[np.int8], score: Array
-) -> tuple[Array, Influence, tuple[Array, Array]]:
-    """Return the AUROC [R] of the scores [N, R] of R runs, the influences on them, and their bounds."""
-    sample = Sample.of(patient.astype(object), name)
-    columns = [Column.of(sample.patient, label, of_run) for of_run in score.T]
-    values, influences = zip(*(column.auroc() for column in columns), strict=True)
-    influence = np.stack([sample.sums(of, column.rows) for of, column in zip(influences, columns, strict=True)])
-    sizes = ClassSizes.of_labels(np.repeat(label[:, None], len(columns), 1), sample.patient)
-    bounds = area_interval("auroc", np.array(values), error_of(influence), sizes)
-    return np.array(values), Influence({sample.key: influence}), bounds
-
-
-def ranked(name: str, num_patients: int, distance: Array, generator: np.random.Generator) -> tuple[Any, ...]:
-    """Return `area_of` for runs with these distances on the same new patients."""
+def ranked(num_patients: int, distance: Array, generator: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Return the AUROCs [R] of R runs with these distances on the same new patients, and their bounds [R]."""
     patient = patients(num_patients, generator)
     label = (generator.random(num_patients) < PREVALENCE).astype(np.int8)[patient]
     shared = generator.normal(0, PATIENT_SD, num_patients)[patient]
     noise = generator.normal(0, NOISE_SD, (len(label), len(distance)))
-    return area_of(name, patient, label, distance * label[:, None] + shared[:, None] + noise)
-
-
-def runs(seen: Seen, seed: int, num_patients: int) -> None:
-    """Record in `seen` whether tie groups are right for 24 runs, ranked by the mean AUROC of two hospitals."""
-    for index, (kind, distance) in enumerate(LEVELS.items()):
-        generator = np.random.default_rng([seed, index])
-        hospitals = [ranked(name, num_patients, distance, generator) for name in ("one", "two")]
-        value, bounds = (
-            np.stack([of[0] for of in hospitals]),
-            np.stack([of[2] for of in hospitals]),
-        )  # [H, R], [H, 2, R]
-        own = [mean_interval("auroc", value[:, r], bounds[:, :, r].T, np.eye(2)) for r in range(NUM_RUNS)]
-        low, high = np.array(own).T
-        ids = [f"{run:02}" for run in range(NUM_RUNS)]
-        mean, influence = value.mean(0), Influence.mean([of[1] for of in hospitals])
-        columns = {"run_id": ids, "value": mean, "low": low, "high": high}
-        external = pd.DataFrame({"dataset": "external", "finding": "macro", "metric": "auroc"} | columns)
-        covariances = Covariances.of(
-            {run: {"auroc/external": Estimate(float(mean[r]), influence[r])} for r, run in enumerate(ids)}
-        )
-        table = ranks(external, covariances).set_index("run_id").loc[ids]
-        group = table["group"].to_numpy()
-        true_auroc = np.array([truth(d) for d in distance])
-        all_low, all_high = table[["all_low", "all_high"]].to_numpy().T
-        if kind == "equal":
-            note(seen, f"{NUM_RUNS} equal runs in several tie groups: false difference", bool((group > 1).any()))
-            first = int(all_low.argmax())
-            held = all_low[first] <= true_auroc[first] <= all_high[first]
-            note(seen, "simultaneous interval of the AUROC of the first of 24 equal runs", held)
-        else:
-            separate = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
-            note(seen, f"runs of AUROC {true_auroc[0]:.2f} and {true_auroc[-1]:.2f} share no tie group", bool(separate))
-            split = len(set(group[: NUM_RUNS // 2])) > 1 or len(set(group[NUM_RUNS // 2 :])) > 1
-            note(seen, "equal runs among other runs in several tie groups: false difference", bool(split))
+    score = distance * label[:, None] + shared[:, None] + noise
+    sample = Sample.of(patient.astype(object), "one")
+    columns = [Column.of(sample.patient, label, of_run) for of_run in score.T]
+    values, influences = zip(*(column.auroc() for column in columns), strict=True)
+    influence = np.stack([sample.sums(of, column.rows) for of, column in zip(influences, columns, strict=True)])
+    sizes = ClassSizes.of_labels(np.repeat(label[:, None], len(columns), 1), sample.patient)
+    return np.array(values), *area_interval("auroc", np.array(values), error_of(influence), sizes)
 
 
 def recipes(seen: Seen, seed: int, num_patients: int) -> None:
@@ -234,7 +178,7 @@ def recipes(seen: Seen, seed: int, num_patients: int) -> None:
         groups = [[f"{recipe}.{k}" for k in range(size)] for recipe, size in enumerate(sizes)]
         ids = [run for group in groups for run in group]
         distance = np.array([1.2 + generator.normal(0, sd) for g, sd in zip(groups, scatter, strict=True) for _ in g])
-        value, _, (low, high) = ranked("one", num_patients, distance, generator)
+        value, low, high = ranked(num_patients, distance, generator)
         rows = pd.DataFrame({"run_id": ids, "dataset": "external", "value": value, "low": low, "high": high})
         averaged = Recipes.of(groups, {run: {"auroc/external": float(v)} for run, v in zip(ids, value, strict=True)})
         table = averaged.averaged(rows, ["dataset"], metric="auroc")
@@ -324,77 +268,6 @@ def calibration(seen: Seen, seed: int, num_patients: int) -> None:
             note_rows(seen, claim, tables.scores, true, metric=metric, dataset="internal", **plain)
 
 
-def benefit(seen: Seen, seed: int, num_patients: int) -> None:
-    """Record in `seen` whether intervals of net benefit and of the table `workload` hold for two equal, calibrated runs."""
-    from bench.extensions.decisions import workload
-    from bench.extensions.decisions.net_benefit import intervals_of, measures_of
-
-    generator = np.random.default_rng(seed)
-    patient, label, shared = cohort(num_patients, generator)
-    sample, threshold = Sample.of(patient.astype(object), "benefit"), np.array(THRESHOLDS)
-    cut = _score_at(threshold)
-    found = [PREVALENCE * norm.sf((cut - DISTANCE["internal"]) / SD), (1 - PREVALENCE) * norm.sf(cut / SD)]
-    shares, of_class = np.stack(found[::-1], 1), np.array([1 - PREVALENCE, PREVALENCE])
-    true = measures_of(shares, of_class, threshold)
-    values, influences, ends = [], [], []
-    for run in range(2):
-        score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
-        columns = [Column.of(sample.patient, y, s) for y, s in zip(label.T, score.T, strict=True)]
-        counted = [_counts(column, cut, sample) for column in columns]
-        sizes = [sizes_of(column, np.ones(len(column.rows), bool), num_patients) for column in columns]
-        called = [counts.goals for counts in counted]
-        values.append(
-            np.stack(
-                [measures_of(c.sum(-1), of.total.sum(-1), threshold) for c, of in zip(called, counted, strict=True)]
-            )
-        )
-        bounds, influence = zip(
-            *(intervals_of(c, of.total, threshold, size) for c, of, size in zip(called, counted, sizes, strict=True)),
-            strict=True,
-        )
-        influences.append(np.stack(influence))  # [K, M, D, P]
-        ends.append(np.stack(bounds))  # [K, 2, M, D]
-        if run:
-            continue
-        true_shares, _ = workload.quantities_of(_Truth(shares[..., None], of_class[:, None]))
-        numbers, errors = (np.stack(of) for of in zip(*map(workload.quantities_of, counted), strict=True))
-        of_shares = [workload.sizes(column, of, num_patients) for column, of in zip(columns, counted, strict=True)]
-        low, high = share_interval(numbers, errors, *np.stack(of_shares, 1))
-        for (v, name), (d, t) in product(enumerate(workload.QUANTITIES), enumerate(THRESHOLDS)):
-            name = f"share of {name} images" if name in ("called", "missed") else name
-            held = (low[:, v, d] <= true_shares[v, d]) & (true_shares[v, d] <= high[:, v, d])
-            note(seen, f"{name} at t = {t}: interval", *held)
-    for d, t in enumerate(THRESHOLDS):
-        for m, name in enumerate(("net benefit", "standardized net benefit", "net benefit minus treating all")):
-            value, influence, (low, high) = values[0][:, m, d], influences[0][:, m, d], ends[0][:, :, m, d].T
-            half = NORMAL_QUANTILE * error_of(influence)
-            note(seen, f"{name} at t = {t}: normal interval instead", *(np.abs(value - true[m, d]) <= half))
-            note(seen, f"{name} at t = {t}: interval", *((low <= true[m, d]) & (true[m, d] <= high)))
-            low, high = mean_interval("net_benefit", value, (low, high), correlations(influence @ influence.T))
-            note(seen, f"macro {name} at t = {t}: interval", low <= true[m, d] <= high)
-        difference = values[0][:, 0, d] - values[1][:, 0, d]
-        p = p_value(difference, error_of(influences[0][:, 0, d] - influences[1][:, 0, d]))
-        note(seen, f"paired test of net benefit at t = {t}: false difference", *(p < 0.05))
-
-
-class _Truth(NamedTuple):
-    """True shares in the form of counts: of called images [D, 2, 1], and of all images [2, 1]."""
-
-    goals: Array
-    total: Array
-
-
-def _counts(column: Column, cut: Array, sample: Sample) -> Any:
-    """Return counts whose thresholds of goals have calls at scores >= cut."""
-    from bench.extensions.decisions.calls import CURVE, DecisionCounts
-
-    of_class = np.stack([~column.positive, column.positive])
-    before = np.arange(len(column.rows)) < column.reaching(cut)[:, None]
-    called = sample.sums(before[:, None] & of_class, column.rows)
-    unused = np.zeros((len(CURVE) + 1, *called.shape[1:]))
-    return DecisionCounts(np.concatenate([unused, called]), sample.sums(of_class, column.rows))
-
-
 def triage(seen: Seen, seed: int, num_patients: int) -> None:
     """Record in `seen` the true error rates of conformal thresholds, and whether their intervals and verdicts hold."""
     from bench.extensions.decisions.conformal import LEVELS as STATED
@@ -439,12 +312,6 @@ def _hospital(num: int, distance: float, generator: np.random.Generator) -> tupl
     patient = np.repeat(np.arange(num), num_images)
     label = (generator.random((num, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
     return patient, label, distance * label + shared[patient] + generator.normal(0, NOISE_SD, label.shape)
-
-
-def _score_at(probability: Array) -> Array:
-    """Return the score at which the true probability of a positive label has this value; the inverse of `true_logit`."""
-    distance = DISTANCE["internal"]
-    return np.asarray((logit(probability) - logit(PREVALENCE)) * SD**2 / distance + distance / 2)
 
 
 def note(seen: Seen, claim: str, *values: float | np.bool_) -> None:
@@ -494,13 +361,7 @@ def rows_of(seen: Seen) -> Rows:
             )
         else:
             low, high = wilson(np.array(mean), np.array(float(num_cases)))
-            nominal = (
-                0.05
-                if "false difference" in claim
-                else 1.0
-                if claim.endswith(("share no tie group", "guarantee broken"))
-                else 0.95
-            )
+            nominal = 0.05 if "false difference" in claim else 1.0 if claim.endswith("guarantee broken") else 0.95
             out.append((claim, "share", nominal, mean, float(low), float(high), num_cases))
     return out
 
@@ -521,10 +382,8 @@ def simulate(num: int, num_patients: int, seed: int, worlds: str = WORLDS) -> pd
 WORLD: Mapping[str, Callable[[Seen, int, int], None]] = {
     "findings": findings,
     "calibration": calibration,
-    "runs": runs,
     "recipes": recipes,
     "gap": gap,
-    "benefit": benefit,
     "triage": triage,
 }
 

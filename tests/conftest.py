@@ -19,7 +19,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.read_cohorts import make_phantom
 from bench.store.store import Store
-from tests.costs import COSTS, Costs, evenly
+from tests.costs import COSTS, evenly
 from tests.forked import bench_forked
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -46,8 +46,6 @@ def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose where the tests write files and bytecode, and pause garbage collection."""
-    if config.option.costs is not None:
-        config.pluginmanager.register(Costs(config.option.costs, hasattr(config, "workerinput")))
     _keep_temporary_files_in_memory(config)
     # where no bytecode may be written, the commands of the tests share a folder of it: each would compile torch anew
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):

@@ -1,14 +1,12 @@
-"""B3: random batches from the cache, compared with decoding the files of a batch, with webdataset, and with a copy of memory.
+"""B3: random batches from the cache, compared with decoding the files of a batch, and with a copy of memory.
 
 A gate checks that our result equals that of the peer, the implementation that we compare with.
 """
 
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -16,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms
 from benchmarks.radiographs import jpegs, radiograph
 from harmonize.cache.cache import ImageCache, open_cache
 from harmonize.cache.packed import pack, unpack
@@ -96,25 +94,6 @@ def files_way(cache_folder: Place) -> Callable[[], object]:
         return batch_images
 
     return batch
-
-
-def webdataset_way(cache_folder: Place) -> Callable[[], object]:
-    """Return a function that reads the next batch with webdataset, by webdataset's fastest method.
-
-    The method reads decoded images of one size from a tar file, with a shuffle buffer of 256 images.
-    """
-    wds = peer("webdataset")
-    shard = cache_folder.folder / "shard.tar"
-    with tarfile.open(shard, "w") as tar:
-        for row, image in enumerate(cache_folder.cache.images):
-            content = BytesIO()
-            np.save(content, image)
-            entry = tarfile.TarInfo(f"{row:06}.npy")
-            entry.size = len(content.getvalue())
-            tar.addfile(entry, BytesIO(content.getvalue()))
-    chain = wds.WebDataset(str(shard), shardshuffle=False, empty_check=False).shuffle(256).decode().to_tuple("npy")
-    batches = iter(chain.batched(BATCH).repeat())
-    return lambda: next(batches)
 
 
 def copied(cache_folder: Place) -> Callable[[], object]:
@@ -198,7 +177,6 @@ def _cpu() -> "torch.device":  # noqa: F821  (imported where it is used)
 
 BENCHMARKS = (
     Benchmark("B3", WHAT, "DataLoader that decodes JPEGs (PIL and torchvision)", "", against(files_way)),
-    Benchmark("B3", WHAT, "webdataset of decoded images", "", against(webdataset_way)),
     Benchmark("B3", WHAT, "memcpy of a batch of neighboring images", ">= 0.5", against(copied)),
     Benchmark("B3", "unpack an image of 1,024 px", "OpenCV, decoding a PNG", "", packed),
 )

@@ -1,16 +1,11 @@
-"""B10: time of our training step, compared with a bare PyTorch loop and with Lightning.
+"""B10: time of our training step, compared with a bare PyTorch loop.
 
-All three train the same network with the same batches, loss and AdamW variant. A gate checks that the losses of all our
+Both train the same network with the same batches, loss and AdamW variant. A gate checks that the losses of all our
 steps equal those of the peer, the implementation that we compare with.
 """
 
-import logging
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms
 
 FINDINGS, LR, DECAY = 9, 1e-3, 0.01
 
@@ -163,32 +158,19 @@ def same_losses(task: Task) -> str:
     return check(num_different == 0, f"{num_different} of {len(pairs)} losses differ from the peer's in any bit")
 
 
-def beside_bare(task: Task) -> Callable[[bool], Measured]:
-    """Return a benchmark of our training step against that of a bare loop; the ratio is our time divided by the loop's time."""
+def beside_bare(task: Task, *, speed: bool) -> Callable[[bool], Measured]:
+    """Return a benchmark of our training step against that of a bare loop: our time divided by the loop's, with `speed` the inverse.
 
-    def run(quick: bool) -> Measured:
-        torch.set_num_threads(1)
-        gate = same_losses(task)
-        spent = epochs_of(task, 5 if quick else 41)
-        return compared(
-            spent["ours"], spent["bare"], gate, f"time per step: peer {ms(spent['bare'])}, ours {ms(spent['ours'])}"
-        )
-
-    return run
-
-
-def share_of_speed(task: Task) -> Callable[[bool], Measured]:
-    """Return a benchmark of our training step against that of a bare loop; the ratio is the loop's time divided by ours.
-
-    Without a goal, a larger ratio has to be better; so this is the inverse of `beside_bare`.
+    Without a goal, a larger ratio has to be better.
     """
 
     def run(quick: bool) -> Measured:
         torch.set_num_threads(1)
         gate = same_losses(task)
         spent = epochs_of(task, 5 if quick else 41)
+        first, second = ("bare", "ours") if speed else ("ours", "bare")
         note = f"time per step: peer {ms(spent['bare'])}, ours {ms(spent['ours'])}"
-        return compared(spent["bare"], spent["ours"], gate, note)
+        return compared(spent[first], spent[second], gate, note)
 
     return run
 
@@ -203,84 +185,13 @@ def epochs_of(task: Task, rounds: int) -> dict[str, list[float]]:
     )
 
 
-def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
-    """Train with Lightning; return the loss of each step, and the mean CPU seconds of a step after the first epoch."""
-    lightning = peer("lightning", "lightning")
-    peer("lightning.pytorch")
-    from torch.utils.data import DataLoader
-
-    losses: list[Tensor] = []
-    epoch_starts: list[float] = []
-
-    class Module(lightning.LightningModule):  # type: ignore[name-defined,misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = task.backbone().to(memory_format=torch.channels_last)
-
-        def training_step(self, rows: Tensor, _: int) -> Tensor:
-            loss = task.loss(self.network(task.input(rows)), rows)
-            self.log("train_loss", loss, on_step=False, on_epoch=True)
-            losses.append(loss.detach())
-            return loss
-
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return adamw(self.network)
-
-        def on_train_epoch_start(self) -> None:
-            epoch_starts.append(time.process_time())
-
-        def on_train_end(self) -> None:
-            epoch_starts.append(time.process_time())
-
-    class Batches:
-        epoch = 0
-
-        def __len__(self) -> int:
-            return len(task.orders(1))
-
-        def __iter__(self) -> Any:
-            self.epoch += 1
-            return iter([batch.tolist() for batch in task.orders(self.epoch)])
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loader = DataLoader(torch.arange(task.num), batch_sampler=Batches(), collate_fn=torch.stack)  # type: ignore[arg-type]
-        trainer = lightning.Trainer(
-            max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=Path(folder),
-        )  # fmt: skip
-        trainer.fit(Module(), loader)
-    return [float(loss) for loss in losses], (epoch_starts[-1] - epoch_starts[1]) / (epochs - 1) / len(task.orders(1))
-
-
-def beside_lightning(quick: bool) -> Measured:
-    """Return the CPU time of a Lightning step divided by that of our step; the gate compares the losses."""
-    peer("lightning", "lightning")
-    torch.set_num_threads(1)
-    task = Task(16, 16)
-    step, epoch = ours(task)
-    lightning_losses, _ = lightning_epochs(task, 2)
-    our_losses = [float(step(p, e, i)) for e in (1, 2) for i, p in enumerate(task.orders(e))]
-    difference = max(abs(a - b) for a, b in zip(our_losses, lightning_losses, strict=True))
-    gate = check(
-        difference <= 1e-6, f"largest difference of {len(our_losses)} losses from the peer's: {difference:.1g}"
-    )
-    spent: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for _ in range(3 if quick else 9):
-        spent["theirs"].append(lightning_epochs(task, 3 if quick else 6)[1])
-        spent["ours"] += interleaved({"ours": lambda: epoch(1)}, 1, items={"ours": len(task.orders(1))})["ours"]
-    note = (
-        f"time per step: peer {ms(spent['theirs'])}, ours {ms(spent['ours'])}; "
-        "both include the forward and backward pass of the network"
-    )
-    return compared(spent["theirs"], spent["ours"], gate, note)
-
-
 SMALLEST = "training step of the smallest network, 16 px, batch of 16"
 DEMO = "training step of the network of grid demo, 64 px, batch of 48"
 BENCHMARKS: tuple[Benchmark, ...] = (
-    Benchmark("B10", f"{SMALLEST}: our speed", "plain PyTorch loop, same AdamW", "", share_of_speed(Task(16, 16))),
-    Benchmark("B10", DEMO, "plain PyTorch loop, same AdamW", "<= 1.03", beside_bare(Task(64, 48, 240, True))),
-    Benchmark("B10", SMALLEST, "Lightning, same AdamW", "", beside_lightning),
+    Benchmark(
+        "B10", f"{SMALLEST}: our speed", "plain PyTorch loop, same AdamW", "", beside_bare(Task(16, 16), speed=True)
+    ),
+    Benchmark(
+        "B10", DEMO, "plain PyTorch loop, same AdamW", "<= 1.03", beside_bare(Task(64, 48, 240, True), speed=False)
+    ),
 )

@@ -1,5 +1,6 @@
 """Training steps on a CPU and on a GPU: number formats, memory layout, compilation, too little memory, SAM and Lion."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -18,7 +19,6 @@ from bench.training.fit import TrainingResult, fit
 from bench.training.optimizers.lion import Lion
 from bench.training.optimizers.sam import SAM
 from bench.training.torch_compile import compile_if_faster
-from benchmarks.rows.gpu import plain_sam
 from tests.cuda.on_device import NORMALIZER, SIDE, WIDE, Plain, Reference, losses_of, memory_for, network_on, step_on
 from tests.nonempty import nonempty
 from tests.unit.bench.training.test_train import a_cohort, a_run
@@ -28,6 +28,24 @@ LR = 0.1
 # (fp32; 10 in convolutions on a GPU, TF32), 10 (fp16) and 7 bits (bf16)
 NEAR = {"fp32": 1e-5, "fp16": 4e-3, "bf16": 3e-2}
 TF32 = 4e-3
+
+
+def plain_sam(
+    network: nn.Module, base: torch.optim.Optimizer, closure: Callable[[], Tensor], rho: float = 0.05
+) -> None:
+    """Take a step of SAM as in the paper: perturb the weights, compute the gradient, restore the weights, step."""
+    closure()
+    weights = [p for p in network.parameters() if p.grad is not None]
+    norm = torch.stack([p.grad.norm() for p in weights]).norm()  # type: ignore[union-attr]
+    before = [p.detach().clone() for p in weights]
+    with torch.no_grad():
+        for p in weights:
+            p.add_(p.grad * (rho / (norm + 1e-12)))  # type: ignore[operator]
+    closure()
+    with torch.no_grad():
+        for p, old in zip(weights, before, strict=True):
+            p.copy_(old)
+    base.step()
 
 
 def sgd(precision: str = "fp32", **changes: object) -> RunSpec:

@@ -31,15 +31,6 @@ def test_clustered_intervals_cover_the_truth_and_tests_keep_their_level_on_simul
 
 
 @pytest.mark.slow
-def test_equal_runs_share_a_group_and_different_runs_are_separated_on_simulated_patients(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = simulated(monkeypatch, 20, "runs")
-    assert found["24 equal runs in several tie groups: false difference"] <= 0.2
-    assert found["runs of AUROC 0.90 and 0.71 share no tie group"] >= 0.9
-
-
-@pytest.mark.slow
 def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = simulated(monkeypatch, 40, "gap")
     assert found["AUROC gap, sum of components minus gap: largest difference"] < 1e-6
@@ -81,7 +72,6 @@ def test_the_committed_table_meets_its_criteria() -> None:
     assert not table.index.has_duplicates
     for claim in ("AUROC: interval", "macro AUROC: interval", "macro gap: interval"):
         assert table.loc[claim, "found"] == pytest.approx(0.95, abs=0.02)
-    assert table["command"].str.contains("benefit triage").sum() == 70
     # a guarantee is an upper limit; a rule that counts images breaks it
     rates = table[table.index.str.startswith("triage") & (table["measure"] == "mean")]
     counts_images = rates.index.str.contains("images counted instead")
@@ -93,7 +83,6 @@ def test_the_committed_table_meets_its_criteria() -> None:
     assert (of_intervals["high"] >= 0.95).all()
     assert (of_intervals["found"] >= 0.92).all()
     assert (table.loc[table["nominal"] == 0.05, "low"] <= 0.05).all()
-    assert table.loc["runs of AUROC 0.90 and 0.71 share no tie group", "found"] >= 0.99
     assert (table.loc[table["measure"] == "largest", "found"] < 1e-6).all()
     means = table[table["measure"] == "mean"]
     assert ((means["found"] - means["nominal"]).abs() < 0.015).all(), "bias"
