@@ -16,8 +16,7 @@ ARCHITECTURE, FINDINGS, SIZE = "efficientnet_b0", 14, 224
 
 def hooked(network: torch.nn.Module, x_NCHW: Tensor) -> Tensor:
     """Return heat_NKhw (maps of h x w pixels) by the usual method: a forward and a backward pass per finding."""
-    from bench.extensions.heat_maps.gradcam import gradcam
-    from bench.extensions.heat_maps.stages import frozen
+    from bench.extensions.heat_maps.gradcam import frozen, gradcam
 
     outputs: list[Tensor] = []
 
@@ -41,8 +40,7 @@ def hooked(network: torch.nn.Module, x_NCHW: Tensor) -> Tensor:
 def against(quick: bool, *, per_finding: bool) -> Measured:
     """Compare our heat maps with passes per finding (the peer's time divided by ours), or else with a prediction (the inverse)."""
     from bench.config.registry import Registry
-    from bench.extensions.heat_maps.gradcam import heat_maps
-    from bench.extensions.heat_maps.stages import frozen
+    from bench.extensions.heat_maps.gradcam import frozen, heat_maps
     from bench.models.network import build
 
     def prediction() -> Tensor:
