@@ -16,8 +16,8 @@ Array = NDArray[np.float64]
 Ids = NDArray[np.object_] | NDArray[np.str_]
 
 # Patients beyond this number are joined at random to this many groups. The groups are independent, too, so a variance from their
-# sums is right on average; its own standard error is 2 %. So no array grows with the number of patients.
-MOST_GROUPS = 4096
+# sums is right on average; the standard error that follows varies by 2 %. So no array grows with the number of patients.
+MOST_GROUPS = 1024
 MAX_SAMPLES = 32  # maximum number of samples in the cache
 
 
