@@ -36,7 +36,12 @@ def curves(scores: list[Row], points: int = 30) -> list[Row]:
             continue
         power = max(1 / max(row["value"], 0.02) - 1, 0.01)
         place = {"run_id": row["run_id"], "dataset": row["dataset"], "finding": row["finding"]}
-        for kind, y in (("roc", grid**power), ("pr", 1 - row["value"] * grid**2 * 0.8)):
+        of_threshold = (
+            ("f1", 4 * grid * (1 - grid) * row["value"]),
+            ("sensitivity", 1 - grid),
+            ("specificity", grid**0.3),
+        )
+        for kind, y in (("roc", grid**power), ("pr", 1 - row["value"] * grid**2 * 0.8), *of_threshold):
             rows.append(place | {"kind": kind, "x": grid.tolist(), "y": y.round(4).tolist()})
     return rows
 

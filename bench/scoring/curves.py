@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves of a run at 30 points, enough for a figure.
+"""ROC, precision-recall and threshold curves of a run at 30 points, enough for a figure.
 
 The curves use the sorted scores of `SplitMetrics`.
 Shapes: n scored images, P points, K findings.
@@ -18,16 +18,17 @@ Array = NDArray[np.float64]
 POINTS = 30
 FALSE_POSITIVE_RATES = np.linspace(0, 1, POINTS) ** 2  # more points at low rates, where the ROC curve bends
 RECALLS = np.linspace(0, 1, POINTS)
-KINDS = {"roc": FALSE_POSITIVE_RATES, "pr": RECALLS}
+THRESHOLDS = np.linspace(0.01, 0.995, POINTS) ** 2  # probabilities, more of them near 0: most findings are rare
+KINDS = {"roc": FALSE_POSITIVE_RATES, "pr": RECALLS, **dict.fromkeys(("f1", "sensitivity", "specificity"), THRESHOLDS)}
 
 
 def heights(column: Column) -> dict[str, Array]:
-    """Compute the ROC and precision-recall curves of a finding: kind -> height [P]; NaN when a class is absent.
+    """Compute the curves of a finding: kind -> height [P]; NaN when a class is absent.
 
     KINDS has the x values of each kind of curve. roc: sensitivity at each false positive rate, interpolated linearly
     between thresholds. pr: for each recall, the precision at the highest threshold whose recall is at least this recall;
     for recall 0, the precision at the highest threshold with a true positive. The AUPRC uses all thresholds, so the
-    area under these P points is only close to the AUPRC.
+    area under these P points is only close to the AUPRC. f1, sensitivity, specificity: of the calls at each threshold.
     """
     num_positive = int(np.count_nonzero(column.positive))
     num_negative = len(column.rows) - num_positive
@@ -45,7 +46,15 @@ def heights(column: Column) -> dict[str, Array]:
     # 1e-9 is subtracted because of rounding errors: ceil(.1 * 30) must be 3
     hits_needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)
     reached = np.searchsorted(hit, hits_needed)
-    return {"roc": roc, "pr": hit[reached] / called[reached]}
+    calls = column.reaching(np.log(THRESHOLDS / (1 - THRESHOLDS)))
+    hits = np.append(0, np.cumsum(column.positive))[calls]
+    return {
+        "roc": roc,
+        "pr": hit[reached] / called[reached],
+        "f1": 2 * hits / (calls + num_positive),
+        "sensitivity": hits / num_positive,
+        "specificity": 1 - (calls - hits) / num_negative,
+    }
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[tuple[Any, ...]]:

@@ -21,6 +21,8 @@ from reports.tables import rows_of
 SIDE, LEFT, TOP = 150.0, 26.0, 20.0  # px: side, left margin and top margin of a square panel
 WIDE = 340.0  # px: width of a learning curve
 Path = Sequence[tuple[float, float]]  # points (x, y) of a curve, in units of the data
+Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
+Chosen = Mapping[str, tuple[float, Mapping[str, Call]]]  # finding -> chosen threshold, and the calls at each hospital
 # columns of the table `reliability`
 OF_CURVE = ("confidence", "smooth", "smooth_low", "smooth_high")
 # scales of a square panel, from 0 to 1: of the x axis, of the y axis
@@ -49,14 +51,14 @@ class Curves:
         return cls(*(by_run(table, ids) for table in tables))
 
 
-def figures(data: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
+def figures(data: ReportData, run: Run, curves: Curves, chosen: Chosen) -> dict[str, Any]:
     """Return {kind: figures of a run}, [] for missing data.
 
-    Kinds: ranked (ROC and precision-recall), reliability, learning.
+    Kinds: ranked (ROC, precision-recall, and rates by threshold), reliability, learning.
     """
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
-        "ranked": [] if points is None else _ranked(data, run, points),
+        "ranked": [] if points is None else _ranked(data, run, points, chosen),
         "reliability": [] if run.id not in curves.reliability else _reliability(data, curves.reliability[run.id]),
         "learning": [] if history is None else _learning(run, history.sort_values("epoch")),
     }
@@ -67,8 +69,8 @@ def by_run(table: pd.DataFrame, ids: Collection[str]) -> dict[str, pd.DataFrame]
     return {str(run): rows for run, rows in table[table["run_id"].isin(list(ids))].groupby("run_id", sort=False)}
 
 
-def _ranked(data: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return dicts with a ROC panel (`roc`) and a precision-recall panel (`pr`): for the macro, then for each finding."""
+def _ranked(data: ReportData, run: Run, points: pd.DataFrame, chosen: Chosen) -> list[dict[str, Any]]:
+    """Return dicts with panels for the macro, then for each finding: `roc`, `pr` and `by_threshold`."""
     paths: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
     for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
@@ -93,9 +95,40 @@ def _ranked(data: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, 
                 "numbers": numbers,
                 "roc": _square(data, from_zero, roc_label, True, ("1 − specificity →", "↑ sensitivity")),
                 "pr": _square(data, pr, pr_label, False, ("sensitivity →", "↑ precision")),
+                "by_threshold": _by_threshold(data, finding, paths, *chosen.get(finding, (math.nan, {}))),
             }
         )
     return panels
+
+
+def _by_threshold(
+    data: ReportData,
+    finding: str,
+    paths: Mapping[tuple[str, str], Mapping[str, Path]],
+    threshold: float,
+    called: Mapping[str, Call],
+) -> list[Markup]:
+    """Draw F1, and sensitivity with specificity, by threshold; a line marks the chosen threshold, dots the calls of each hospital."""
+    x, y = UNIT
+    marks = svg.line(x(threshold), y(0), x(threshold), y(1), "diag") if is_number(threshold) else ""
+    values = {
+        key: {"f1": 2 * tp / (2 * tp + fn + fp), "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp)}
+        for key, (tp, fn, fp, tn) in called.items()
+        if is_number(threshold) and tp + fn and tn + fp
+    }
+    drawn = []
+    for kinds in (["f1"], ["sensitivity", "specificity"]):
+        lines = "".join(_lines(data, paths.get((finding, kind), {})) for kind in kinds)
+        dots = "".join(
+            svg.circle(x(threshold), y(of[kind]), 2.6, "dot" if key == data.internal.key else "m-ext")
+            for key, of in values.items()
+            for kind in kinds
+        )
+        if lines and finding != MACRO:
+            words = ", ".join(kinds).replace("f1", "F1")
+            label = f"{finding}: {words} by threshold"
+            drawn.append(_square(data, {}, label, False, ("threshold →", f"↑ {words}"), marks + lines + dots))
+    return drawn
 
 
 def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -140,14 +173,23 @@ def _square(
         for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
     )
     body += svg.line(x(0), y(0), x(1), y(1), "diag") if diagonal else ""
-    for key in (*(h.key for h in data.hospitals), data.internal.key):
-        if len(paths.get(key, ())) > 1:
-            body += svg.polyline(
-                [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == data.internal.key else "cv-external"
-            )
+    body += _lines(data, paths)
     body += svg.text(LEFT + SIDE, TOP + SIDE + 28, words[0], "tk fine", "end")
     body += svg.text(0, 10, words[1], "tk fine")
     return svg.svg(LEFT + SIDE + 6, TOP + SIDE + 32, body + marks, label)
+
+
+def _lines(data: ReportData, paths: Mapping[str, Path]) -> str:
+    """Draw the curve of each hospital, the internal one last."""
+    x, y = UNIT
+    keys = (*(h.key for h in data.hospitals), data.internal.key)
+    return "".join(
+        svg.polyline(
+            [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == data.internal.key else "cv-external"
+        )
+        for key in keys
+        if len(paths.get(key, ())) > 1
+    )
 
 
 def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:

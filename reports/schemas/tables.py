@@ -294,6 +294,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "operating_points": ("run_id", "finding", "rule", *_FITTED),
     # curves; x and y of a row are lists with at most 30 numbers each
     # kind roc: x is the false positive rate, y the sensitivity; kind pr: x is the recall, y the precision
+    # kind f1, sensitivity, specificity: x is the threshold, an uncalibrated probability
     # finding "macro": the curve with the mean y over findings
     "curves": ("run_id", "dataset", "finding", "kind", "x", "y"),
     # confusion matrices: numbers of images by label and positive call; operating_point: threshold rule, as in `scores`

@@ -5,13 +5,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports.drawing.run_figures import Call
 from reports.formatting import is_number
 from reports.html.compression import packed
 from reports.html.section import write
 from reports.report_data.headline_rows import MACRO, MISSING
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.report_data import ReportData
-from reports.sections.run_detail import POINTS, Call, called_images, shown_rule
+from reports.sections.run_detail import POINTS, called_images, shown_rule
 
 Shares = list[list[int | None]]  # per thousand, by finding and hospital; None if unknown
 

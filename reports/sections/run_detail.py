@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports import extensions, failed_parts, hooks
-from reports.drawing.run_figures import Curves, figures
+from reports.drawing.run_figures import Call, Curves, figures
 from reports.formatting import DASH, listing
 from reports.html.section import write
 from reports.report_data.headline_rows import MISSING, Estimate, count
@@ -52,7 +52,6 @@ NO_INTERVAL = (
     "Precision needs at least one positive prediction; NPV needs at least one negative prediction; MCE needs images of both "
     "classes, and of two patients, in its bin."
 )
-Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,14 @@ class RunDetails:
         """Return the curves of a run; empty if there are none."""
         data = self.data.of_run(run)
         further = failed_parts.of_extensions(PART, self.of_extensions, lambda part: part.figures(data, run))
-        return write("run_figures.html.j2", data=self.data, f=figures(data, run, self.curves), further=further)
+        called: dict[str, dict[str, Call]] = {}
+        for (run_id, hospital, finding), counts in self.called.items():
+            if run_id == run.id:
+                called.setdefault(finding, {})[hospital] = counts
+        chosen = {f: (self.thresholds.get((run.id, self.point, f), math.nan), called.get(f, {})) for f in data.findings}
+        drawn = figures(data, run, self.curves, chosen)
+        rule = POINTS.get(self.point, self.point)
+        return write("run_figures.html.j2", data=self.data, f=drawn, rule=rule, further=further)
 
 
 def shown_rule(data: ReportData) -> str:

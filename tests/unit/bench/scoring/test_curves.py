@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import f1_score, precision_recall_curve, recall_score, roc_curve
 
 from bench.scoring.column import Column
-from bench.scoring.curves import FALSE_POSITIVE_RATES, POINTS, RECALLS, heights
+from bench.scoring.curves import FALSE_POSITIVE_RATES, POINTS, RECALLS, THRESHOLDS, heights
 
 
 def column(label: np.ndarray, score: np.ndarray) -> Column:
@@ -33,6 +33,11 @@ def test_every_point_lies_on_the_curve_that_scikit_learn_draws(images: list[tupl
     for x, y in zip(RECALLS, drawn["pr"], strict=True):
         fits = np.flatnonzero(recall[: len(thresholds)] >= max(x - 1e-9, 1e-9))
         assert y == pytest.approx(precision[fits[-1]])  # the highest threshold that finds that share, at 0 any
+    for k, threshold in enumerate(np.log(THRESHOLDS / (1 - THRESHOLDS))):
+        called = score.astype(np.float32) >= threshold
+        assert drawn["f1"][k] == pytest.approx(f1_score(label, called))
+        assert drawn["sensitivity"][k] == pytest.approx(recall_score(label, called))
+        assert drawn["specificity"][k] == pytest.approx(recall_score(label, called, pos_label=0))
 
 
 def test_a_perfect_and_a_reversed_order_give_the_extreme_curves() -> None:
