@@ -35,7 +35,7 @@ def mean_gap(
         return f"{internal} and the other hospitals label no finding in common, so nothing can be compared."
     if num_runs == 0:
         return f"{NONE_RANKED}; the ranking gives the reason for each run."
-    subject = "it" if num_runs == 1 else "they"
+    subject = "it" if num_runs == 1 else "the networks"
     tested = plural(num_external, "external hospital")
     start = f"Trained on {internal} and tested without changes at {tested}, {subject}"
     if not trained:

@@ -34,7 +34,7 @@ def test_a_mean_gap_whose_interval_includes_zero_is_not_distinguished_from_zero(
 
 
 def test_a_negative_mean_gap_is_shown_as_a_positive_difference():
-    assert "they gain .030 AUROC [.010, .050] on average" in sentences.mean_gap("CheXpert", 5, 4, GAIN)
+    assert "the networks gain .030 AUROC [.010, .050] on average" in sentences.mean_gap("CheXpert", 5, 4, GAIN)
 
 
 def test_a_missing_external_cohort_is_stated_first():
@@ -179,7 +179,7 @@ def test_an_unclear_lead_whose_own_interval_excludes_zero_is_unclear_after_corre
 def test_a_mean_over_some_of_the_hospitals_says_so():
     said = sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, 2)
     assert (
-        "at 5 external hospitals, they have a mean gap in AUROC of .012 [−.010, .034] (unclear) over 2 of them." in said
+        "at 5 external hospitals, the networks have a mean gap in AUROC of .012 [−.010, .034] (unclear) over 2 of them." in said
     )
     clear = sentences.mean_gap("CheXpert", 5, 4, CLEAR, 2)
     assert clear.endswith(" AUROC [.050, .072] on average over 2 of them.")
