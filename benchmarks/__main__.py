@@ -5,6 +5,7 @@
     python -m benchmarks --table               # after a merge of results.csv: write the table from its rows
     python -m benchmarks --check B3 B6         # compare these with the committed figures; nothing written
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
+    python -m benchmarks unit                  # the unit of speed on this machine; nothing written
     python -m benchmarks gpu                   # on a machine with a GPU: tests/cuda, then G1 and G2; less than nine minutes
     python -m benchmarks gpu --device cpu      # the same code on a CPU with tiny sizes; nothing written
 
@@ -17,11 +18,14 @@ The exit status is 1 in three cases:
   rounds do not overlap. With --check, a ratio to a peer is also compared with a value of another processor; there, the limit
   is a third instead of a tenth.
 
+Before each benchmark that measures CPU seconds, the unit of speed is measured (benchmarks/unit.py). Figure and goal are in units.
+
 A benchmark may have a goal for its value. A missed goal is printed, but does not change the exit status.
 """
 
 import argparse
 import importlib
+import math
 import os
 import pkgutil
 import sys
@@ -30,7 +34,7 @@ from pathlib import Path
 # numpy reads this variable when it is imported. All ratios are measured on one thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks import gpu, results, rows
+from benchmarks import gpu, results, rows, unit
 from benchmarks.harness import Benchmark, measured
 
 FOLDER = Path(__file__).parent
@@ -64,6 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["gpu"]:
         return gpu.main(FOLDER, listed(), words[1:])
+    if words == ["unit"]:
+        print(unit.text(unit.seconds(), results.machine()))
+        return 0
     options = parser.parse_args(words)
     available = listed()
     unknown = set(options.names) - {benchmark.name for benchmark in available}
@@ -91,7 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(session.machine)
     failed = False
     for benchmark in selected:
-        failed |= session.add(benchmark, measured(benchmark, options.quick))
+        in_units = benchmark.unit == results.UNITS
+        unit_s = sum(unit.seconds(1 if options.quick else unit.ROUNDS).values()) if in_units else math.nan
+        failed |= session.add(benchmark, measured(benchmark, options.quick), unit_s)
     return int(failed)
 
 

@@ -42,7 +42,7 @@ class GateFailed(Exception):  # noqa: N818
 class Measured:
     """The result of a benchmark.
 
-    ratio      median over rounds, in the benchmark's unit; for the unit "x" mostly the peer's time divided by our time
+    ratio      median over rounds, in the benchmark's unit, for "units" in CPU seconds; for the unit "x" mostly the peer's time divided by our time
     low, high  smallest and largest round
     gate       result of comparing the outputs of both implementations, as a sentence with numbers
     note       further facts for the reader: times, sizes, limits of the comparison
@@ -64,7 +64,7 @@ class Benchmark:
     peer   library or implementation that ours is compared with; "-" if the benchmark is not a comparison
     goal   bound for the measured value, such as ">= 3.5" or "<= 1.2", in `unit`; "" without a goal
     run    function that runs the benchmark; with `quick` it takes seconds instead of minutes (less data, fewer rounds)
-    unit   "x" for ratios, else the unit of the measured value: "s", "GB"
+    unit   "x" for ratios, else the unit of the figure, such as "GB"; "units" if `run` gives CPU seconds (benchmarks/unit.py)
     """
 
     name: str

@@ -22,6 +22,7 @@ END = "<!-- end -->"
 # a figure counts as worse if it is worse by more than this share, and the spreads of both figures do not overlap
 WORSE = 0.10
 WORSE_ELSEWHERE = 1 / 3  # the same for a ratio to a peer that was measured on another processor
+UNITS = "units"  # the benchmark measures CPU seconds; its figure and goal are in units of `benchmarks.unit`
 _NUMERIC = ("ratio", "low", "high")
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow")
 
@@ -55,8 +56,11 @@ class Row:
         return math.isfinite(self.ratio)
 
 
-def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str) -> Row:
-    """Return the table row of a benchmark's result, or of the exception that prevented a result."""
+def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str, unit_s: float = math.nan) -> Row:
+    """Return the table row of a benchmark's result, or of the exception that prevented a result.
+
+    unit_s: CPU seconds of one unit, for a benchmark whose figure is in units.
+    """
     blank = Row(
         benchmark.name,
         benchmark.what,
@@ -74,13 +78,16 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
         return replace(blank, gate=f"FAILED: {result}", met="no" if benchmark.goal else "")
     if isinstance(result, Exception):
         return replace(blank, gate=f"CRASHED: {type(result).__name__}: {result}", met="no" if benchmark.goal else "")
+    figures, note = (result.ratio, result.low, result.high), result.note
+    if benchmark.unit == UNITS:
+        figures = tuple(seconds / unit_s for seconds in figures)
+        note = f"{note}; 1 unit = {figure(unit_s)} CPU s".removeprefix("; ")
+    ratio, low, high = figures
     met = ""
     if benchmark.goal:
         more_is_better, bound = parse_goal(benchmark.goal)
-        met = "yes" if (result.ratio >= bound if more_is_better else result.ratio <= bound) else "no"
-    return replace(
-        blank, ratio=result.ratio, low=result.low, high=result.high, met=met, gate=result.gate, note=result.note
-    )
+        met = "yes" if (ratio >= bound if more_is_better else ratio <= bound) else "no"
+    return replace(blank, ratio=ratio, low=low, high=high, met=met, gate=result.gate, note=note)
 
 
 def worse(now: Row, before: Row, share: float = WORSE) -> bool:
@@ -109,7 +116,7 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_mach
     old = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):
         return "failed"
-    if old is None or not worse(now, old):
+    if old is None or old.unit != now.unit or not worse(now, old):
         return ""
     old_figure = f"{figure(old.ratio)} [{figure(old.low)}, {figure(old.high)}] at {old.commit}"
     same = processor(old) == processor(now)
@@ -233,12 +240,13 @@ class Session:
         known = frozenset(benchmark.key for benchmark in available)
         return cls(folder, commit(folder.parent), machine(), before, known, writes, in_ci)
 
-    def add(self, benchmark: Benchmark, result: Measured | Exception) -> bool:
+    def add(self, benchmark: Benchmark, result: Measured | Exception, unit_s: float = math.nan) -> bool:
         """Print a result, and write it with `writes`; return whether the benchmark failed or became worse.
 
+        unit_s: CPU seconds of one unit, measured just before a benchmark in units.
         The table is written after each benchmark, so that an interruption loses the result of at most one benchmark.
         """
-        new = row(benchmark, result, self.commit, self.machine)
+        new = row(benchmark, result, self.commit, self.machine, unit_s)
         found = verdict(new, self.before, across_machines=self.in_ci)
         print(line(new, found), flush=True)
         if self.writes:

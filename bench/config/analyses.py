@@ -91,6 +91,7 @@ class Analysis:
 
     name: str
     options: Any
+    seeds: int = 0  # of how many seeds of each recipe the runs are analysed, the first ones of the grid; 0: of all
 
     @property
     def kind(self) -> Kind:
@@ -115,7 +116,8 @@ def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
     """Return the analyses of a grid with their options: every kind of analysis that the grid does not set to `false`.
 
     `raw`: the value of the grid's key `analyses`; `false` means no analysis. An analysis without options in `raw` gets
-    its default options. A name that ends in `?` is left out if no installed extension has this analysis. Raises ConfigError for an
+    its default options. A name that ends in `?` is left out if no installed extension has this analysis. The key `seeds` is a
+    whole number of at least 1: only the runs with the first seeds of each recipe are analysed. Raises ConfigError for an
     unknown name or option.
     """
     known = kinds()
@@ -124,13 +126,20 @@ def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
     if not isinstance(raw, Mapping):
         fix = f"write `analyses: false`, or a block with any of {', '.join(known)}"
         raise ConfigError(f"analyses must be a block of keys (got {raw!r})", where, fix)
+    seeds = raw.get("seeds", 0)
+    if "seeds" in raw and (isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1):
+        fix = "write `seeds: 1` to analyse one run of each recipe, or leave the key out to analyse all"
+        raise ConfigError(f"seeds must be a whole number of at least 1 (got {seeds!r})", f"{where}.seeds", fix)
+    raw = {name: block for name, block in raw.items() if name != "seeds"}
     raw = {str(name).removesuffix("?"): block for name, block in raw.items() if not _is_left_out(str(name), known)}
     for name in raw:
         if name not in known:
-            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", ConfigError.suggestion(name, known))
+            raise ConfigError(
+                f"unknown analysis {name!r}", f"{where}.{name}", ConfigError.suggestion(name, [*known, "seeds"])
+            )
     options = {name: raw.get(name, True) for name in known}
     return tuple(
-        Analysis(name, from_dict(known[name].options, {} if block is True else block, f"{where}.{name}"))
+        Analysis(name, from_dict(known[name].options, {} if block is True else block, f"{where}.{name}"), seeds)
         for name, block in options.items()
         if block is not False
     )

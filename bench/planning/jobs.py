@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.config.analyses import Analysis
+from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import DerivedRun
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import RunSpec
@@ -172,16 +173,21 @@ def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_ru
 def analysis_jobs(plan: Plan, runs: Sequence[RunSpec]) -> list[AnalysisJob]:
     """Return one job for each analysis of the plan and each of `runs`; for an analysis of the cohorts, one per geometry.
 
-    A run on given vectors has no job for an analysis in which its network would read images. If the runs of the plan leave
+    A run has no job if its seed is not among the first seeds that the grid wants analysed. A run on given vectors has no job
+    for an analysis in which its network would read images. If the runs of the plan leave
     out different hospitals, an analysis of the cohorts takes all hospitals of the pool as the internal cohort.
     """
     several = len({run.config.leave_out for run in plan.runs}) > 1
     on_all_hospitals = [replace(run, config=replace(run.config, leave_out="")) for run in runs]  # with their ids
+    of_recipe: dict[RunConfig, list[str]] = {}
+    for run in plan.runs:
+        of_recipe.setdefault(replace(run.config, seed=0), []).append(run.id)
+    earlier_seeds = {run_id: i for ids in of_recipe.values() for i, run_id in enumerate(ids)}
     jobs = [
         AnalysisJob(a, run if a.kind.per_run or not several else on_all, plan.store, plan.refs)
         for a in plan.grid.analyses
         for run, on_all in zip(runs, on_all_hospitals, strict=True)
-        if not (a.kind.reads_images and run.has_given_vectors)
+        if not (a.kind.reads_images and run.has_given_vectors) and (not a.seeds or earlier_seeds[run.id] < a.seeds)
     ]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 

@@ -74,6 +74,9 @@ def test_all_analyses_are_done_unless_they_are_refused() -> None:
         ({"toy": {"image": 3}}, "did you mean 'images'"),
         ({"toy": 3}, "a block of keys"),
         ("all", "a block of keys"),
+        ({"seeds": 0}, "at least 1"),
+        ({"seeds": True}, "at least 1"),
+        ({"seed": 1}, "did you mean"),
     ],
 )
 def test_an_analysis_that_is_misspelt_is_refused_with_its_place(raw: object, message: str) -> None:
@@ -122,6 +125,19 @@ def test_analyses_of_the_same_cohorts_at_two_sizes_have_ids_of_their_own(
     jobs = analysis_jobs(plan, plan.runs)
     assert len({job.run.geometry for job in jobs}) == len({job.id for job in jobs}) == 2
     assert all((plan.store.root / job.id) == job.folder for job in jobs)
+
+
+@pytest.mark.grid
+@pytest.mark.usefixtures("toys")
+def test_with_one_seed_the_first_run_of_each_recipe_is_analysed(store_copy: Path) -> None:
+    registry, grid = Registry.read(), store_copy / "toy.yaml"
+    grid.write_text(
+        f"include: {os.path.relpath(TINY, store_copy)}\nname: tiny\nanalyses: {{bad: false, seeds: 1}}\n"
+        "expect: {runs: 4}\nsweeps: [{optimizer: [adamw, lion], seed: [3, 1]}]\n"
+    )
+    plan = make_plan(Grid.read(str(grid), registry), registry, Store(store_copy / "runs"), None, None, 1, "", silent)
+    analysed = [job.run.config for job in analysis_jobs(plan, plan.runs)]
+    assert sorted((config.optimizer, config.seed) for config in analysed) == [("adamw", 3), ("lion", 3)]
 
 
 @pytest.mark.grid

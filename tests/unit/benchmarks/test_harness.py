@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks import results
+from benchmarks import results, unit
 from benchmarks.harness import (
     Benchmark,
     GateFailed,
@@ -111,7 +112,7 @@ def test_only_what_is_outside_both_spreads_and_a_tenth_worse_is_flagged(
     assert results.verdict(now, {before.key: before}).startswith("worse: was 3 [2.5, 4] at abc1234") is flagged
 
 
-@pytest.mark.parametrize(("unit", "is_worse"), [("x", True), ("s", False), ("GB", False)])
+@pytest.mark.parametrize(("unit", "is_worse"), [("x", True), ("units", False), ("GB", False)])
 def test_without_a_goal_a_smaller_figure_is_worse_only_for_ratios(unit: str, is_worse: bool) -> None:
     """A ratio is the peer's time divided by ours. A figure in seconds or GB is a cost."""
     large, small = (replace(row(ratio, ratio - 0.1, ratio + 0.1, goal=""), unit=unit) for ratio in (4.4, 3.7))
@@ -212,6 +213,41 @@ def test_the_command_writes_rows_and_says_by_its_status_what_became_worse(
     assert (tmp_path / "RESULTS.md").read_text() == written
     assert "**2** x" in (tmp_path / "RESULTS.md").read_text()
     assert [each.ratio for each in results.read_csv((tmp_path / "results.csv").read_text())] == [2.0]
+
+
+def test_cpu_seconds_and_their_goal_are_in_units_of_the_same_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "RESULTS.md").write_text("# Measured\n")
+    seconds, ratio = replace(bench("<= 1.6"), name="B2", unit=results.UNITS), bench()
+    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(command, "listed", lambda: [ratio, seconds])
+    monkeypatch.setattr(results, "machine", lambda: HERE)
+    monkeypatch.setattr(unit, "seconds", lambda *_: {"trained": 1.5, "decoded": 0.5})
+    assert command.main([]) == 0
+    written = results.read_csv((tmp_path / "results.csv").read_text())
+    assert [(each.ratio, each.met, each.note) for each in written] == [(3, "yes", ""), (1.5, "yes", "1 unit = 2 CPU s")]
+    assert "1.5 units [1.25, 2]; goal <= 1.6: met" in capsys.readouterr().out
+    assert command.main(["unit"]) == 0
+    assert capsys.readouterr().out == f"1 unit = 2.00 CPU s (trained 1.50, decoded 0.50) on {HERE}\n"
+
+
+def test_the_unit_is_the_time_of_its_three_parts_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in {"STEPS": 1, "BATCH": 2, "SORTED": 1000, "LOOPS": 10, "DECODED": 1, "JPEG_SIDE": 64}.items():
+        monkeypatch.setattr(unit, name, small)
+    threads = []
+    spent = unit._spent
+    monkeypatch.setattr(unit, "_spent", lambda work: (threads.append(torch.get_num_threads()), spent(work))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        parts = unit.seconds(rounds=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1] * 6
+    assert len(parts) == 3
+    assert min(parts.values()) > 0
 
 
 def test_an_unknown_name_is_refused_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
