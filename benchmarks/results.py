@@ -78,9 +78,9 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
         return replace(blank, gate=f"FAILED: {result}", met="no" if benchmark.goal else "")
     if isinstance(result, Exception):
         return replace(blank, gate=f"CRASHED: {type(result).__name__}: {result}", met="no" if benchmark.goal else "")
-    figures, note = (result.ratio, result.low, result.high), result.note
+    figures, note = [result.ratio, result.low, result.high], result.note
     if benchmark.unit == UNITS:
-        figures = tuple(seconds / unit_s for seconds in figures)
+        figures = [seconds / unit_s for seconds in figures]
         note = f"{note}; 1 unit = {figure(unit_s)} CPU s".removeprefix("; ")
     ratio, low, high = figures
     met = ""
