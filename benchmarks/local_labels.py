@@ -59,7 +59,7 @@ def main() -> None:
         call = distance / 2  # the score whose probability is the prevalence
         sensitivity, specificity = float(norm.sf(call, distance)), float(norm.cdf(call))
         accuracy = prevalence * sensitivity + (1 - prevalence) * specificity
-        truth = dict(zip(SCORES, (prevalence, sensitivity, specificity, accuracy, 0.0, auroc), strict=True))
+        truth = dict(zip(SCORES, (prevalence, sensitivity, specificity, accuracy, auroc), strict=True))
         found = []
         for _ in range(options.simulations):
             label, labeled = draw(generator, num, prevalence, distance, images, 0)

@@ -47,7 +47,6 @@ def test_results_of_the_benchmark_are_those_of_the_table() -> None:
     ("name", "where", "value", "path", "words"),
     [
         ("rates", "number", "rate", "docs/scores.md", "contain the true rate in {:.1f} to 100 % of samples"),
-        ("local_labels", "score", "calibration_in_the_large", "docs/extensions/estimates.md", "in {:.0f} to 100 %"),
         ("pairs", "part", "mean gap", "docs/scores.md", "contain the truth in {:.1f} to 100 %"),
     ],
 )

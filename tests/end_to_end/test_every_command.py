@@ -26,7 +26,7 @@ MAKES_ITS_STORE = {
 }  # the page of `app` says what to do where there is none
 OWN_MEANING = {  # options that mean another thing under the same name, where no other name would be plainer
     "--as": "a grid's name: of scores read otherwise, of a merged store",
-    "--cohort": "a cohort of the data to estimate, or the hospitals of a grid to show",
+    "--cohort": "the hospitals of a grid to show",
     "--data": "verify compares labels with it and takes no variable of the shell; check makes no synthetic cohorts without it",
     "--device": "of the networks, or the one to test",
     "--dry-run": "each command says what it would do",

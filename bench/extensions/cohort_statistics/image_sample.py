@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.image_header import UnreadableImage
@@ -14,7 +13,6 @@ from harmonize.images.roi import adaptive
 from harmonize.progress import Progress
 from harmonize.seeds import seed_for
 
-BINS = 64
 SIDES = (224, 512, 1024, 2048)  # px; common sides of network inputs
 
 
@@ -23,7 +21,6 @@ class ImageSample:
     """Measurements on a sample of `drawn` images.
 
     sizes      height and width in pixels of each readable image
-    histogram  share of pixels in each of BINS intervals of gray values, averaged over images
     medians    median gray value (0 to 255) of each readable image
     no_lungs   number of readable images in which the adaptive region of interest detects no lungs
     """
@@ -31,8 +28,7 @@ class ImageSample:
     drawn: int
     unreadable: tuple[str, ...]  # the reason for each unreadable image, without file names
     sizes: pd.DataFrame
-    histogram: NDArray[np.float64]
-    medians: NDArray[np.float64]
+    medians: tuple[float, ...]
     no_lungs: int = 0
 
     @property
@@ -60,7 +56,7 @@ def draw(cohort: Cohort, number: int = 36, seed: int = 0, progress: Progress | N
     rng = np.random.default_rng(seed_for(seed, f"stats {cohort.name}"))
     rows = order[rng.permutation(len(order))[:number]]
     sizes: list[tuple[int, int]] = []
-    shares: list[NDArray[np.float64]] = []
+    medians: list[float] = []
     unreadable: list[str] = []
     no_lungs = 0
     for done, row in enumerate(rows):
@@ -71,14 +67,11 @@ def draw(cohort: Cohort, number: int = 36, seed: int = 0, progress: Progress | N
         else:
             sizes.append((image.shape[0], image.shape[1]))
             no_lungs += adaptive(image) is None
-            shares.append(np.bincount(image.ravel(), minlength=256) / image.size)
+            medians.append(float(np.median(image)))
         if progress is not None:
             progress(f"sample {cohort.name}", done + 1, len(rows))
-    share_N256 = np.array(shares).reshape(-1, 256)
-    histogram = share_N256.reshape(-1, BINS, 256 // BINS).sum(axis=2).mean(axis=0) if shares else np.zeros(BINS)
-    medians = (share_N256.cumsum(axis=1) >= 0.5).argmax(axis=1).astype(np.float64)
     size_table = pd.DataFrame(sizes, columns=["height", "width"])
-    return ImageSample(len(rows), tuple(unreadable), size_table, histogram, medians, no_lungs)
+    return ImageSample(len(rows), tuple(unreadable), size_table, tuple(medians), no_lungs)
 
 
 def as_dict(sample: ImageSample) -> dict[str, Any]:
@@ -87,8 +80,7 @@ def as_dict(sample: ImageSample) -> dict[str, Any]:
         "drawn": sample.drawn,
         "unreadable": list(sample.unreadable),
         "sizes": sample.sizes.to_dict("list"),
-        "histogram": [round(float(share), 6) for share in sample.histogram],
-        "median_gray": [float(value) for value in sample.medians],
+        "median_gray": list(sample.medians),
         "no_lungs": sample.no_lungs,
         "cropped_away": round(sample.cropped_away, 6) if sample.readable else None,
         "enlarged": {str(size): round(sample.enlarged(size), 6) for size in SIDES} if sample.readable else {},

@@ -28,7 +28,6 @@ ESTIMATE_EXAMPLES = options.examples(
     "bench estimate images.csv --grid main-study --save-logits logits",
     "bench estimate --logits logits --grid main-study -o estimate.html",
     "bench estimate --logits logits --grid main-study --labels labels.csv",
-    "bench estimate --cohort nih --data data.yaml --grid main-study --csv",
 )
 
 
@@ -48,10 +47,6 @@ def estimate(
         Path | None,
         typer.Option("--logits", help="Instead of images: a folder with <run id>.csv or .parquet for each run."),
     ] = None,
-    cohort: Annotated[
-        str | None, typer.Option("--cohort", help="Instead of images: a cohort of --data. Its labels are not used.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Folder of datasets, or data.yaml, for --cohort.")] = None,
     run: Annotated[
         list[str] | None,
         typer.Option("--run", help="Only this run (id or its start); repeatable.", autocompletion=run_ids),
@@ -96,13 +91,13 @@ def estimate(
     from bench.runs.image_paths import images_of
     from bench.system.devices import Devices, first_device
 
-    options.only_valid(context, images or cohort, "with IMAGE or --cohort", "--device")
-    options.only_valid(context, images or logits or cohort, "with IMAGE, --logits or --cohort", "--estimator")
+    options.only_valid(context, images, "with IMAGE", "--device")
+    options.only_valid(context, images or logits, "with IMAGE or --logits", "--estimator")
     check_estimator(estimator)
     device = Devices.of(device, workers=1).name  # refuses a device that is not here
     opened = store_with(store, grid, run or ())
     needs_images = {"--labels": labels, "--save-logits": save_logits, "--widest": widest}
-    _check_sources({"IMAGE": images, "--logits": logits, "--cohort": cohort}, data, needs_images)
+    _check_sources({"IMAGE": images, "--logits": logits}, needs_images)
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
     files = images_of(images, partial(typer.echo, err=True)) if images else []
@@ -122,14 +117,12 @@ def estimate(
         notes: list[str] = []
         if logits is not None:
             of_runs = read_logits(logits, runs)
-        elif images or cohort:
-            paths, notes = (files, []) if cohort is None else _images_of_cohort(cohort, data)
+        elif images:
             from bench.extensions.estimates.hospital_logits import (
                 hospital_logits,  # imports torch: wrong requests were refused above
             )
 
-            of_runs, more = hospital_logits(manifest, runs, paths, first_device(device), display.progress)
-            notes += more
+            of_runs, notes = hospital_logits(manifest, runs, files, first_device(device), display.progress)
     if save_logits is not None:
         for run_id, table in of_runs.items():
             write_bytes(save_logits / f"{run_id}.csv", csv_text(table).encode())
@@ -161,26 +154,10 @@ def _result(
     return without_images(manifest, [run.id for run in runs])
 
 
-def _check_sources(sources: Mapping[str, object], data: Path | None, needs_images: Mapping[str, object]) -> None:
-    """Raise ConfigError for several sources of images or logits, for options that need one, and for --data without --cohort."""
+def _check_sources(sources: Mapping[str, object], needs_images: Mapping[str, object]) -> None:
+    """Raise ConfigError for both sources of logits, and for options that need one."""
     given = [name for name, value in sources.items() if value]
     without = [name for name, value in needs_images.items() if value is not None and not given]
     if len(given) > 1 or without:
         what = f"{' and '.join(given)} are given together" if given else f"there are no images for {without[0]}"
         raise ConfigError(what, "bench estimate", f"give one of {', '.join(sources)}")
-    if (data is not None) != (given == ["--cohort"]):
-        raise ConfigError("--cohort and --data belong together", "bench estimate", "give both or none")
-
-
-def _images_of_cohort(cohort: str, data: Path | None) -> tuple[list[Path], list[str]]:
-    """Return the image files of a cohort, and a note about labels that are not used."""
-    from harmonize.cohorts.cohort import load
-    from harmonize.cohorts.specs import read_data, with_gold
-
-    assert data is not None
-    specs = with_gold(read_data(data), [cohort])
-    if cohort not in specs:
-        raise ConfigError(f"the data have no cohort {cohort!r}", str(data), f"choose from: {', '.join(specs)}")
-    loaded = load(specs[cohort])
-    note = f"The labels of {cohort} are not used."
-    return [loaded.root / str(path) for path in loaded.table["path"]], [note]

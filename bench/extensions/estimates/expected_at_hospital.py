@@ -37,7 +37,6 @@ from bench.results.grid_recipes import configuration, with_chosen_runs
 from bench.results.read_predictions import load_scores, scored_ids
 from bench.scoring.across_runs.recipes import seed_groups
 from bench.scoring.gaps.gap import EXTERNAL
-from bench.store.checked_folders import CheckedFolder
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from reports.formatting import plural
@@ -52,9 +51,6 @@ SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
 PREDICTED = ("predicted", "predicted_low", "predicted_high")
 # columns of `ExpectedScores.table`
 TABLE = ("run_id", "finding", "quantity", "value", "low", "high", "reason", *PREDICTED)
-_SAME_LOGIT = 1e-3  # logits of one image on two devices differ less
-_MANY = 0.5  # share of images that a hospital of the grid may not have
-_LEAST_FINDINGS = 3  # logits of fewer findings are equal by chance
 
 
 @dataclass(frozen=True, eq=False)  # without slots, which cached properties do not allow
@@ -127,15 +123,13 @@ def expected_scores(
     ESTIMATORS. widest: an interval with a larger half width is replaced by its reason (see `expected`). labels: a table with
     labels of some images (see `read_local_labels`).
 
-    Raises ConfigError for an unknown estimator, for runs with different findings, and if the images are those of a hospital
-    whose true scores are known. Raises DatasetError for logits that are missing, are not finite, or belong to different
-    images.
+    Raises ConfigError for an unknown estimator, and for runs with different findings. Raises DatasetError for logits that
+    are missing, are not finite, or belong to different images.
     """
     run_ids = tuple(logits)
     findings = checked_request(manifest, run_ids, estimator)
     first = logits[run_ids[0]]
     logit_of = {run_id: _checked(run_id, table, findings, first) for run_id, table in logits.items()}
-    _refuse_known_images(manifest, run_ids[0], logit_of[run_ids[0]], findings)
     internal_of_runs = internal_findings_of(manifest, run_ids, findings)
     if without_val := [run_id for run_id in run_ids if run_id not in internal_of_runs]:
         what = f"run {without_val[0]} has no prediction of the validation split"
@@ -305,23 +299,6 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         fix = "give logits, log(p / (1 - p)) of a probability p"
         raise DatasetError(f"all values are from 0 to {most:g}: these are {kind}, not logits", where, fix)
     return logit_NK
-
-
-def _refuse_known_images(
-    manifest: Manifest, run_id: str, logit_NK: NDArray[np.float32], findings: Sequence[str]
-) -> None:
-    """Raise ConfigError if most images have the same logits of one run as images of a cohort of the grid."""
-    from scipy.spatial import cKDTree
-
-    folder = CheckedFolder(manifest.store.run_dir(run_id))
-    for cohort in manifest.cohorts:
-        known_MK = folder.table(f"predictions/{cohort.name}.parquet")[list(findings)].to_numpy(np.float64)
-        distance, _ = cKDTree(known_MK).query(logit_NK.astype(np.float64), p=np.inf)
-        share = float((distance < (_SAME_LOGIT if len(findings) >= _LEAST_FINDINGS else 1e-9)).mean())
-        if share >= _MANY:
-            title = manifest.titles[cohort.name]
-            what = f"{share:.0%} of the images belong to {title}, a cohort of the grid, whose true scores are known"
-            raise ConfigError(what, "bench estimate", f"`bench report --grid {manifest.name}` shows its true scores")
 
 
 def _labeled_hospitals(manifest: Manifest, run_ids: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench.extensions.estimates.estimate_rows import MEASURED
 from bench.extensions.estimates.quantities import QUANTITIES, Array, finite_mean
@@ -43,14 +42,9 @@ def known_values(
 ) -> dict[str, KnownValues]:
     """Return {quantity: `KnownValues`} for R runs, K findings and H hospitals, in the given order."""
     is_measured = estimates["estimator"] == MEASURED
-    measured = estimates[is_measured]
-    inside = _Cells.of(measured, run_ids, findings, [internal])
-    outside = _Cells.of(measured, run_ids, findings, hospitals)
-    known = {}
-    for q, stated in by_estimator(estimates[~is_measured], run_ids, findings, hospitals).items():
-        (at_internal,) = inside.values(measured, q)
-        known[q] = KnownValues(at_internal, outside.values(measured, q), stated)
-    return known
+    measured = _cells(estimates[is_measured], run_ids, findings, [internal, *hospitals])
+    stated = by_estimator(estimates[~is_measured], run_ids, findings, hospitals)
+    return {q: KnownValues(measured[q][0], measured[q][1:], stated[q]) for q in QUANTITIES}
 
 
 def by_estimator(
@@ -59,38 +53,18 @@ def by_estimator(
     """Return quantity -> estimator -> estimates [H, R, K]; estimators without any value of a quantity are left out."""
     stated: dict[str, dict[str, Array]] = {q: {} for q in QUANTITIES}
     for name, rows in estimates.groupby("estimator", sort=False, observed=True):
-        cells = _Cells.of(rows, run_ids, findings, hospitals)
-        for q in QUANTITIES:
-            value = cells.values(rows, q)
+        for q, value in _cells(rows, run_ids, findings, hospitals).items():
             if np.isfinite(value).any():
                 stated[q][str(name)] = value
     return stated
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cells:
-    """Places of the rows of a table in an array [H, R, K]: wanted [rows], which rows have a place; cell: the flat index of these."""
-
-    shape: tuple[int, int, int]
-    wanted: NDArray[np.bool_]
-    cell: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame, run_ids: Sequence[str], findings: Sequence[str], datasets: Sequence[str]) -> Self:
-        """Return the places of the rows. Raises ValueError for two rows of one cell."""
-        keys = [
-            pd.Index(order).get_indexer(pd.Index(rows[name].astype(str)))
-            for name, order in (("dataset", datasets), ("run_id", run_ids), ("finding", findings))
-        ]
-        wanted = np.all([key >= 0 for key in keys], axis=0)
-        shape = (len(datasets), len(run_ids), len(findings))
-        cell = np.ravel_multi_index([key[wanted] for key in keys], shape)
-        if len(np.unique(cell)) != len(cell):
-            raise ValueError("several rows for one run, finding and hospital")
-        return cls(shape, wanted, cell)
-
-    def values(self, rows: pd.DataFrame, column: str) -> Array:
-        """Return a column of the rows as an array [H, R, K], NaN without a row."""
-        out = np.full(self.shape, np.nan)
-        out.flat[self.cell] = rows[column].to_numpy(np.float64)[self.wanted]
-        return out
+def _cells(
+    rows: pd.DataFrame, run_ids: Sequence[str], findings: Sequence[str], hospitals: Sequence[str]
+) -> dict[str, Array]:
+    """Return quantity -> values [H, R, K], NaN without a row. Raises ValueError for two rows of one cell."""
+    order = pd.MultiIndex.from_product([hospitals, run_ids, findings])
+    keys = [rows[name].astype(str) for name in ("dataset", "run_id", "finding")]
+    numbers = rows[list(QUANTITIES)].astype(np.float64).set_axis(pd.MultiIndex.from_arrays(keys)).reindex(order)
+    shape = len(hospitals), len(run_ids), len(findings)
+    return {q: numbers[q].to_numpy().reshape(shape) for q in QUANTITIES}

@@ -35,13 +35,11 @@ def estimate(
     without current scores are scored first. `labels`: a table with labels of some of the images, as for `bench estimate --labels`; the scores from these labels
     are in `measured`. The `table` of the result has one row per run, finding (or "macro") and quantity: value, low, high
     (90 % interval), the reason if there is no value, and the prediction without images (predicted, predicted_low,
-    predicted_high). Raises ConfigError for unknown runs and estimators, and for
-    images of a cohort of the grid. Raises DatasetError for unusable images or logits.
+    predicted_high). Raises ConfigError for unknown runs and estimators. Raises DatasetError for unusable images or logits.
 
     >>> from bench import api
     >>> nih_logits = api.predict(stored, [data / "nih" / path for path in nih.table["path"]]).table
     >>> wide = nih_logits.pivot(index="image", columns="finding", values="logit").rename_axis("image_id").reset_index()
-    >>> wide.iloc[:, 1:] += 0.5  # other images: those of a cohort of the grid are refused
     >>> estimate(grid, logits={run_id: wide}).table["reason"].iloc[0]
     '1 of 3 labeled hospitals needed'
     """

@@ -44,7 +44,7 @@ LEVEL = 0.9  # of the intervals
 # A score without two patients in each class has no variance.
 LEAST_PATIENTS = 2
 LEAST_FOR_PREDICTIONS = 20  # labeled patients with and without the finding
-SCORES = ("prevalence", "sensitivity", "specificity", "accuracy", "calibration_in_the_large", "auroc")
+SCORES = ("prevalence", "sensitivity", "specificity", "accuracy", "auroc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ def combined_scores(
 ) -> dict[str, CombinedEstimate]:
     """Estimate the scores of a hospital from labels [n] of some images and the predictions for all images.
 
-    The scores (SCORES): prevalence; sensitivity, specificity and accuracy of the calls (only with calls);
-    calibration_in_the_large, the mean probability minus the prevalence; and AUROC. label: 0 or 1 for each labeled image.
+    The scores (SCORES): prevalence; sensitivity, specificity and accuracy of the calls (only with calls); and AUROC.
+    label: 0 or 1 for each labeled image.
     Unlabeled images of labeled patients are left out, because the two samples must be independent. Without other
     images, or with fewer than LEAST_FOR_PREDICTIONS labeled patients with the finding or without it, the result is
     that of the labels alone, and the power is 0.
@@ -122,17 +122,12 @@ def combined_scores(
     of_class = [len(np.unique(labeled.patient[label == sign])) for sign in (1, 0)]
     unlabeled = unlabeled.part(~np.isin(unlabeled.patient, labeled.patient) & (min(of_class) >= LEAST_FOR_PREDICTIONS))
     target = label.astype(np.float64)
-    means: dict[str, tuple[Array, Array, Array, float]] = {}  # the outcome, its two predictions, and the lowest power
     p, q = labeled.probability, unlabeled.probability
-    means["prevalence"] = (target, p, q, 0.0)
-    # The error of a calibrated probability does not depend on the probability; of another probability, it may rise or
-    # fall with it, so the power may be negative.
-    means["calibration_in_the_large"] = (p - target, p, q, -1.0)
-    out = {name: _mean(*arrays, labeled, unlabeled, level) for name, arrays in means.items()}
+    mean_of = partial(mean, patient=labeled.patient, patient_unlabeled=unlabeled.patient, level=level)
+    out = {"prevalence": mean_of(target, p, q)}
     if labeled.called is not None and unlabeled.called is not None:
         calls, other = labeled.called.astype(np.float64), unlabeled.called.astype(np.float64)
-        right, right_p, right_q = (t * c + (1 - t) * (1 - c) for t, c in ((target, calls), (p, calls), (q, other)))
-        out["accuracy"] = _mean(right, right_p, right_q, 0.0, labeled, unlabeled, level)
+        out["accuracy"] = mean_of(*(t * c + (1 - t) * (1 - c) for t, c in ((target, calls), (p, calls), (q, other))))
         out["sensitivity"] = _share(target, p, q, calls, other, labeled, unlabeled, level)
         out["specificity"] = _share(1 - target, 1 - p, 1 - q, 1 - calls, 1 - other, labeled, unlabeled, level)
     out["auroc"] = _auroc(label, labeled, unlabeled, level)
@@ -143,7 +138,6 @@ def combined_scores(
             out[name] = _with_bounds(out[name], _share_bounds, ClassSizes.of(_images(labeled, [member])), level)
     sizes = ClassSizes.of(_images(labeled, [label == 1, label == 0]))
     out["auroc"] = _with_bounds(out["auroc"], partial(area_interval, "auroc"), sizes, level)
-    out["calibration_in_the_large"] = _with_prevalence(out["calibration_in_the_large"], out["prevalence"])
     return {name: out[name] for name in SCORES if name in out}
 
 
@@ -188,26 +182,6 @@ def _with_bounds(
     )
 
 
-def _with_prevalence(one: CombinedEstimate, prevalence: CombinedEstimate) -> CombinedEstimate:
-    """Return calibration-in-the-large with bounds at least as far away as those of the prevalence on the other side.
-
-    It is the mean probability minus the prevalence. With few patients with the finding, the prevalence decides.
-    """
-    if not np.isfinite(prevalence.low):
-        return one
-    return replace(
-        one,
-        low=max(np.fmin(one.low, one.value + prevalence.value - prevalence.high), -1.0),
-        high=min(np.fmax(one.high, one.value + prevalence.value - prevalence.low), 1.0),
-        labels_low=max(
-            np.fmin(one.labels_low, one.labels_value + prevalence.labels_value - prevalence.labels_high), -1.0
-        ),
-        labels_high=min(
-            np.fmax(one.labels_high, one.labels_value + prevalence.labels_value - prevalence.labels_low), 1.0
-        ),
-    )
-
-
 def mean(
     outcome: Array,
     predicted: Array,
@@ -215,7 +189,6 @@ def mean(
     patient: Codes | None = None,
     patient_unlabeled: Codes | None = None,
     level: float = LEVEL,
-    lowest_power: float = 0.0,
 ) -> CombinedEstimate:
     """Estimate the mean of an outcome [n] with its predictions for labeled [n] and unlabeled images [N].
 
@@ -226,13 +199,7 @@ def mean(
     codes = np.arange(len(outcome)) if patient is None else patient
     others = np.arange(len(predicted_unlabeled)) if patient_unlabeled is None else patient_unlabeled
     value = float(outcome.mean())
-    return _combine(value, outcome - value, predicted, predicted_unlabeled, codes, others, level, lowest_power)
-
-
-def _mean(
-    outcome: Array, predicted: Array, other: Array, lowest: float, labeled: Images, unlabeled: Images, level: float
-) -> CombinedEstimate:
-    return mean(outcome, predicted, other, labeled.patient, unlabeled.patient, level, lowest)
+    return _combine(value, outcome - value, predicted, predicted_unlabeled, codes, others, level)
 
 
 def _share(
@@ -306,7 +273,6 @@ def _combine(
     patient: Codes,
     patient_unlabeled: Codes,
     level: float,
-    lowest_power: float = 0.0,
 ) -> CombinedEstimate:
     """Combine an estimate from labels with its predicted influence.
 
@@ -325,7 +291,7 @@ def _combine(
         unlabeled_P = _patient_sums(predicted_unlabeled - predicted_unlabeled.mean(), patient_unlabeled)
         num_unlabeled = len(unlabeled_P)
         power = _power(of_labels_P, predicted_P, predicted, predicted_unlabeled, patient, patient_unlabeled)
-        power = float(np.clip(power, lowest_power, 1.0))
+        power = float(np.clip(power, 0.0, 1.0))
         error = np.sqrt(_variance(of_labels_P - power * predicted_P, num) + _variance(power * unlabeled_P, other))
         if error > of_labels_alone:  # rare: the power is estimated from all images, the variances from each sample
             power, error = 0.0, of_labels_alone

@@ -90,7 +90,7 @@ def lines(result: "LabelNeeds") -> list[str]:
 
 
 _HEADER = ["finding", "patients needed", "share", "ECE", "10-90 %", "with 0 labels", "best possible", "hospitals"]
-_CURVE_HEADER = ["patients", "share", "share by hospital", "median", "10-90 %", "hospitals", "draws"]
+_CURVE_HEADER = ["patients", "share", "median", "10-90 %", "hospitals", "draws"]
 
 
 def _at(curve: Any, row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -110,8 +110,7 @@ def _answer(row: Mapping[Any, Any], at: Mapping[str, Any]) -> list[str]:
 
 def _step(row: Mapping[Any, Any]) -> list[str]:
     """Return the cells of one point of a curve."""
-    hospitals = f"{row['share_low']:.2f} to {row['share_high']:.2f}"
-    values = [f"{row['share']:.2f}", hospitals, number(row["median"]), _spread(row)]
+    values = [f"{row['share']:.2f}", number(row["median"]), _spread(row)]
     return [f"{row['n']:,}", *values, str(row["hospitals"]), f"{row['draws']:,}"]
 
 

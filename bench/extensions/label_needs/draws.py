@@ -43,8 +43,6 @@ CURVES = (
     "low",  # 10th percentile
     "high",  # 90th percentile
     "share",  # share of draws that reach the goal
-    "share_low",  # smallest share of a hospital
-    "share_high",  # largest share of a hospital
     "hospitals",
     "draws",
 )
@@ -173,9 +171,8 @@ def _curve_row(where: tuple[str, str], n: int, group: Sequence[Draws], goals: Go
     # A draw whose labels do not suffice counts as the worst value; "nearest" never averages with infinity.
     low, median, high = np.quantile(np.where(np.isnan(value), np.inf, value), QUANTILES, method="nearest")
     spread = [v if np.isfinite(v) else float("nan") for v in (median, low, high)]
-    datasets = dict.fromkeys(outcome.dataset for outcome in group)
-    shares = [_reached([o for o in group if o.dataset == dataset], goals) for dataset in datasets]
-    return (*where, n, *spread, _reached(group, goals), min(shares), max(shares), len(shares), len(value))
+    num_hospitals = len({outcome.dataset for outcome in group})
+    return (*where, n, *spread, _reached(group, goals), num_hospitals, len(value))
 
 
 def _reached(group: Sequence[Draws], goals: Goals) -> float:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.extensions.cohort_statistics.image_sample import BINS, as_dict, draw
+from bench.extensions.cohort_statistics.image_sample import as_dict, draw
 from tests.hand import ROWS, cohort
 
 
@@ -22,9 +22,6 @@ def test_sizes_and_gray_values_match_the_files(six_images):
     assert sample.unreadable == ("empty file",)
     assert sorted(sample.sizes["height"]) == [40, 41, 42, 44, 45]
     assert sorted(sample.medians) == [0, 10, 20, 40, 50]
-    assert sample.histogram.shape == (BINS,)
-    assert sample.histogram.sum() == pytest.approx(1)
-    assert sample.histogram[0] == pytest.approx(1 / 5)
 
 
 def test_crop_and_enlargement_are_measured_on_readable_images(six_images):
@@ -59,5 +56,4 @@ def test_a_cohort_of_unreadable_images_has_an_empty_sample(tmp_path):
     sample = draw(cohort(root=tmp_path))
     assert sample.readable == 0
     assert sample.sizes.empty
-    assert sample.histogram.sum() == 0
     assert as_dict(sample)["cropped_away"] is None

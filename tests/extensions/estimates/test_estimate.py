@@ -217,11 +217,9 @@ def test_each_kind_of_estimator_can_be_chosen(name: str, finished: Path, logits:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--labels", "{labels}"], ["there are no images for --labels", "give one of IMAGE, --logits, --cohort"]),
+        (["--labels", "{labels}"], ["there are no images for --labels", "give one of IMAGE, --logits"]),
         (["--save-logits", "x"], ["there are no images for --save-logits"]),
         (["x.png", "--logits", "{logits}"], ["IMAGE and --logits are given together", "give one of"]),
-        (["--cohort", "nih"], ["--cohort and --data belong together"]),
-        (["x.png", "--data", "."], ["--cohort and --data belong together"]),
         (["missing.png"], ["no such file or folder", "missing.png"]),
         (
             ["--logits", "{logits}", "--run", "zzz"],
@@ -325,18 +323,6 @@ def test_with_few_images_no_cell_has_a_number(finished: Path, own_logits: Path, 
     assert all(row["value"] is None for row in rows)
 
 
-@pytest.mark.parametrize(("cohort", "title"), [("nih", "Hospital C (NIH layout)"), ("chexpert", "Hospital A")])
-def test_images_of_a_hospital_of_the_grid_are_refused_and_it_is_named(
-    cohort: str, title: str, finished: Path, own_logits: Path, here: Command
-) -> None:
-    for run in manifest_of(finished).runs:
-        table = predictions(finished, run.id, cohort).drop(columns="image_id")
-        table.insert(0, "image_id", [f"other{i}" for i in range(len(table))])
-        table.to_csv(own_logits / f"{run.id}.csv", index=False)
-    said = here("estimate", "--logits", str(own_logits), cwd=finished, code=2).stderr
-    refused(said, f"100% of the images belong to {title}", "whose true scores are known", "bench report --grid tiny")
-
-
 def changed_grid(folder: Path, change: Change) -> Path:
     store = Store.open(folder / "runs", create=False)
     content = read_grid(store, "tiny")
@@ -434,17 +420,15 @@ def test_images_are_predicted_and_their_logits_can_be_used_again(finished: Path,
         "--quiet",
         cwd=tmp_path,
     )
-    options = ("--cohort", "nih", "--data", str(tmp_path / "new"))
     saved = tmp_path / "saved"
-    done = here("estimate", *options, "--save-logits", str(saved), "--json", "--quiet", cwd=finished)
+    done = here(
+        "estimate", str(tmp_path / "new" / "nih"), "--save-logits", str(saved), "--json", "--quiet", cwd=finished
+    )
     first = json.loads(done.stdout)
-    assert first["notes"] == ["The labels of nih are not used."]
     again = json.loads(here("estimate", "--logits", str(saved), "--json", cwd=finished).stdout)
     assert again["images"] == first["images"] >= 50
     one, two = (pd.DataFrame(document["rows"]) for document in (first, again))
     pd.testing.assert_frame_equal(one, two, atol=1e-5)
-    said = here("estimate", "--cohort", "nhi", "--data", str(tmp_path / "new"), cwd=finished, code=2).stderr
-    refused(said, "the data have no cohort 'nhi'", "choose from:", "nih")
 
 
 def test_an_imported_model_needs_logits(finished: Path) -> None:

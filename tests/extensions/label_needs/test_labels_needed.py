@@ -37,7 +37,7 @@ def test_the_answers_of_a_grid_and_the_findings_without_an_answer(finished: Path
 def test_a_run_a_finding_and_its_curve(finished: Path, here: Command) -> None:
     options = ("--run", ids(finished)[0][:6], "--finding", "No Finding", "--quiet")
     said = here("labels-needed", *options, "--ece", ".2", cwd=finished).stdout
-    assert "share by hospital" in said
+    assert "10-90 %" in said
     read = json.loads(here("labels-needed", *options, "--json", cwd=finished).stdout)
     assert [name.split()[0] for name in read["runs"]] == ids(finished)[:1]
     assert all(tuple(row) == NEEDS for row in read["needed"])
