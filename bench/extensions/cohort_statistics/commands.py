@@ -1,10 +1,10 @@
 """`bench data stats`: describe cohorts as text or as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,6 @@ from harmonize.errors import CxrError
 
 if TYPE_CHECKING:
     from bench.config.grid import Grid
-    from bench.extensions.cohort_statistics.describe import Stats
-    from bench.extensions.cohort_statistics.image_sample import ImageSample
     from bench.study.job_progress import Display
     from harmonize.cohorts.cohort import Cohort
     from harmonize.cohorts.specs import CohortSpec
@@ -55,18 +53,29 @@ def stats(
     options.only_valid(context, not no_images, "without --no-images", "--sample", "--seed")
     options.only_valid(context, data is None, "without --data and BENCH_DATA", "--workers")
     options.only_valid(context, data is None, "without --data and BENCH_DATA", "--store")
-    with choose_display(quiet) as display:
-        chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
-        specs = _specs(data, chosen_grid, store, workers, display)
-        cohorts, failed = _read(specs, chosen_grid, no_images, display)
-        described = _describe(cohorts, chosen_grid, no_images, display)
-        samples = {} if no_images else _samples(cohorts, sample, seed, display)
-    if as_json:
-        typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
-    else:
-        from bench.extensions.cohort_statistics.data_tables import lines
+    chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
+    # slow imports: a wrong request was refused above
+    from bench.extensions.cohort_statistics.data_tables import lines
+    from bench.extensions.cohort_statistics.describe import as_dict, describe
+    from bench.extensions.cohort_statistics.image_sample import as_dict as pixels_as_dict
+    from bench.extensions.cohort_statistics.image_sample import draw
+    from harmonize.labels.findings import space
 
-        typer.echo("\n".join(wrapped(lines(list(described.values()), samples))))
+    with choose_display(quiet) as display:
+        specs = _specs(data, chosen_grid, store, workers, display)
+        findings = space(chosen_grid.configs[0].space)
+        cohorts, failed = _read(specs, findings, no_images, display)
+        shares = asdict(chosen_grid.configs[0].split)
+        described = [describe(cohort, findings, shares, disk_searched=not no_images) for cohort in cohorts.values()]
+        samples = {}
+        if not no_images:
+            samples = {name: draw(cohort, sample, seed, display.progress) for name, cohort in cohorts.items()}
+    if as_json:
+        rows = [as_dict(one) | {"pixels": pixels_as_dict(samples.get(one.name))} for one in described]
+        errors = {name: str(error) for name, error in failed.items()}
+        typer.echo(json.dumps({"schema": 2, "cohorts": rows, "failed": errors}, allow_nan=False))
+    else:
+        typer.echo("\n".join(wrapped(lines(described, samples))))
     for name, error in failed.items():
         typer.echo(f"error: {name}: {error}", err=True)
     if failed:
@@ -97,59 +106,22 @@ def _specs(
 
 
 def _read(
-    specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
+    specs: "Mapping[str, CohortSpec]", findings: "Sequence[str]", no_images: bool, display: "Display"
 ) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
     """Load cohorts; return {name: cohort} of the readable cohorts and {name: error} of the other cohorts.
 
     `no_images`: do not search the disk for image files. Raises the first error if no cohort can be read.
     """
     from harmonize.cohorts.cohort import load
-    from harmonize.labels.findings import space
 
     cohorts: dict[str, Cohort] = {}
     failed: dict[str, CxrError] = {}
     for done, (name, spec) in enumerate(specs.items()):
         display.progress("read cohorts", done, len(specs))
         try:
-            cohorts[name] = load(spec, findings=space(grid.configs[0].space), images=not no_images)
+            cohorts[name] = load(spec, findings=findings, images=not no_images)
         except CxrError as error:
             failed[name] = error
-    display.progress("read cohorts", len(specs), len(specs))
     if not cohorts:
         raise next(iter(failed.values()))
     return cohorts, failed
-
-
-def _describe(cohorts: "Mapping[str, Cohort]", grid: "Grid", no_images: bool, display: "Display") -> "dict[str, Stats]":
-    """Return {name: statistics} of the cohorts; see `_read`."""
-    from bench.extensions.cohort_statistics.describe import describe
-    from harmonize.labels.findings import space
-
-    shares, findings = asdict(grid.configs[0].split), space(grid.configs[0].space)
-    described = {}
-    for done, (name, cohort) in enumerate(cohorts.items()):
-        display.progress("count", done, len(cohorts))
-        described[name] = describe(cohort, findings, shares, disk_searched=not no_images)
-    display.progress("count", len(cohorts), len(cohorts))
-    return described
-
-
-def _samples(cohorts: "Mapping[str, Cohort]", number: int, seed: int, display: "Display") -> "dict[str, ImageSample]":
-    """Decode a random sample of `number` images per cohort; return {name: measurements}."""
-    from bench.extensions.cohort_statistics.image_sample import draw
-
-    return {name: draw(cohort, number, seed, display.progress) for name, cohort in cohorts.items()}
-
-
-def _document(
-    described: "Mapping[str, Stats]", samples: "Mapping[str, ImageSample]", failed: Mapping[str, CxrError]
-) -> dict[str, Any]:
-    """Return all statistics as a document for JSON, with the errors of the cohorts that could not be read."""
-    from bench.extensions.cohort_statistics import describe as stats
-    from bench.extensions.cohort_statistics import image_sample as sample
-
-    cohorts = [
-        stats.as_dict(cohort) | ({"pixels": sample.as_dict(samples[name])} if name in samples else {})
-        for name, cohort in described.items()
-    ]
-    return {"schema": 1, "cohorts": cohorts, "failed": {name: str(error) for name, error in failed.items()}}

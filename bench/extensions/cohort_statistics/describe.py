@@ -1,7 +1,6 @@
 """Describe a cohort in tables: image flow, labels, patients and splits. Opens no image.
 
-The tables contain only counts, neither ids nor hashes of ids. All ages from 90 on are joined to one group, and rare
-devices to another group.
+The tables contain only counts, neither ids nor hashes of ids. Rare devices are joined to one group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.extensions.cohort_statistics.group_counts import distinct, groups
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.label_mapping import grade
@@ -27,6 +25,8 @@ SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 # flow steps that count remaining images; the steps between `found` and `kept` count removed images, and the steps after
 # `kept` count images with a remark
 _STOCKS = ("found", "kept")
+NOT_STATED = "not stated"
+_DEVICES = 8  # maximum number of device groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,7 @@ class Stats:
               in each state (STATE_NAMES), number of patients with the finding
     together  finding, other (a second finding), and three numbers of images: stated (both findings are present, absent
               or not mentioned), has (of these images, those with `finding`), both (those with both findings)
-    groups    what (view, sex, age, device, images per patient, images per study), group, number of images, owners (number
-              of patients; for images per study, number of studies)
+    groups    what (view, sex or device), group, number of images
     splits    split, origin (official: the dataset defines the split; table: a user's own table does; rule: `splits.rule`
               made the split), number of images, number of patients
     shares    split -> its share of patients in `splits.rule`
@@ -87,7 +86,7 @@ def describe(
         flow,
         _findings(cohort.spec, mapped_findings, state_NK, patients),
         _together(mapped_findings, state_NK),
-        groups(table, patients, studies),
+        _groups(table),
         _splits(table, split, patients, own=cohort.layout == TABLE),
         split_rule(table, shares, own=cohort.layout == TABLE),
         dict(shares),
@@ -160,7 +159,7 @@ def _findings(
             name: int((state == code).sum()) for name, code in zip(STATE_NAMES, (*STATES, UNMAPPED_CODE), strict=True)
         }
         finding_grade = "stated" if spec.layout == "table" else grade(spec.layout, finding, spec.label_source)
-        sick = distinct(patients[state == PRESENT])
+        sick = len(np.unique(patients[state == PRESENT]))
         rows.append({"finding": finding, "grade": finding_grade, **counts, "patients_present": sick})
     return pd.DataFrame(rows, columns=["finding", "grade", *STATE_NAMES, "patients_present"])
 
@@ -182,6 +181,20 @@ def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["finding", "other", "stated", "has", "both"])
 
 
+def _groups(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table `Stats.groups`."""
+    frames = []
+    for what in ("view", "sex", "device"):
+        names = table[what].where(table[what] != "", NOT_STATED).astype(str)
+        counts = names.value_counts()
+        rare = counts.index.drop(NOT_STATED, errors="ignore")[_DEVICES - 1 :]
+        if what == "device" and len(rare) > 1:
+            counts = names.where(~names.isin(rare), f"{len(rare)} others").value_counts()
+        counts = counts.sort_index()
+        frames.append(pd.DataFrame({"what": what, "group": counts.index, "images": counts.to_numpy()}))
+    return pd.concat(frames, ignore_index=True)
+
+
 def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.int64], *, own: bool) -> pd.DataFrame:
     """Return the size and origin of each split.
 
@@ -192,7 +205,7 @@ def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.i
     for name in sorted(set(split_of_row), key=lambda split_name: (_split_order(split_name), split_name)):
         in_split = split_of_row == name
         origin = ("table" if own else "official") if np.array_equal(in_split, official == name) else "rule"
-        rows.append((str(name), origin, int(in_split.sum()), distinct(patients[in_split])))
+        rows.append((str(name), origin, int(in_split.sum()), len(np.unique(patients[in_split]))))
     return pd.DataFrame(rows, columns=["split", "origin", "images", "patients"])
 
 
@@ -215,7 +228,6 @@ def _facts(
     stated_ages = age[np.isfinite(age)]
     low, median, high = np.percentile(stated_ages, [25, 50, 75]) if len(stated_ages) else (np.nan, np.nan, np.nan)
     total = int(patients.max(initial=-1)) + 1
-    sex = table["sex"].to_numpy(object)
     return {
         **asdict(hospital_name(cohort.name, cohort.layout, texts, cohort.phantom)),
         "licence": "synthetic images" if cohort.phantom else str(texts.get("licence", "")),
@@ -228,20 +240,8 @@ def _facts(
         "age_low": float(low),
         "age_median": float(median),
         "age_high": float(high),
-        "age_not_stated": len(age) - len(stated_ages),
-        "shared_patients": _patients_with_several(patients, split.to_numpy(object), np.ones(len(table), bool)),
-        "contradictory_sex": _patients_with_several(patients, sex, sex != ""),
+        "shared_patients": int((np.bincount(np.unique([patients, pd.factorize(split)[0]], axis=1)[0]) > 1).sum()),
     }
-
-
-def _patients_with_several(patients: NDArray[np.int64], values: NDArray[Any], is_stated: NDArray[np.bool_]) -> int:
-    """Return the number of patients whose rows state more than one value."""
-    codes = pd.factorize(values[is_stated])[0]
-    stated_patients = patients[is_stated]
-    reference_code = np.zeros(int(patients.max(initial=0)) + 1, np.int64)
-    # compare the value in each row of a patient with the value in one row of the same patient
-    reference_code[stated_patients] = codes
-    return distinct(stated_patients[reference_code[stated_patients] != codes])
 
 
 def _json_row(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -74,8 +74,10 @@ def draw(cohort: Cohort, number: int = 36, seed: int = 0, progress: Progress | N
     return ImageSample(len(rows), tuple(unreadable), size_table, tuple(medians), no_lungs)
 
 
-def as_dict(sample: ImageSample) -> dict[str, Any]:
-    """Return the measurements of a sample as JSON values."""
+def as_dict(sample: ImageSample | None) -> dict[str, Any] | None:
+    """Return the measurements of a sample as JSON values, None without a sample."""
+    if sample is None:
+        return None
     return {
         "drawn": sample.drawn,
         "unreadable": list(sample.unreadable),

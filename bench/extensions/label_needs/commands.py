@@ -74,7 +74,7 @@ def labels_needed(
 
 
 def lines(result: "LabelNeeds") -> list[str]:
-    """Return the answer as lines of text: runs, a table of findings, the curve of a single finding, and notes."""
+    """Return the answer as lines of text: runs, a table of findings, and notes."""
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     needs, curve = (table[table["dataset"] == table["dataset"].iloc[0]] for table in (result.needs, result.curves))
@@ -83,14 +83,11 @@ def lines(result: "LabelNeeds") -> list[str]:
     goal = f"Recalibrate to an ECE of at most {result.goals.ece:g} in {share} of the draws (Platt scaling)"
     rows = needs.to_dict("records")
     out += [*(f"run     {name}" for name in result.runs), "", goal]
-    out += [*_indented([_HEADER, *(_answer(row, _at(curve, row)) for row in rows)]), ""]
-    if len(rows) == 1:
-        out += [*_indented([_CURVE_HEADER, *(_step(row) for row in curve.to_dict("records"))]), ""]
-    return [*out, *wrapped([*_NOTES, *result.left_out])]
+    out += [f"  {line}" for line in table_lines([_HEADER, *(_answer(row, _at(curve, row)) for row in rows)])]
+    return [*out, "", *wrapped([*_NOTES, *result.left_out])]
 
 
 _HEADER = ["finding", "patients needed", "share", "ECE", "10-90 %", "with 0 labels", "best possible", "hospitals"]
-_CURVE_HEADER = ["patients", "share", "median", "10-90 %", "hospitals", "draws"]
 
 
 def _at(curve: Any, row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -104,28 +101,15 @@ def _at(curve: Any, row: Mapping[Any, Any]) -> dict[str, Any]:
 def _answer(row: Mapping[Any, Any], at: Mapping[str, Any]) -> list[str]:
     """Return the cells of a finding's answer; share, median and spread are those with the needed or the most labels."""
     needed = row["note"] or f"{row['needed']:,.0f}"
-    values = [number(at["share"], ".2f"), number(at["median"]), _spread(at), number(at["start"]), number(row["best"])]
+    spread = f"{number(at['low'])} to {number(at['high'])}"
+    values = [number(at["share"], ".2f"), number(at["median"]), spread, number(at["start"]), number(row["best"])]
     return [row["finding"], needed, *values, str(at["hospitals"])]
-
-
-def _step(row: Mapping[Any, Any]) -> list[str]:
-    """Return the cells of one point of a curve."""
-    values = [f"{row['share']:.2f}", number(row["median"]), _spread(row)]
-    return [f"{row['n']:,}", *values, str(row["hospitals"]), f"{row['draws']:,}"]
-
-
-def _spread(row: Mapping[Any, Any]) -> str:
-    return f"{number(row['low'])} to {number(row['high'])}"
-
-
-def _indented(rows: list[list[str]]) -> list[str]:
-    return [f"  {line}" for line in table_lines(rows)]
 
 
 _NOTES = (
     "patients needed: the smallest number of labeled patients with enough draws at the goal. 0: the run as it is.",
     "Each share is over the draws at all hospitals and of all runs listed above.",
-    "share, and all columns after it: with this number of patients, or with the most that were tried.",
+    "share, and all columns after it: with this number of patients, or with the most that were tried. --csv: the curves.",
     "best possible ECE: that of perfectly calibrated probabilities on the same images.",
     "too few patients to measure: even perfectly calibrated probabilities have an ECE above the goal too often.",
 )

@@ -91,15 +91,11 @@ class LabeledColumn:
 
     def smaller_class(self) -> int:
         """Return the number of patients with a positive image or with a negative image, whichever is smaller."""
-        return min(_num_patients(self.patient[self.label == value]) for value in (0, 1))
+        return min(len(np.unique(self.patient[self.label == value])) for value in (0, 1))
 
     def part(self, rows: NDArray[np.bool_]) -> "LabeledColumn":
         """Return some of the images; the order stays."""
         return LabeledColumn(self.label[rows], self.logit[rows], self.patient[rows])
-
-
-def _num_patients(patient: Codes) -> int:
-    return int(np.count_nonzero(np.bincount(patient)))
 
 
 def numbers_of_patients(num_patients: int) -> list[int]:

@@ -42,7 +42,7 @@ def test_the_text_lists_every_cohort_and_every_part(phantoms: Path, here: Comman
 @pytest.mark.slow
 def test_json_has_consistent_counts(phantoms: Path, here: Command, tmp_path: Path) -> None:
     stats = json.loads(here("data", "stats", "--data", str(phantoms), "--json", "--sample", "5", cwd=tmp_path).stdout)
-    assert stats["schema"] == 1
+    assert stats["schema"] == 2
     assert stats["failed"] == {}
     for cohort_stats in stats["cohorts"]:
         flow = {row["step"]: row for row in cohort_stats["flow"]}
