@@ -79,7 +79,7 @@ def _switch_telemetry_off() -> None:
     constants.HF_HUB_DISABLE_TELEMETRY = True
 
 
-def check_name(repo: str) -> None:
-    """Raise ConfigError unless `repo` is a valid repository name, OWNER/NAME."""
+def check_name(repo: str, option: str = "--repo") -> None:
+    """Raise ConfigError unless `repo`, the value of an option, is a valid repository name, OWNER/NAME."""
     if not re.fullmatch(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", repo, re.ASCII) or "--" in repo or ".." in repo:
-        raise ConfigError(f"{repo!r} is not a repository name", "--repo", "write OWNER/NAME, e.g. lab/densenet-cxr")
+        raise ConfigError(f"{repo!r} is not a repository name", option, "write OWNER/NAME, e.g. lab/densenet-cxr")

@@ -152,6 +152,14 @@ def verify(
         Path | None, typer.Option("--key", help="Key file of the bundle. Default: the key file next to the bundle.")
     ] = None,
     signers: SignersOption = None,
+    hub_results: Annotated[
+        str | None,
+        typer.Option(
+            "--hub-results",
+            metavar="OWNER/NAME",
+            help="Also write the files of a Hugging Face leaderboard in this dataset repository, next to the bundle.",
+        ),
+    ] = None,
     registry: options.RegistryOption = None,
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
@@ -165,21 +173,27 @@ def verify(
     from bench.config.registry import Registry
     from bench.extensions.bundles.archive import check_is_file
     from bench.store.sign import signer
+    from bench.system.hub_client import check_name as check_repository
     from harmonize.cohorts.specs import read_data
 
     options.only_valid(context, data, "with --data", "--key")
     check_is_file(bundle)
+    if hub_results:
+        check_repository(hub_results, "--hub-results")
     if data is not None:
         read_data(data)
     signed_by = signer(bundle, signers) if signers is not None else ""
     entries = Registry.read(registry)
     from bench.extensions.bundles import verify as verifying  # slow imports: a wrong request was refused above
+    from bench.extensions.bundles.hub_results import write_hub_results
 
     with verifying.opened(bundle, entries) as opened, choose_display(quiet) as display:
         manifest = opened.manifest
         rows, exact = verifying.verify(opened, display.progress)
         key_file = key or bundle.with_suffix(".key.parquet")
         data_lines = verifying.check_data(opened, data, key_file) if data is not None else []
+        written = bundle.with_name(f"{bundle.stem}-hub")
+        files = write_hub_results(opened, hub_results, written) if hub_results else []
     if as_json:
         facts = {
             "bundle": str(bundle),
@@ -188,7 +202,8 @@ def verify(
             "scores": rows,
             "bit_by_bit": exact,
         }
-        typer.echo(json.dumps(facts | {"stated": opened.stated, "signed_by": signed_by, "data": data_lines}))
+        facts |= {"stated": opened.stated, "signed_by": signed_by, "data": data_lines, "hub_results": files}
+        typer.echo(json.dumps(facts))
         return
     cohorts = ", ".join(cohort.name for cohort in manifest.cohorts)
     precision = "exactly" if exact else "up to rounding (other package versions or another processor)"
@@ -200,6 +215,8 @@ def verify(
         f"id: {opened.id}",
         f"signed by {signed_by}" if signed_by else "signature not checked (use --signers)",
     ]
+    if files:
+        lines.append(f"leaderboard of {hub_results}: {len(files)} files in {written}")
     if data is None:
         lines.append("labels not checked against the data (use --data and --key)")
     typer.echo("\n".join(wrapped(lines)))

@@ -8,13 +8,14 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from disturbed import with_cohorts
 
 from bench.config.registry import Registry
@@ -23,6 +24,7 @@ from bench.extensions.bundles import merge
 from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
 from bench.extensions.bundles.pseudonyms import kinds, table_id
 from bench.extensions.bundles.read_bundle import read_bundle
+from bench.extensions.bundles.records import fits
 from bench.extensions.bundles.tables import read_columns, write_columns
 from bench.extensions.bundles.titles import STATED
 from bench.extensions.bundles.verify import OpenBundle, check_data, opened, verify
@@ -31,9 +33,10 @@ from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import SCORED, differs
 from bench.results.score_runs import score_all
 from bench.store.checked_files import read_cohort, read_grid, write_cohort, write_grid
-from bench.store.checked_folders import CheckedFolder
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import CxrError, StoreError
+from reports.schemas.select import select
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -98,6 +101,49 @@ def test_values_and_intervals_stay_in_random_order(bundles: dict[str, Path], tmp
     assert ours["low"].notna().any()
     for column in ("value", "low", "high"):
         np.testing.assert_allclose(ours[column], theirs[column], atol=1e-9)
+
+
+class HubTask(TypedDict):
+    """A task of eval.yaml (https://huggingface.co/docs/hub/eval-results)."""
+
+    id: str
+    config: NotRequired[str]
+    split: NotRequired[str]
+
+
+class HubBenchmark(TypedDict):
+    """The file eval.yaml of a benchmark."""
+
+    name: str
+    description: str
+    evaluation_framework: str
+    tasks: list[HubTask]
+
+
+def test_the_files_of_a_leaderboard_have_the_published_form(
+    bundles: dict[str, Path], tmp_path: Path, here: Command
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    bundle = shutil.copy(bundles["one kept"], tmp_path / "ours.zip")
+    here("verify", str(bundle), "--hub-results", "lab/unseen", "--quiet", cwd=tmp_path)
+    benchmark = yaml.safe_load((tmp_path / "ours-hub" / "eval.yaml").read_text())
+    assert fits(benchmark, HubBenchmark)
+    tasks = [task["id"] for task in benchmark["tasks"]]
+    assert tasks == ["external", "chexpert", "mimic", "nih", "vindr"]
+    manifest = read_manifest(Store.open(bundles["store"], create=False), None)
+    (path,) = (tmp_path / "ours-hub").glob("*/.eval_results/unseen.yaml")
+    written = yaml.safe_load(path.read_text())
+    entries = hub.parse_eval_result_entries(written)
+    frameworks = [{"evaluation_framework": "unseen-cxr"}] * len(written)
+    assert [
+        entry | other for entry, other in zip(hub.eval_result_entries_to_yaml(entries), frameworks, strict=True)
+    ] == written
+    scores = select(ScoresFolder(manifest.scores / path.parts[-3]).table("scores"), internal="chexpert")
+    known = {row.dataset: row.value for row in scores.itertuples() if not row.split.startswith(("val", "expert"))}
+    assert {entry.task_id: entry.value for entry in entries} == pytest.approx(known, abs=5e-5)
+    assert {entry.dataset_id for entry in entries} == {"lab/unseen"}
+    said = here("verify", str(bundle), "--hub-results", "unseen", cwd=tmp_path, code=2).stderr
+    assert "'unseen' is not a repository name" in said
 
 
 def test_ordinals_are_random_in_each_export_and_unrelated_to_the_ids(bundles: dict[str, Path], tmp_path: Path) -> None:
