@@ -1,13 +1,10 @@
-"""Restore a grid from its manifest, to read the grid's data again or to train one of its runs again."""
+"""Restore a grid from its manifest, to train one of its runs again."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.config.grid import Grid, PhantomChoice
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
-from bench.planning.read_cohorts import read_cohorts
-from harmonize.cohorts.cohort import Cohort
 
 
 def grid_of(manifest: Manifest, runs: Sequence[PlannedRun]) -> Grid:
@@ -27,12 +24,3 @@ def grid_of(manifest: Manifest, runs: Sequence[PlannedRun]) -> Grid:
         label_sources=manifest.label_sources,
         training_sources=manifest.training_sources,
     )
-
-
-def cohorts_of(manifest: Manifest, data: Path) -> list[Cohort]:
-    """Read the cohorts of a manifest from data, the internal hospital first, with the images and labels of the grid.
-
-    Raises ConfigError when a cohort is missing in the data.
-    """
-    grid = grid_of(manifest, manifest.runs or manifest.imported)
-    return list(read_cohorts(grid, manifest.store, data, 1, lambda *_: None).values())

@@ -85,15 +85,6 @@ def pack(folder: Path, path: Path) -> str:
     return bytes_sha256(content)
 
 
-def cohorts_in(path: Path) -> list[str]:
-    """Return the names of the cohorts in a bundle, without checking it; [] for a file that is no bundle, or a damaged one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [Path(name).stem for name in archive.namelist() if name.startswith("cohorts/")]
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError):
-        return []
-
-
 def unpack(path: Path, folder: Path) -> str:
     """Write the members of the bundle `path` into an empty `folder` and return the bundle's id (see `pack`).
 

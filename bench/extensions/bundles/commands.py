@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +36,7 @@ def add(app: typer.Typer) -> None:
     )(export)
     app.command(
         rich_help_panel=SHARE,
-        epilog=options.examples("bench verify ours.zip", "bench verify ours.zip --data /data --signers signers.txt"),
+        epilog=options.examples("bench verify ours.zip", "bench verify ours.zip --signers signers.txt"),
     )(verify)
     app.command(rich_help_panel=SHARE, epilog=options.examples("bench merge a.zip b.zip --store together"))(merge)
 
@@ -54,12 +53,6 @@ def export(
     ] = None,
     grid: options.StoredGridOption = None,
     store: options.StoreOption = Path("runs"),
-    keep_order: Annotated[
-        bool,
-        typer.Option(
-            "--keep-order", help="Number patients in the order of their ids: intervals stay exactly the same."
-        ),
-    ] = False,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes a .sig file.")] = None,
     registry: options.RegistryOption = None,
     quiet: options.QuietOption = False,
@@ -82,7 +75,7 @@ def export(
     manifest = read_manifest(opened, grid)
     ids = _exported_ids(manifest, runs or ())
     with choose_display(quiet) as display:
-        bundle = exporting.export(manifest, ids, output, keep_order, entries, display.progress)
+        bundle = exporting.export(manifest, ids, output, entries, display.progress)
     signature = str(signed(output, sign)) if sign is not None else ""
     if as_json:
         facts = {
@@ -100,9 +93,7 @@ def export(
         f"bundle: {bundle.path}: {counts}",
         f"id: {bundle.id}",
         f"key: {bundle.key} (identifies patients: keep it private)",
-        "patients were numbered in the order of their ids: intervals are the same as in the store"
-        if keep_order
-        else "patients were renumbered at random, so intervals differ slightly from the store",
+        "patients were renumbered at random, so intervals differ slightly from the store",
     ]
     if signature:
         lines.append(f"signature: {signature}")
@@ -143,14 +134,7 @@ def _exported_ids(manifest: "Manifest", names: Sequence[str]) -> list[str]:
 
 
 def verify(
-    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="Bundle written by `bench export`.")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of datasets, or data.yaml: compare the labels with it.")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", help="Key file of the bundle. Default: the key file next to the bundle.")
-    ] = None,
     signers: SignersOption = None,
     hub_results: Annotated[
         str | None,
@@ -174,14 +158,10 @@ def verify(
     from bench.extensions.bundles.archive import check_is_file
     from bench.store.sign import signer
     from bench.system.hub_client import check_name as check_repository
-    from harmonize.cohorts.specs import read_data
 
-    options.only_valid(context, data, "with --data", "--key")
     check_is_file(bundle)
     if hub_results:
         check_repository(hub_results, "--hub-results")
-    if data is not None:
-        read_data(data)
     signed_by = signer(bundle, signers) if signers is not None else ""
     entries = Registry.read(registry)
     from bench.extensions.bundles import verify as verifying  # slow imports: a wrong request was refused above
@@ -190,8 +170,6 @@ def verify(
     with verifying.opened(bundle, entries) as opened, choose_display(quiet) as display:
         manifest = opened.manifest
         rows, exact = verifying.verify(opened, display.progress)
-        key_file = key or bundle.with_suffix(".key.parquet")
-        data_lines = verifying.check_data(opened, data, key_file) if data is not None else []
         written = bundle.with_name(f"{bundle.stem}-hub")
         files = write_hub_results(opened, hub_results, written) if hub_results else []
     if as_json:
@@ -202,7 +180,7 @@ def verify(
             "scores": rows,
             "bit_by_bit": exact,
         }
-        facts |= {"stated": opened.stated, "signed_by": signed_by, "data": data_lines, "hub_results": files}
+        facts |= {"stated": opened.stated, "signed_by": signed_by, "hub_results": files}
         typer.echo(json.dumps(facts))
         return
     cohorts = ", ".join(cohort.name for cohort in manifest.cohorts)
@@ -211,14 +189,11 @@ def verify(
         f"{bundle}: {len(manifest.run_of)} runs of the grid {manifest.name}, cohorts {cohorts}",
         f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}",
         f"stated by the submitter, not checked: {'; '.join(opened.stated)}",
-        *data_lines,
         f"id: {opened.id}",
         f"signed by {signed_by}" if signed_by else "signature not checked (use --signers)",
     ]
     if files:
         lines.append(f"leaderboard of {hub_results}: {len(files)} files in {written}")
-    if data is None:
-        lines.append("labels not checked against the data (use --data and --key)")
     typer.echo("\n".join(wrapped(lines)))
 
 
@@ -248,7 +223,7 @@ def merge(
     from bench.cli.progress_bars import choose_display
     from bench.config.grid_file import check_name
     from bench.config.registry import Registry
-    from bench.extensions.bundles.archive import check_is_file, cohorts_in
+    from bench.extensions.bundles.archive import check_is_file
     from bench.store.sign import signer
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
@@ -266,9 +241,6 @@ def merge(
     for bundle in bundles:
         check_is_file(bundle)
     new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
-    named = [[new_names.get(each.name, {}).get(old, old) for old in cohorts_in(each)] for each in bundles]
-    if all(named):  # a bundle without cohorts is refused when it is unpacked
-        ConfigError.check_choices("cohort", cohort or (), [*chain.from_iterable(named)])
     signed_by = [signer(bundle, signers) if signers is not None else "" for bundle in bundles]
     entries = Registry.read(registry)
     from bench.extensions.bundles import merge as merging  # slow imports: a wrong request was refused above

@@ -28,7 +28,6 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
-from reports import extensions, hooks
 
 # tables of scores whose column `value` does not depend on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
@@ -57,16 +56,14 @@ def export(
     manifest: Manifest,
     run_ids: Sequence[str],
     output: Path,
-    keep_order: bool,
     registry: Registry,
     progress: Progress,
 ) -> Export:
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
     The source runs of derived runs are written, too. Only the owner of the key file can read it; it maps ordinals to ids.
-    Before packing, the content of the bundle is scored again, and compared with the store. With `keep_order`, ordinals keep the
-    order of the ids, and all scores must be equal to the last bit. Otherwise the order of patients is random, and values that
-    do not depend on this order must be equal, up to rounding. Raises StoreError for an unfinished run, for scores that differ,
+    Before packing, the content of the bundle is scored again. The order of patients is random, and values that do not depend on it
+    must equal those of the store, up to rounding. Raises StoreError for an unfinished run, for scores that differ,
     and for a finding that `check_unlearned` refuses; ConfigError for a store made from bundles, a grid with `search`, and an
     invalid cohort name.
     """
@@ -83,13 +80,13 @@ def export(
     score_all(manifest, progress)
     with reading(output), tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
-        key, images = _write_members(manifest, chosen, folder, keep_order)
+        key, images = _write_members(manifest, chosen, folder)
         read = read_bundle(folder, again, registry)
         score_all(read, progress)
         check_unlearned(read)
         num_scores = 0
         for run in chosen:
-            num_scores += write_scores(manifest, read, run.id, folder, exact=keep_order)
+            num_scores += write_scores(manifest, read, run.id, folder)
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
@@ -127,12 +124,7 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun
     return [run for run in manifest.run_of.values() if run.id in selected]
 
 
-def _write_members(
-    manifest: Manifest,
-    chosen: Sequence[PlannedRun],
-    folder: Path,
-    keep_order: bool,
-) -> tuple[pd.DataFrame, int]:
+def _write_members(manifest: Manifest, chosen: Sequence[PlannedRun], folder: Path) -> tuple[pd.DataFrame, int]:
     """Write all members of a bundle into `folder`, except scores; return the key table and the number of images."""
     labels_cache: dict[tuple[str, str, str], CohortLabels] = {}
     splits: dict[str, dict[str, str]] = {c.name: {} for c in manifest.cohorts}
@@ -146,20 +138,20 @@ def _write_members(
     for cohort in manifest.cohorts:
         name, table = cohort.name, manifest.table(cohort)
         split = splits[name]
-        ordinals = ordinals_of[name] = assign_ordinals(table, list(split), cohort.id, keep_order)
+        ordinals = ordinals_of[name] = assign_ordinals(table, list(split))
         frame = columns_of(table, split, ordinals, cohort.layout, mapping, findings)
         facts = {"columns": "\x1f".join(frame.columns)}
         write_columns(folder / "cohorts" / f"{name}.parquet", frame, kinds(list(frame.columns)), facts)
         cohorts.append(replace(cohort, origin=cohort.id, tag=ordinals.tag, id=table_id(frame)))
         keys.append(_key(name, table, split, ordinals))
     for run in chosen:
-        _write_run(manifest, run, folder / "runs" / run.id, cohorts, splits, ordinals_of, keep_order)
+        _write_run(manifest, run, folder / "runs" / run.id, cohorts, splits, ordinals_of)
     runs, derived = (tuple(run for run in chosen if bool(run.kind) is is_derived) for is_derived in (False, True))
     exported = replace(manifest, planned_cohorts=tuple(cohorts), runs=runs, derived=derived)
     write_bytes(folder / "manifest.json", canonical_json(bundle_document(exported)))
     about: dict[str, Any] = {
         "schema": BUNDLE_SCHEMA,
-        "order": "kept" if keep_order else "drawn",
+        "order": "drawn",
         "scoring": SCORING_VERSION,
         "versions": versions(),
     }
@@ -197,7 +189,6 @@ def _write_run(
     cohorts: Sequence[PlannedCohort],
     splits: Mapping[str, Mapping[str, str]],
     ordinals_of: Mapping[str, Ordinals],
-    keep_order: bool,
 ) -> None:
     """Write the records, the training history and the predictions of a run into `folder`.
 
@@ -219,30 +210,24 @@ def _write_run(
         path = stored_run / "predictions" / f"{name}.parquet"
         frame = CheckedFolder(stored_run).table(f"predictions/{name}.parquet")
         frame = frame[frame["image_id"].astype(str).isin(splits[name])]
-        frame = frame.assign(image=frame["image_id"].astype(str).map(ordinals_of[name].image).to_numpy(np.int32))
-        if not keep_order:
-            frame = frame.sort_values("image")
+        frame = frame.assign(
+            image=frame["image_id"].astype(str).map(ordinals_of[name].image).to_numpy(np.int32)
+        ).sort_values("image")
         facts = {k: table_facts(path).get(k, "") for k in ("fingerprint", "weights")} | {"cohort": cohort.id}
         columns = {"image": "ordinal", **dict.fromkeys(config.findings, "logit")}
         facts["logits"] = table_id(frame[list(columns)])
         write_columns(folder / "predictions" / f"{name}.parquet", frame, columns, facts)
 
 
-def write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
+def write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path) -> int:
     """Write the scores of a run into the bundle; return the number of rows of its table `scores`.
 
-    The written scores were computed from the bundle (`read`). Before writing, these scores are compared with the scores in the
-    store (`manifest`). With `exact`, all columns must be equal. Without `exact`, only the values of the tables STEADY are compared,
-    and must be equal up to rounding. Raises StoreError for a difference.
+    The written scores were computed from the bundle (`read`). The values of the tables STEADY must equal those in the store
+    (`manifest`), up to rounding. Raises StoreError for a difference.
     """
     for name in SCORED:
         stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
-        if name == "subgroups":  # a bundle has no attributes that extensions add
-            added = {name for module in extensions.modules(hooks.Cohorts) for name in module.ATTRIBUTES}
-            stored = stored[~stored["subgroup"].str.partition("=")[0].isin(added)].reset_index(drop=True)
-        steady_columns = [column for column in ("value",) if name in STEADY]
-        compared = list(stored.columns) if exact else steady_columns
-        if compared and (why := differs(stored, rescored, compared, 0 if exact else ROUNDING)):
+        if name in STEADY and (why := differs(stored, rescored, ["value"], ROUNDING)):
             fix = "nothing was written; this is a bug: report it with the grid"
             raise StoreError(
                 f"{name} of run {run_id}, computed from the bundle, differ from the store: {why}", str(folder), fix

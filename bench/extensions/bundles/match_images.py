@@ -6,7 +6,7 @@ import pandas as pd
 
 from harmonize.errors import StoreError
 
-_FIX = "export both bundles with --keep-order, or export all runs of the cohort as one bundle"
+_FIX = "export all runs of the cohort as one bundle"
 
 
 def same_images(

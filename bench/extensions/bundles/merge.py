@@ -43,8 +43,8 @@ def add(merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Mani
 
     Of a run of an earlier bundle, only predictions on further cohorts are added; on the others, the logits must be the same.
     `names`: cohort in the bundle -> new name. `signed_by`: "" if no signature was checked. Raises ConfigError for an unknown
-    cohort in `names`; StoreError for other settings, other cohorts with one name, other logits or labels, and for other
-    ordinals of a cohort without a common run.
+    cohort in `names`; StoreError for other settings, other cohorts with one name, other logits or labels, and for
+    a cohort without a common run.
     """
     manifest = bundle.manifest
     both = [{"source": own.source, "phantom": own.phantom, **asdict(own.settings)} for own in (manifest, first)]
@@ -85,25 +85,16 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: 
         other = merged.origin[name]
         fix = f"rename one of them: --rename {bundle.path.name}:{cohort.name}=NEW_NAME"
         raise StoreError(f"two cohorts have the name {name!r}: in {other} and in this bundle", "", fix)
-    stored = read_cohort(_path_of(merged, name))
-    if stored_cohort.tag != cohort.tag:
-        shared = [
-            run.id
-            for run in bundle.manifest.runs
-            if (merged.store.run_dir(run.id) / "predictions" / f"{name}.parquet").is_file()
-        ]
-        ours, theirs = (
-            [CheckedFolder(store.run_dir(i)).table(f"predictions/{n}.parquet") for i in shared]
-            for store, n in ((merged.store, name), (bundle.manifest.store, cohort.name))
-        )
-        return same_images(stored, table, ours, theirs, name)
-    old, new = (each.sort_values("image_id", ignore_index=True) for each in (stored, table))
-    if list(old.columns) != list(new.columns) or not old.equals(new):
-        fix = (
-            "one bundle is wrong, or has other images or findings: ask their makers, or merge them into separate stores"
-        )
-        raise StoreError(f"the images or labels of {name!r} differ from those in {merged.origin[name]}", "", fix)
-    return {}
+    shared = [
+        run.id
+        for run in bundle.manifest.runs
+        if (merged.store.run_dir(run.id) / "predictions" / f"{name}.parquet").is_file()
+    ]
+    ours, theirs = (
+        [CheckedFolder(store.run_dir(i)).table(f"predictions/{n}.parquet") for i in shared]
+        for store, n in ((merged.store, name), (bundle.manifest.store, cohort.name))
+    )
+    return same_images(read_cohort(_path_of(merged, name)), table, ours, theirs, name)
 
 
 def _path_of(merged: Merge, name: str) -> Path:
@@ -163,6 +154,7 @@ def finish(merged: Merge, name: str, title: str, first: Manifest, cohorts: Seque
     `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: the first
     bundle's manifest. Raises ConfigError if no run was tested on all kept cohorts.
     """
+    ConfigError.check_choices("cohort", cohorts, [*merged.cohorts])
     chosen = [c for n, c in merged.cohorts.items() if not cohorts or n == first.source or n in cohorts]
     complete = [
         run_id for run_id in (*merged.runs, *merged.derived) if all(_tested(merged, run_id, c.name) for c in chosen)

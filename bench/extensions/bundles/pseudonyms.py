@@ -36,25 +36,18 @@ class Ordinals:
     patient: Mapping[str, int]
 
 
-def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str], origin: str, keep_order: bool) -> Ordinals:
+def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str]) -> Ordinals:
     """Return ordinals for the images `image_ids` of a cohort table and for their patients.
 
-    Without `keep_order`, the ordinals are a new random permutation, so ids and their order cannot be recovered. With
-    `keep_order`, an ordinal is the index of an id among all sorted ids of the table. Then intervals stay exactly the same,
-    because the groups of very many patients (`Sample`) depend on the order of ids. `origin`: the tag of the ordinals with `keep_order`.
+    They are a new random permutation, so ids and their order cannot be recovered.
     """
     patient_of = dict(zip(table["image_id"].astype(str), table["patient_id"].astype(str), strict=True))
-    if keep_order:
-        return Ordinals(origin, _index_of(sorted(patient_of)), _index_of(sorted(set(patient_of.values()))))
     images, patients = sorted(set(image_ids)), sorted({patient_of[i] for i in image_ids})
     random = secrets.SystemRandom()
     for ids in (images, patients):
         random.shuffle(ids)
-    return Ordinals(secrets.token_hex(6), _index_of(images), _index_of(patients))
-
-
-def _index_of(ids: Sequence[str]) -> dict[str, int]:
-    return {name: index for index, name in enumerate(ids)}
+    of_image, of_patient = ({name: index for index, name in enumerate(ids)} for ids in (images, patients))
+    return Ordinals(secrets.token_hex(6), of_image, of_patient)
 
 
 def image_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.config.registry import Registry
 from bench.extensions.bundles.archive import README, README_FILE, check_is_file, read_json, reading, refused, unpack
-from bench.extensions.bundles.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.extensions.bundles.read_bundle import BUNDLE_SCHEMA, made_of, read_bundle
 from bench.extensions.bundles.records import RECORDS, About, fits
 from bench.extensions.bundles.tables import facts_in, kinds_of, read_columns
@@ -20,16 +18,11 @@ from bench.extensions.bundles.titles import stated_facts
 from bench.extensions.bundles.unlearned import check_unlearned
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
-from bench.planning.planned_grid import PlannedCohort, PlannedRun
-from bench.planning.protocol import CohortRole
-from bench.planning.restore_grid import cohorts_of
+from bench.planning.planned_grid import PlannedRun
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import read_table, table_facts
-from harmonize.cohorts.cohort import Cohort
-from harmonize.errors import ConfigError
 from harmonize.progress import Progress
 
 
@@ -143,83 +136,3 @@ def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool) -> None:
         same = np.array_equal(own_NK, mean_NK) if exact else np.allclose(own_NK, mean_NK, rtol=0, atol=ROUNDING)
         if not same:
             raise refused(f"{run.kind} {run.id} differs from its source runs on {cohort.name}")
-
-
-def check_data(bundle: OpenBundle, data: Path, key: Path) -> list[str]:
-    """Compare a bundle with the data from which it was made. Return a line of text per cohort.
-
-    `key`: the key file. Split, view, sex, age, device and all label states must equal the data. The bundle may omit scored images
-    that cannot be read, not more than it states. Raises ConfigError for the key of another bundle, StoreError for a difference.
-    """
-    manifest = bundle.manifest
-    if not key.is_file() or table_facts(key).get("bundle") != bundle.id:
-        fix = "give the file that `bench export` wrote next to the bundle with --key"
-        raise ConfigError("this is not the key of the bundle", str(key), fix)
-    keys = read_table(key)
-    lines = []
-    for cohort, theirs in zip(manifest.cohorts, cohorts_of(manifest, data), strict=True):
-        own = keys[keys["cohort"] == cohort.name]
-        _check_cohort(manifest, cohort, theirs, own)
-        same = (
-            "the same table" if theirs.id == cohort.origin else "another version of the table, equal on the scored rows"
-        )
-        lines.append(f"{cohort.name}: {len(own):,} images as in the data ({same})")
-    return lines
-
-
-def _is_readable(path: Path) -> bool:
-    from harmonize.images.image_header import UnreadableImage
-    from harmonize.images.pixels import read_radiograph  # imports OpenCV, which only this check needs
-
-    try:
-        read_radiograph(path)
-    except UnreadableImage:
-        return False
-    return True
-
-
-def _check_cohort(manifest: Manifest, cohort: PlannedCohort, theirs: Cohort, key: pd.DataFrame) -> None:
-    """Raise StoreError unless a cohort of the bundle equals `theirs`, the same cohort in the data.
-
-    `key`: the rows of the key file for this cohort.
-    """
-    config, name = manifest.shared, cohort.name
-    table = theirs.table
-    role = CohortRole.of(cohort)
-    split = role.split_of(table, config)
-    scored = role.scored_rows(split)
-    ids = table["image_id"].astype(str)
-    names = split if role.role == "internal" or role.headline_split != "all" else pd.Series("", index=split.index)
-    scored_split = dict(zip(ids[scored], names[scored], strict=True))
-    listed = set(key["image_id"])
-    pairs = key[["patient", "patient_id"]].drop_duplicates()
-    unique = (key["image_id"], key["image"], pairs["patient_id"], pairs["patient"])
-    if not all(column.is_unique for column in unique):
-        raise refused(f"the key is not one to one: two images or patients of {name} have the same number or id")
-    if not listed <= set(scored_split):
-        num_extra = len(listed - set(scored_split))
-        raise refused(f"the key has {num_extra} images of {name} that are not scored in the data")
-    num_omitted = len(scored_split) - len(listed)
-    if num_omitted > cohort.unreadable:
-        raise refused(f"{num_omitted} images of {name} are left out, but only {cohort.unreadable} were unreadable")
-    omitted = ids.isin(set(scored_split) - listed)
-    if num_readable := sum(_is_readable(theirs.root / str(path)) for path in table.loc[omitted, "path"]):
-        raise refused(f"{num_readable} images of {name} are left out as unreadable, but can be read here")
-    patients = dict(zip(key["image_id"], key["patient_id"], strict=True))
-    patient_of = dict(zip(ids, table["patient_id"].astype(str), strict=True))
-    if any(patient_of[image] != patient for image, patient in patients.items()):
-        raise refused(f"images of {name} belong to other patients than in the data")
-    ordinals = Ordinals(
-        cohort.tag,
-        dict(zip(key["image_id"], key["image"], strict=True)),
-        dict(zip(key["patient_id"], key["patient"], strict=True)),
-    )
-    stored = manifest.table(cohort)
-    findings = list(dict.fromkeys(f for run in manifest.runs or manifest.imported for f in run.config.findings))
-    exported = {image: split_name for image, split_name in scored_split.items() if image in listed}
-    frame = columns_of(table, exported, ordinals, cohort.layout, config.mapping, findings)
-    image, patient = (frame.pop(c).to_numpy(np.int32) for c in ("image", "patient"))
-    frame.insert(0, "patient_id", patient_names(cohort.tag, patient))
-    frame.insert(0, "image_id", image_names(cohort.tag, image))
-    if why := differs(stored, frame, list(stored.columns), 0):
-        raise refused(f"{name} differs from the data: {why}")

@@ -124,7 +124,7 @@ def test_a_bundle_of_an_older_scoring_version_gives_the_page_of_today_and_can_be
     """Bundles of an older scoring version."""
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
     new = tmp_path / "tiny.zip"
-    export(manifest, [manifest.runs[0].id], new, True, Registry.read(), quiet)
+    export(manifest, [manifest.runs[0].id], new, Registry.read(), quiet)
     monkeypatch.setattr(live_pages, "LIVE", tmp_path)
     page = live_pages.page(live_pages.add(new))
     folder = tmp_path / "members"

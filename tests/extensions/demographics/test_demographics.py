@@ -250,7 +250,7 @@ def test_groups_have_the_scores_of_their_images_and_get_into_no_bundle(store_cop
     page = write_report(manifest, None, lambda *_: None).page.read_text()
     assert "by race" in page
     bundle = tmp_path / "ours.zip"
-    export(manifest, [run.id], bundle, True, Registry.read(), lambda *_: None)
+    export(manifest, [run.id], bundle, Registry.read(), lambda *_: None)
     with zipfile.ZipFile(bundle) as archive:
         assert not [name for name in archive.namelist() if "people" in name]
         assert not any(b"race=" in archive.read(name) or b"Rare" in archive.read(name) for name in archive.namelist())

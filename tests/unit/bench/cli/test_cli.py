@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -346,13 +345,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
     ("data phantom p --size 9", "invalid value for '--size'", "", ""),
     ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
-    ("verify p.csv --data none", "no such file or folder", "none", ""),
-    (
-        "merge b.zip --store new --cohort nowhere",
-        "unknown value of --cohort: 'nowhere'",
-        "--cohort",
-        "choose from: nih",
-    ),
     ("merge p.csv --store new --rename x", "invalid rename 'x'", "--rename", "BUNDLE:OLD=NEW"),
     ("merge p.csv --store new --signers none", "the file of signers does not exist", "none", ""),
     ("reproduce ffff", "no run 'ffff' in the store", "runs", "bench list runs"),
@@ -407,7 +399,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
             ("estimate --logits data --device cpu", "--device", "with IMAGE or --cohort"),
             ("estimate --device cpu", "--device", "with IMAGE or --cohort"),
             ("evaluate --model model.yaml --grid tiny --device cpu", "--device", "for a network"),
-            ("verify p.csv --key p.csv", "--key", "with --data"),
         )
     ),
     ("data stats --grid tyni", "no grid 'tyni'", "--grid", "tiny"),
@@ -431,8 +422,6 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
         "name: ours\nmodel: {predictions: {chexpert: p.csv}}\noutputs: {kind: logit}\ntrained_on: {cohorts: []}\n"
     )
     (requested / "p.csv").touch()
-    with zipfile.ZipFile(requested / "b.zip", "w") as bundle:
-        bundle.writestr("cohorts/nih.parquet", b"")
     (requested / "data" / "chexpert").mkdir(parents=True)
     (requested / "both" / "nih").mkdir(parents=True)
     (requested / "weights.yaml").write_text(own.replace("_64}", "_64, weights: imagenet}"))
