@@ -86,7 +86,7 @@ def test_a_mean_over_two_of_five_hospitals_says_so() -> None:
     data = read(Tables(made.meta, frames))
     page = told(opening(data).html)
     assert re.search(r"over [89] (of 9 )?findings, at 2 of 5 hospitals", page)
-    assert "at 5 external hospitals, they" in page
+    assert "at 5 external hospitals, the networks" in page
     assert "over 2 of them" in page
     assert "at 2 of 5 external hospitals" in told(ranking(data).html)
 
