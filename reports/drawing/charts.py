@@ -6,15 +6,14 @@ some HTML in its texts.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, number, places, two_figures
+from reports.formatting import is_number, two_figures
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -271,62 +270,6 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
     traces = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
     top = "↑ generalization gap, AUROC"
     return {"id": f"c-{name}", "data": traces, "layout": layout, "height": height, "narrow": 300, "top": top}
-
-
-def learning(
-    runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
-) -> Chart:
-    """Return a line chart of a quantity by epoch, with one line per run and a dot at the selected epoch.
-
-    The line of the first run is dark. `by_run` has the history of each run by run id, `element` is the HTML id of the
-    chart, and `top` is the text above the chart. `share`: whether the values are shares from 0 to 1.
-    """
-    traces: list[Chart] = []
-    values: list[float] = []
-    longest, text_of = 1, places if share else number
-    for k, run in enumerate(runs):
-        rows = by_run[run.id]
-        xs, ys = [int(e) for e in rows["epoch"]], [float(v) for v in rows[key]]
-        finite = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
-        if not finite:
-            continue
-        values += [y for _, y in finite]
-        longest = max(longest, *(x for x, _ in finite))
-        color = "var(--ink)" if k == 0 else "var(--external)"
-        best = run.facts.get("best_epoch")
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers" if len(finite) == 1 else "lines",
-                "x": [x for x, _ in finite],
-                "y": [y for _, y in finite],
-                "line": {"color": color, "width": 2.2 if k == 0 else 1.1},
-                "opacity": 1 if k == 0 else 0.5,
-                "hoverinfo": "text",
-                "hovertext": [f"{escape(run.label)}<br>epoch {x}: {text_of(y)}" for x, y in finite],
-            }
-        )
-        spot = [(x, y) for x, y in finite if x == best]
-        if spot:
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "x": [spot[0][0]],
-                    "y": [spot[0][1]],
-                    "hoverinfo": "skip",
-                    "marker": {"size": 8 if k == 0 else 5, "color": color},
-                }
-            )
-    low, high = min(values), max(values)
-    pad = 0.06 * (high - low) + 0.002
-    grid = svg.ticks(1, longest, 6)
-    x_axis = axis("epoch →", 0.8, longest + 0.2) | {
-        "tickvals": [t for t in grid if t == int(t)],
-        "ticktext": [str(int(t)) for t in grid if t == int(t)],
-    }
-    layout = {"xaxis": x_axis, "yaxis": axis("", low - pad, high + pad, leading=not share)}
-    return {"id": element, "data": traces, "layout": layout, "height": 280, "narrow": 240, "top": top}
 
 
 def points(

@@ -6,10 +6,10 @@ The figures are static, so the drawer, the run's own page and a printed page sho
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reports.drawing import svg
 from reports.formatting import is_number, places
@@ -193,53 +193,59 @@ def _lines(data: ReportData, paths: Mapping[str, Path]) -> str:
 
 
 def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return two figures by epoch, the losses and the validation AUROC, with a dot at the selected epoch.
+    """Return two figures by epoch, the losses and the validation AUROC; a figure without finite values is left out.
 
-    `history`: rows of the table `history` of this run, sorted by epoch. A figure without finite values is left out.
+    `history`: rows of the table `history` of this run, sorted by epoch.
     """
-    figures = []
-    best_epoch = run.facts.get("best_epoch")
-    for title, columns in (
-        ("Loss", (("train_loss", "cv-internal", "training"), ("val_loss", "cv-external", "validation"))),
-        ("Internal validation AUROC", (("val_auroc", "cv-internal", ""),)),
-    ):
-        lines = {c: _finite(history["epoch"], history[c]) for c, _, _ in columns}
-        values = [v for path in lines.values() for _, v in path]
-        if not values:
-            continue
-        epochs = [e for path in lines.values() for e, _ in path]
-        low, high = min(values), max(values)
-        margin = 0.08 * (high - low) or 0.01
-        x = svg.Scale(min(epochs), max(*epochs, min(epochs) + 1), LEFT + 12, LEFT + WIDE - 66)
-        y = svg.Scale(low - margin, high + margin, TOP + SIDE, TOP)
-        grid = svg.ticks(low - margin, high + margin, 4)
-        body = "".join(
-            svg.line(LEFT + 6, y(t), LEFT + WIDE - 60, y(t), "g")
-            + svg.text(LEFT + 2, y(t) + 4, svg.tick_text(t, grid), "tk", "end")
-            for t in grid
-        )
-        body += "".join(
-            svg.text(x(t), TOP + SIDE + 14, f"{t:g}", "tk", "middle")
-            for t in svg.ticks(x.low, x.high, 5)
-            if t == int(t)
-        )
-        for column, css, word in columns:
-            path = lines[column]
-            body += svg.polyline([(x(e), y(v)) for e, v in path], css) if len(path) > 1 else ""
-            selected = [(e, v) for e, v in path if is_number(best_epoch) and e == float(best_epoch or 0)] or path[
-                : len(path) == 1
-            ]
-            body += "".join(
-                svg.circle(x(e), y(v), 3.2, "dot" if css == "cv-internal" else "m-ext") for e, v in selected
-            )
-            if path and word:
-                body += svg.text(x(path[-1][0]) + 6, y(path[-1][1]) + 4, word, "tk")
-        body += svg.text(LEFT + WIDE - 62, TOP + SIDE + 28, "epoch →", "tk fine", "end")
-        last = "; ".join(f"{word or title} {lines[c][-1][1]:.3f} at the end" for c, _, word in columns if lines[c])
-        figures.append(
-            {"said": title, "figure": svg.svg(LEFT + WIDE, TOP + SIDE + 32, body, f"{title} by epoch: {last}")}
-        )
-    return figures
+    of = {name: EpochCurve.of(run, history, name) for name in ("train_loss", "val_loss", "val_auroc")}
+    losses = [of["train_loss"]._replace(name="training"), of["val_loss"]._replace(name="validation")]
+    drawn = {"Loss": losses, "Internal validation AUROC": [of["val_auroc"]._replace(name="")]}
+    return [{"said": title, "figure": figure} for title, of in drawn.items() if (figure := by_epoch(title, of))]
+
+
+class EpochCurve(NamedTuple):
+    """A curve by epoch: the name of its run, its points, and the selected epoch."""
+
+    name: str
+    path: Path
+    best: object
+
+    @classmethod
+    def of(cls, run: Run, history: pd.DataFrame, column: str) -> Self:
+        """Return the curve of a run; history: its rows of this table, sorted by epoch."""
+        return cls(run.label, _finite(history["epoch"], history[column]), run.facts.get("best_epoch"))
+
+
+def by_epoch(title: str, curves: Sequence[EpochCurve]) -> Markup:
+    """Draw curves with a dot at each selected epoch, the first one thick; "" without points. A pointer shows the name of a curve."""
+    ends = [spot for curve in curves for spot in curve.path]
+    if not ends:
+        return Markup("")
+    epochs, values = zip(*ends, strict=True)
+    (first, last), (low, high) = ((min(axis), max(axis)) for axis in (epochs, values))
+    margin = 0.08 * (high - low) or 0.01
+    x = svg.Scale(first, max(last, first + 1), LEFT + 12, LEFT + WIDE - 66)
+    y = svg.Scale(low - margin, high + margin, TOP + SIDE, TOP)
+    grid = svg.ticks(y.low, y.high, 4)
+    body = "".join(
+        svg.line(LEFT + 6, y(t), LEFT + WIDE - 60, y(t), "g")
+        + svg.text(LEFT + 2, y(t) + 4, svg.tick_text(t, grid), "tk", "end")
+        for t in grid
+    )
+    whole = (t for t in svg.ticks(x.low, x.high, 5) if t == int(t))
+    body += "".join(svg.text(x(t), TOP + SIDE + 14, f"{t:g}", "tk", "middle") for t in whole)
+    for k, (name, path, best) in reversed(list(enumerate(curves))):
+        marks = svg.polyline([(x(e), y(v)) for e, v in path], "cv-external" if k else "cv-internal") if path[1:] else ""
+        selected = [(e, v) for e, v in path if e == best] or path[: len(path) == 1]
+        marks += "".join(svg.circle(x(e), y(v), 3.2, "m-ext" if k else "dot") for e, v in selected)
+        body += f"<g><title>{escape(name or title)}</title>{marks}</g>"
+        if path and name and len(curves) == 2:
+            body += svg.text(x(path[-1][0]) + 6, y(path[-1][1]) + 4, name, "tk")
+    body += svg.text(LEFT + WIDE - 62, TOP + SIDE + 28, "epoch →", "tk fine", "end")
+    at_end = "; ".join(
+        f"{curve.name or title} {curve.path[-1][1]:.3f} at the end" for curve in curves[:2] if curve.path
+    )
+    return svg.svg(LEFT + WIDE, TOP + SIDE + 32, body, f"{title} by epoch: {at_end}")
 
 
 def _finite(epochs: "pd.Series[Any]", values: "pd.Series[Any]") -> list[tuple[float, float]]:

@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 from reports.drawing import svg
 from reports.formatting import DASH, is_number, places, signed
 from reports.html.section import Section, write
-from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
 from reports.sentences.verdicts import HIGHER_MEAN, LARGER_MEAN_GAP, LOWER_MEAN, SMALLER_MEAN_GAP, UNCLEAR_MEAN, verdict
 from reports.tables import rows_of
@@ -96,21 +96,6 @@ def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
     if num < LEAST_PAIRS:
         return int(row["num_run_pairs"]) >= LEAST_PAIRS
     return abs(float(row["value"])) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
-
-
-def mean_change(table: pd.DataFrame, metric: str, factor: str, level: str, reference: str) -> tuple[Estimate, str]:
-    """Return the mean change of a metric by a level, with its verdict as the section shows it.
-
-    `table`: the table `ablation`. Without such a row, the result is MISSING and "".
-    """
-    of_metric = table[table["metric"] == metric]
-    rows = of_metric[
-        (of_metric["factor"] == factor) & (of_metric["level"] == level) & (of_metric["reference"] == reference)
-    ].to_dict("records")
-    if not rows:
-        return MISSING, ""
-    effect, enough = _effect(rows[0], len(of_metric)), int(rows[0]["num_run_pairs"]) >= LEAST_PAIRS
-    return effect, _verdict(metric, effect, _is_clear(rows[0], effect), enough)
 
 
 def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from reports.drawing import charts
+from reports.drawing.run_figures import EpochCurve, by_epoch
 from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
@@ -41,15 +41,11 @@ def learning(data: ReportData) -> Section:
         "rows": rows,
         "drawn": min(len(runs), DRAWN),
     }
-    drawn_charts: list[dict[str, Any]] = []
-    for key, element, top, share in (
-        ("val_auroc", "c-auroc", "↑ internal validation AUROC", True),
-        ("train_loss", "c-loss", "↑ training loss", False),
-    ):
-        if runs and history[key].notna().any():
-            drawn_charts.append(charts.learning(runs[:DRAWN], by_run, key, element, top, share))
-    context["elements"] = [(c["id"], c["top"]) for c in drawn_charts]
-    return Section("training", "", write("learning.html.j2", **context), tuple(drawn_charts))
+    figures = {
+        title: by_epoch(title, [EpochCurve.of(run, by_run[run.id], key) for run in runs[:DRAWN]])
+        for title, key in (("Internal validation AUROC", "val_auroc"), ("Training loss", "train_loss"))
+    }
+    return Section("training", "", write("learning.html.j2", **context, figures=figures))
 
 
 def chosen_by(facts: Mapping[str, Any]) -> str:

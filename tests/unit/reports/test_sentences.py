@@ -179,7 +179,8 @@ def test_an_unclear_lead_whose_own_interval_excludes_zero_is_unclear_after_corre
 def test_a_mean_over_some_of_the_hospitals_says_so():
     said = sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, 2)
     assert (
-        "at 5 external hospitals, the networks have a mean gap in AUROC of .012 [−.010, .034] (unclear) over 2 of them." in said
+        "at 5 external hospitals, the networks have a mean gap in AUROC of .012 [−.010, .034] (unclear) over 2 of them."
+        in said
     )
     clear = sentences.mean_gap("CheXpert", 5, 4, CLEAR, 2)
     assert clear.endswith(" AUROC [.050, .072] on average over 2 of them.")
