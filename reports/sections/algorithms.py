@@ -7,12 +7,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, p_value
+from reports.formatting import is_number, listing, of_all, p_value, signed
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import TEST_OF, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sections.factors import LEAST_PAIRS
-from reports.sentences import algorithms as sentences
 from reports.sentences.verdicts import HIGHER, LOWER, verdict
 
 WIDTH, HEIGHT = 260.0, 22.0
@@ -49,9 +48,22 @@ def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
     internal = _changes(rows[(rows["dataset"] == data.internal.key) & (rows["split"] == "test")])
     if not external:
         return [f"Too few pairs of runs to compare algorithms with ERM: at least {LEAST_PAIRS} are needed"]
-    inside = f"at the {data.words.noun}"
-    texts = [sentences.change(external, "at external hospitals"), sentences.resolution(external)]
-    return [*filter(None, texts), *([sentences.change(internal, inside)] if internal else [])]
+    bounds = [bound for effect in external.values() if not effect.clear for bound in effect.bounds]
+    reach = (
+        f"The corrected intervals of unclear differences reach from {signed(min(bounds))} to {signed(max(bounds))}"
+        if bounds
+        else ""
+    )
+    inside = _change(internal, f"at the {data.words.noun}") if internal else ""
+    return [*filter(None, (_change(external, "at external hospitals"), reach, inside))]
+
+
+def _change(changes: Mapping[str, Estimate], where: str) -> str:
+    """Count the algorithms that clearly differ from ERM, and name these; without one, name the largest difference."""
+    texts = {name: f"{name} {signed(effect.value)} {effect.span}" for name, effect in changes.items()}
+    count = f"{of_all(sum(e.clear for e in changes.values()), len(changes), 'algorithm')} with a clear change of AUROC {where}"
+    named = [text for name, text in texts.items() if changes[name].clear]
+    return f"{count}: {listing(named) or 'at most ' + texts[max(changes, key=lambda name: abs(changes[name].value))]}"
 
 
 def _changes(rows: pd.DataFrame) -> dict[str, Estimate]:
