@@ -6,7 +6,7 @@ image.
 Shapes: N images, S columns of scores, one for each run. label [N] of 0 and 1, score [N, S], patient [N] codes from 0.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 
 from bench.scoring.column import Column
 from bench.scoring.influence import LEVEL
-from bench.scoring.metrics import Label, Score, average_ranks, require_finite
+from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
@@ -71,104 +71,60 @@ def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None
     (0.75, 0.125)
     """
     require_finite(score, "scores")
-    positive = label == 1
-    num_positive, num_scores = int(positive.sum()), score.shape[1]
-    num_negative = len(label) - num_positive
-    if not num_positive or not num_negative:
-        return Areas(np.full(num_scores, np.nan), np.full((num_scores, num_scores), np.nan))
-    return of_placements(positive, *_placements(positive, score), patient)
-
-
-def influence(label: Label, score: Score) -> tuple[float, Array]:
-    """Compute the AUROC of scores [N] and the influence of each image on it [N].
-
-    The influence is the change of the AUROC, to first order, that the image causes; the sum over all images is 0. The
-    sum of the squared influences of the patients (each the sum over the patient's images) is the variance of the AUROC,
-    up to the factors n / (n - 1) of Obuchowski's variance. Both results are NaN when a class is absent.
-
-    >>> area, change = influence(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.35, 0.3]))
-    >>> area, change.tolist()
-    (0.75, [0.125, 0.125, -0.125, -0.125])
-    """
-    column = Column.of(np.zeros(len(label), np.int32), (label == 1).astype(np.int8), score)
-    area, sorted_influence = column.auroc()
-    of_image = np.empty(len(label))
-    of_image[column.rows] = sorted_influence
-    return area, of_image
-
-
-def of_placements(
-    positive: NDArray[np.bool_],
-    below_positives: Array,
-    above_negatives: Array,
-    patient: NDArray[np.integer] | None = None,
-) -> Areas:
-    """Compute AUROCs with their covariance (Obuchowski's if `patient` is given, otherwise DeLong's) from placements.
-
-    The placement of an image compares its score with all images of the other class; ties count half. positive [N]: True
-    if the label is 1.
-    below_positives [num_positive, S]: for each positive image, the share of negative images with a lower score.
-    above_negatives [num_negative, S]: for each negative image, the share of positive images with a higher score.
-    """
-    num_positive, num_scores = below_positives.shape
-    num_negative = len(above_negatives)
-    value = below_positives.mean(0)
-    codes = np.arange(len(positive)) if patient is None else patient
-    num = int(codes.max()) + 1
-    with_positive, with_negative = (
-        np.bincount(codes[in_class], minlength=num) > 0 for in_class in (positive, ~positive)
-    )
-    if min(with_positive.sum(), with_negative.sum()) < 2:
-        return Areas(value, np.full((num_scores, num_scores), np.nan))
-    of_positives = _totals(codes[positive], below_positives - value, num)
-    of_negatives = _totals(codes[~positive], above_negatives - value, num)
-    within_positives, within_negatives, cross = (
-        has_class.sum() / (has_class.sum() - 1) * _products(first, second)
-        for has_class, first, second in (
-            (with_positive, of_positives, of_positives),
-            (with_negative, of_negatives, of_negatives),
-            (with_positive | with_negative, of_positives, of_negatives),
-        )
-    )
-    pairs = num_positive * num_negative
-    # with independent images, positives and negatives are independent, so they have no shared variance
-    shared = (cross + cross.T) / pairs if patient is not None else 0.0
-    return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
+    positive, no_patients = label == 1, np.zeros(len(label), np.int32)
+    value, placement = np.empty(score.shape[1]), np.empty(score.shape)
+    for s, of_run in enumerate(score.T):
+        column = Column.of(no_patients, positive.astype(np.int8), of_run)
+        value[s], placement[column.rows, s] = _placements(column)
+    return _of_placements(positive, value, placement, patient)
 
 
 def of_column(column: Column) -> tuple[Areas, Areas]:
     """Return the AUROC of one finding twice: first with DeLong's variance, then with Obuchowski's variance."""
-    value, of_image = column.auroc()
-    if np.isnan(value):
-        unknown = Areas(np.full(1, np.nan), np.full((1, 1), np.nan))
-        return unknown, unknown
-    positive = column.positive
-    size = np.where(positive, positive.sum(), (~positive).sum())
-    placement = (value + of_image * size)[:, None]
-    of_classes = positive, placement[positive], placement[~positive]
-    over_images, over_patients = (
-        replace(of_placements(*of_classes, patient), value=np.array([value])) for patient in (None, column.patient)
+    value, placement = _placements(column)
+    of_finding = column.positive, np.array([value]), placement[:, None]
+    return _of_placements(*of_finding, None), _of_placements(*of_finding, column.patient)
+
+
+def _placements(column: Column) -> tuple[float, Array]:
+    """Return the AUROC and the placement of each image [n]: the share of the images of the other class on its right side.
+
+    That is below a positive image, and above a negative image; ties count half.
+    """
+    value, influence = column.auroc()
+    return value, value + influence * np.where(column.positive, column.positive.sum(), (~column.positive).sum())
+
+
+def _of_placements(
+    positive: NDArray[np.bool_], value: Array, placement: Array, patient: NDArray[np.integer] | None
+) -> Areas:
+    """Compute the covariance of AUROCs [S] (Obuchowski's if `patient` is given, otherwise DeLong's) from placements [N, S]."""
+    unknown = Areas(value, np.full((len(value), len(value)), np.nan))
+    if np.isnan(value).any():
+        return unknown
+    codes = np.arange(len(positive)) if patient is None else patient
+    num = int(codes.max()) + 1
+    has_class = [np.bincount(codes[of], minlength=num) > 0 for of in (positive, ~positive)]
+    if min(has.sum() for has in has_class) < 2:
+        return unknown
+    of_positives, of_negatives = (_totals(codes[of], placement[of] - value, num) for of in (positive, ~positive))
+    within_positives, within_negatives, cross = (
+        has.sum() / (has.sum() - 1) * _products(first, second)
+        for has, first, second in (
+            (has_class[0], of_positives, of_positives),
+            (has_class[1], of_negatives, of_negatives),
+            (has_class[0] | has_class[1], of_positives, of_negatives),
+        )
     )
-    return over_images, over_patients
+    num_positive, num_negative = positive.sum(), (~positive).sum()
+    # with independent images, positives and negatives are independent, so they have no shared variance
+    shared = (cross + cross.T) / (num_positive * num_negative) if patient is not None else 0.0
+    return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
 
 
 def _products(first: Array, second: Array) -> Array:
     """Compute the matrix product first.T @ second without a matrix library, which would start threads."""
     return np.array([[np.einsum("i,i", column, other_column) for other_column in second.T] for column in first.T])
-
-
-def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:
-    """Compute the placements [num_positive, S] of the positive images and [num_negative, S] of the negative images.
-
-    The placement of a positive image is the share of negative images with a lower score. The placement of a negative
-    image is the share of positive images with a higher score. Ties count half.
-    """
-    num_positive = int(positive.sum())
-    num_negative = len(positive) - num_positive
-    rank = average_ranks(score)
-    below_positives = (rank[positive] - average_ranks(score[positive])) / num_negative
-    above_negatives = 1 - (rank[~positive] - average_ranks(score[~positive])) / num_positive
-    return below_positives, above_negatives
 
 
 def _totals(codes: NDArray[np.integer], value: Array, num: int) -> Array:

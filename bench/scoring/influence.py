@@ -229,25 +229,18 @@ class Influence:
 
 
 class Estimate(NamedTuple):
-    """A score with the influences of patients on it."""
-
-    value: float
-    influence: Influence
-
-
-class Influenced(NamedTuple):
-    """A number with the influence of each patient on it; the sum of their squares is its variance."""
+    """A score with the influences of patients on it; unknown by default."""
 
     value: float = math.nan
-    influence: Array = np.full(1, np.nan)  # [P]
+    influence: Influence = Influence({"": np.full(1, np.nan)})
 
     @property
     def error(self) -> float:
         """Return the standard error."""
-        return float(error_of(self.influence))
+        return float(self.influence.error)
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Return the bounds of the 95 % interval."""
-        half = float(half_width(self.influence))
+        half = float(half_width(self.influence.all))
         return self.value - half, self.value + half

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from bench.scoring.calibration_metrics import LEAST
-from bench.scoring.influence import Influenced, half_width
+from bench.scoring.influence import Estimate, Influence, half_width
 from bench.scoring.metrics_of_split import AS_GIVEN, DECIDING, SplitMetrics
 
 Array = NDArray[np.float64]
@@ -96,17 +96,17 @@ class CalibrationPairs(NamedTuple):
                 return expit(middle), expit(middle - half), expit(middle + half)
         return (np.full(len(at), np.nan),) * 3
 
-    def slope(self) -> Influenced:
+    def slope(self) -> Estimate:
         """Return the calibration slope; unknown as in `curve`, but five patients are not needed."""
         return self._last(np.stack([np.ones_like(self.middle), self.middle], 1), 0.0 * self.middle)
 
-    def intercept(self, a: float = 1.0, b: float = 0.0) -> Influenced:
+    def intercept(self, a: float = 1.0, b: float = 0.0) -> Estimate:
         """Return the calibration in the large of the logits a x + b; unknown if a class has fewer than two patients."""
         return self._last(np.ones((len(self.middle), 1)), a * self.middle + b)
 
-    def _last(self, design: Array, offset: Array) -> Influenced:
+    def _last(self, design: Array, offset: Array) -> Estimate:
         fit = self._fit(design, offset, 1)
-        return Influenced(float(fit[0][-1]), fit[1][:, -1]) if fit else Influenced()
+        return Estimate(float(fit[0][-1]), Influence({"": fit[1][:, -1]})) if fit else Estimate()
 
     def _fit(self, design: Array, offset: Array, lost: int) -> tuple[Array, Array] | None:
         """Fit the labels to a design [groups, J] and an offset [groups], by Newton's method; None if there is no fit.

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring.influence import Influenced
+from bench.scoring.influence import Estimate, Influence
 from bench.scoring.smooth_calibration import CalibrationPairs
 
 Array = NDArray[np.float64]
@@ -46,8 +46,8 @@ class Bounded(NamedTuple):
 class Calibration(NamedTuple):
     """Intercept, slope and O:E of one calibrator; reason: why numbers are NaN, else ""."""
 
-    of_intercept: Influenced = Influenced()
-    of_slope: Influenced = Influenced()
+    of_intercept: Estimate = Estimate()
+    of_slope: Estimate = Estimate()
     observed_expected: Bounded = Bounded()
     reason: str = ""
 
@@ -75,7 +75,7 @@ def calibration(
         why = ONE_PATIENT if positive.any() and not positive.all() else NO_NEGATIVE if positive.any() else NO_POSITIVE
         return [Calibration(reason=why if len(positive) else NO_IMAGES)] * len(scales)
     why_no_slope = _why_no_slope(logit, positive)
-    slope = Influenced() if why_no_slope else pairs.slope()
+    slope = Estimate() if why_no_slope else pairs.slope()
     return [_calibration(pairs, a, b, slope, why_no_slope) for a, b in scales]
 
 
@@ -89,7 +89,7 @@ def _why_no_slope(logit: Array, positive: NDArray[np.bool_]) -> str:
     return SEPARATED if low >= other_high or other_low >= high else ""
 
 
-def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Influenced, why_no_slope: str) -> Calibration:
+def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Estimate, why_no_slope: str) -> Calibration:
     """Return the calibration of the probabilities sigmoid(a * x + b); slope: that of the logits as they are."""
     if not math.isfinite(a):
         return Calibration(reason=NO_PROBABILITIES)
@@ -97,9 +97,9 @@ def _calibration(pairs: CalibrationPairs, a: float, b: float, slope: Influenced,
     observed, expected = pairs.positive.sum(), prob.sum()
     of_patient = np.bincount(pairs.patient, pairs.positive / observed - prob / expected)
     factor = math.sqrt(pairs.num_patients / (pairs.num_patients - 1))
-    of_log = Influenced(math.log(observed / expected), of_patient.astype(np.float64) * factor)
+    of_log = Estimate(math.log(observed / expected), Influence({"": of_patient.astype(np.float64) * factor}))
     low, high = of_log.bounds
     ratio = Bounded(math.exp(of_log.value), math.exp(low), math.exp(high), of_log.error)
     if a == 0:
-        return Calibration(pairs.intercept(a, b), Influenced(), ratio, EQUAL)
-    return Calibration(pairs.intercept(a, b), Influenced(slope.value / a, slope.influence / a), ratio, why_no_slope)
+        return Calibration(pairs.intercept(a, b), Estimate(), ratio, EQUAL)
+    return Calibration(pairs.intercept(a, b), Estimate(slope.value / a, slope.influence * (1 / a)), ratio, why_no_slope)

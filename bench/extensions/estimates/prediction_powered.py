@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from bench.scoring.area_intervals import ClassSizes, area_interval
-from bench.scoring.delong import influence
+from bench.scoring.column import Column
 from bench.scoring.intervals import share_bounds
 from bench.scoring.metrics import require_finite
 
@@ -235,8 +235,10 @@ def _auroc(label: NDArray[np.integer], labeled: Images, unlabeled: Images, level
     """
     if any(_too_few(label == value, labeled.patient) for value in (0, 1)):
         return _without_interval(float("nan"), labeled.patient, unlabeled.patient)
-    value, of_labels = influence(label, labeled.score)
     num = len(label)
+    column = Column.of(np.zeros(num, np.int32), label.astype(np.int8), labeled.score)
+    of_labels = np.empty(num)
+    value, of_labels[column.rows] = column.auroc()
     of_predictions = _predicted_influence(
         np.concatenate([labeled.probability, unlabeled.probability]), np.concatenate([labeled.score, unlabeled.score])
     )

@@ -17,7 +17,8 @@ from bench.extensions.estimates.prediction_powered import (
     combined_scores,
     mean,
 )
-from bench.scoring.delong import areas, influence
+from bench.scoring.column import Column
+from bench.scoring.delong import areas
 from bench.scoring.metrics import auroc
 from tests.nonempty import nonempty
 
@@ -203,9 +204,10 @@ def test_wrong_arrays_are_refused() -> None:
 
 def test_the_influence_on_auroc_sums_to_obuchowskis_variance() -> None:
     label, images = hospital(5, 2000)
-    area, of_image = influence(label, images.score)
+    column = Column.of(images.patient.astype(np.int32), label, images.score)
+    area, of_image = column.auroc()
     assert area == pytest.approx(auroc(label, images.score), abs=1e-12)
     assert of_image.sum() == pytest.approx(0, abs=1e-12)
-    of_patient = np.bincount(images.patient, of_image)
+    of_patient = np.bincount(column.patient, of_image)
     expected = areas(label, images.score[:, None], images.patient).covariance.item()
     assert of_patient @ of_patient == pytest.approx(expected, rel=0.005)
