@@ -3,7 +3,7 @@
     python benchmarks/areas.py                       # writes benchmarks/areas.csv
     python benchmarks/areas.py --parts auroc mean    # computes only the rows of some parts again
 
-A part has cells; each cell is a table row and has `--simulations` samples. "independent": one image per patient. "clustered": 1 to
+A part has cells; each cell is a table row and has `--cases` samples. "independent": one image per patient. "clustered": 1 to
 30 images per patient, very unequal (half of the patients have one, one of thirty has 30), with a random effect of the patient; the
 images of a patient share the label. Scores are normal; positives have a larger mean. So the true AUROC is a normal probability,
 and the true AUPRC an integral.
@@ -25,10 +25,7 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from parts import run_parts
-from planted import NOISE_SD, PATIENT_SD, SD
 from scipy.special import ndtri
 from scipy.stats import norm
 
@@ -36,8 +33,10 @@ from bench.scoring.across_runs.paired_tests import simultaneous_own
 from bench.scoring.area_intervals import ClassSizes, area_interval, effective_patients, mean_interval
 from bench.scoring.column import Column
 from bench.scoring.influence import correlations
-from bench.scoring.intervals import interval_of_difference, wilson
+from bench.scoring.intervals import interval_of_difference
 from bench.scoring.sample import Sample
+from benchmarks.planted import NOISE_SD, PATIENT_SD, SD
+from benchmarks.study import Row, main, share
 
 Array = NDArray[np.float64]
 # estimates [S, F], and the bounds [S, F] of their intervals
@@ -214,22 +213,25 @@ SIMULATIONS: dict[str, Callable[[Cell, np.random.Generator, int], Found]] = {
 }
 
 
-def simulate(part: str, num_samples: int, seed: int) -> pd.DataFrame:
-    """Return one row per cell, with the columns of Cell and those that the module names."""
-    rows = []
-    for cell in cells(part):
-        generator, true = np.random.default_rng([seed, *repr(cell).encode()]), truth(cell)
-        value, low, high = SIMULATIONS[cell.part](cell, generator, num_samples)
-        known = np.isfinite(low).all(1)
-        coverage = ((low <= true) & (true <= high)).all(1)[known].mean()
-        bounds = wilson(np.array(coverage), np.array(float(known.sum())))
-        oracle = np.ptp(np.quantile(value, (0.025, 0.975), axis=0), axis=0).mean()
-        width, zero = (high - low)[known].mean(), (low == high)[known].any(1).mean()
-        rows.append((*cell, coverage, *map(float, bounds), width, zero, oracle, int(known.sum())))
-        print(*rows[-1], flush=True)
-    columns = [*Cell._fields, "coverage", "low", "high", "width", "zero_width", "oracle", "simulations"]
-    return pd.DataFrame(rows, columns=columns)
+def rows(cell: Cell, cases: int) -> list[Row]:
+    """Return the row of a cell, with the columns of Cell and those that the module names."""
+    true = truth(cell)
+    value, low, high = SIMULATIONS[cell.part](cell, np.random.default_rng([0, *repr(cell).encode()]), cases)
+    known = np.isfinite(low).all(1)
+    found = dict(zip(("coverage", "low", "high"), share(((low <= true) & (true <= high)).all(1)[known]), strict=True))
+    width, zero = (high - low)[known].mean(), (low == high)[known].any(1).mean()
+    oracle = np.ptp(np.quantile(value, (0.025, 0.975), axis=0), axis=0).mean()
+    return [
+        {
+            **cell._asdict(),
+            **found,
+            "width": width,
+            "zero_width": zero,
+            "oracle": oracle,
+            "simulations": int(known.sum()),
+        }
+    ]
 
 
 if __name__ == "__main__":
-    run_parts(simulate, CELLS, __file__, __doc__.splitlines()[0])
+    main(__file__, __doc__, {part: cells(part) for part in CELLS}, rows)

@@ -10,12 +10,8 @@ distribution of the patients' rates with the stated correlation). The intervals 
 of the influences of patients. Samples without a positive patient are left out. The mean is that of three such hospitals.
 """
 
-import argparse
-import csv
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +20,11 @@ from scipy.special import logit, ndtr
 from bench.extensions.decisions.net_benefit import MEASURES, intervals_of, measures_of
 from bench.scoring.area_intervals import effective_patients, mean_interval
 from bench.scoring.influence import error_of
-from bench.scoring.intervals import NORMAL_QUANTILE, wilson
+from bench.scoring.intervals import NORMAL_QUANTILE
 from benchmarks.rates import IMAGES, events_of, images_of
+from benchmarks.study import Row, main, share
 
 Array = NDArray[np.float64]
-TABLE = Path(__file__).with_name("benefits.csv")
 DISTANCE = 1.53  # of the mean scores of both classes, in standard deviations: AUROC .86
 # patients, prevalence, thresholds
 WORLDS = (
@@ -38,10 +34,7 @@ WORLDS = (
     (150, 0.25, (0.1, 0.25, 0.5)),
 )
 NUM_HOSPITALS = 3
-HEAD = (
-    *("number", "images_per_patient", "patients", "prevalence", "correlation", "threshold", "true", "coverage"),
-    *("low", "high", "mean_width", "zero_width", "coverage_normal", "zero_width_normal", "num", "command"),
-)
+DRAW = np.random.default_rng(0)
 
 
 def hospital(
@@ -95,50 +88,42 @@ def intervals(called: Array, total: Array, threshold: Array, sizes: Array) -> tu
     return np.stack([bounds for bounds, _ in found]), np.stack([error_of(influence) for _, influence in found])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the table of the simulation."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=TABLE)
-    options = parser.parse_args(arguments)
-    num, draw = options.repetitions, np.random.default_rng(options.seed)
-    command = f"python benchmarks/benefits.py --repetitions {num} --seed {options.seed}"
-    rows = list[tuple[object, ...]]()
+def row(number: str, cell: Row, true: float, bounds: Array, normal: Array) -> Row:
+    """Return a row: how often bounds [2, R] and normal bounds [2, R] contain the true number."""
+    held, before = ((ends[0] <= true + 1e-12) & (true - 1e-12 <= ends[1]) for ends in (bounds, normal))
+    width, earlier = bounds[1] - bounds[0], normal[1] - normal[0]
+    numbers = {"true": true, **dict(zip(("coverage", "low", "high"), share(held), strict=True))}
+    numbers |= {"mean_width": width.mean(), "zero_width": (width <= 0).mean()}
+    numbers |= {"coverage_normal": before.mean(), "zero_width_normal": (earlier <= 1e-12).mean()}
+    return {"number": number, **cell, **{name: f"{x:.4f}" for name, x in numbers.items()}, "num": len(held)}
 
-    def add(name: str, cell: tuple[object, ...], true: float, bounds: Array, normal: Array) -> None:
-        holds, before = ((ends[0] <= true + 1e-12) & (true - 1e-12 <= ends[1]) for ends in (bounds, normal))
-        low, high = wilson(np.array(holds.mean()), np.array(float(len(holds))))
-        width, earlier = bounds[1] - bounds[0], normal[1] - normal[0]
-        numbers = [f"{x:.4f}" for x in (true, holds.mean(), low, high, width.mean(), (width <= 0).mean())]
-        numbers += [f"{x:.4f}" for x in (before.mean(), (earlier <= 1e-12).mean())]
-        rows.append((name, *cell, *numbers, len(holds), command))
-        print(*rows[-1][:-1], sep=", ", flush=True)
 
-    for kind, num_patients, prevalence, thresholds, correlation in cells():
-        at, parts = np.array(thresholds), []
-        of_hospitals = NUM_HOSPITALS if correlation else 1
-        for _ in range(of_hospitals):
-            called, total, sizes, true = hospital(draw, kind, num_patients, prevalence, at, correlation, num)
-            parts.append((values_of(called, total, at), *intervals(called, total, at, sizes)))
-        values, bounds, error = parts[0]
-        half = NORMAL_QUANTILE * error
-        for (m, measure), (d, t) in product(enumerate(MEASURES), enumerate(thresholds)):
-            cell = (kind, num_patients, prevalence, correlation, t)
-            value, ends = values[:, m, d], bounds[:, :, m, d].T
-            add(measure, cell, float(true[m, d]), ends, np.stack([value - half[:, m, d], value + half[:, m, d]]))
-            if of_hospitals > 1:
-                size = min(len(part[0]) for part in parts)
-                numbers, errors = (np.stack([part[i][:size, m, d] for part in parts]) for i in (0, 2))  # [H, R]
-                of_each = np.stack([part[1][:size, :, m, d] for part in parts])  # [H, R, 2]
-                alone = np.eye(of_hospitals)
-                means = [mean_interval(measure, numbers[:, r], of_each[:, r].T, alone) for r in range(size)]
-                center, wide = numbers.mean(0), NORMAL_QUANTILE * np.linalg.norm(errors, axis=0) / of_hospitals
-                ends = np.stack([center - wide, center + wide])
-                add(f"{measure}, mean of {NUM_HOSPITALS} hospitals", cell, float(true[m, d]), np.array(means).T, ends)
-    with options.output.open("w", newline="") as file:
-        csv.writer(file).writerows([HEAD, *rows])
-    return 0
+def rows(cell: tuple[str, int, float, tuple[float, ...], float], cases: int) -> list[Row]:
+    """Return the rows of a cell: images per patient, patients, prevalence, thresholds, correlation."""
+    kind, num_patients, prevalence, thresholds, correlation = cell
+    at, parts, out = np.array(thresholds), [], list[Row]()
+    of_hospitals = NUM_HOSPITALS if correlation else 1
+    for _ in range(of_hospitals):
+        called, total, sizes, true = hospital(DRAW, kind, num_patients, prevalence, at, correlation, cases)
+        parts.append((values_of(called, total, at), *intervals(called, total, at, sizes)))
+    values, bounds, error = parts[0]
+    half = NORMAL_QUANTILE * error
+    for (m, measure), (d, t) in product(enumerate(MEASURES), enumerate(thresholds)):
+        of_cell: Row = {"images_per_patient": kind, "patients": num_patients, "prevalence": prevalence}
+        of_cell |= {"correlation": correlation, "threshold": t}
+        value, ends = values[:, m, d], bounds[:, :, m, d].T
+        normal = np.stack([value - half[:, m, d], value + half[:, m, d]])
+        out.append(row(measure, of_cell, float(true[m, d]), ends, normal))
+        if of_hospitals > 1:
+            size = min(len(part[0]) for part in parts)
+            numbers, errors = (np.stack([part[i][:size, m, d] for part in parts]) for i in (0, 2))  # [H, R]
+            of_each = np.stack([part[1][:size, :, m, d] for part in parts])  # [H, R, 2]
+            alone = np.eye(of_hospitals)
+            means = [mean_interval(measure, numbers[:, r], of_each[:, r].T, alone) for r in range(size)]
+            center, wide = numbers.mean(0), NORMAL_QUANTILE * np.linalg.norm(errors, axis=0) / of_hospitals
+            normal, name = np.stack([center - wide, center + wide]), f"{measure}, mean of {NUM_HOSPITALS} hospitals"
+            out.append(row(name, of_cell, float(true[m, d]), np.array(means).T, normal))
+    return out
 
 
 def cells() -> Iterator[tuple[str, int, float, tuple[float, ...], float]]:
@@ -150,4 +135,4 @@ def cells() -> Iterator[tuple[str, int, float, tuple[float, ...], float]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(__file__, __doc__, cells(), rows)

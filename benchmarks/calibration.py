@@ -5,7 +5,7 @@ label, and their scores correlate by .5. The reported logits are twice the corre
 intercept and O:E are integrals over the normal distributions. `undefined` is the share of cases without an interval, because a
 class has fewer than two patients or the logits separate the classes.
 
-python benchmarks/calibration.py -o benchmarks/calibration.csv
+python benchmarks/calibration.py      # writes benchmarks/calibration.csv
 """
 
 from itertools import product
@@ -16,8 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from bench.extensions.calibration.fits import calibration
-from bench.scoring.intervals import wilson
-from benchmarks.coverage_table import write_table
+from benchmarks.study import Row, main, share
 
 Array = NDArray[np.float64]
 
@@ -27,7 +26,6 @@ DISTANCES = (0.5, 1.2, 2.5)  # AUROC .64, .80 and .96
 CORRELATION = 0.5
 FACTOR, SHIFT = 2.0, 0.5  # reported logit = FACTOR * correct logit + SHIFT
 MEASURES = ("intercept", "slope", "observed_expected")
-COLUMNS = ("measure", "positive", "negative", "images", "distance", "found", "low", "high", "width", "undefined", "cases", "command")  # fmt: skip
 
 
 def reported(score: Array, prevalence: float, distance: float) -> Array:
@@ -68,32 +66,27 @@ def drawn(
     return x[order], has[patient][order], patient[order]
 
 
-def rows(
-    positive: int, negative: int, images: int | str, distance: float, cases: int, command: str
-) -> list[tuple[object, ...]]:
-    """Return one row for each of MEASURES: how often its interval contains the truth."""
+def rows(cell: tuple[int, int, int | str, float], cases: int) -> list[Row]:
+    """Return one row for each of MEASURES: how often its interval contains the truth. cell: positive, negative, images, distance."""
+    positive, negative, images, distance = cell
     draw = np.random.default_rng([positive, negative, IMAGES.index(images), round(10 * distance)])
     found = []
     for _ in range(cases):
-        [one] = calibration(*drawn(positive, negative, images, distance, draw), [(1.0, 0.0)])
+        [one] = calibration(*drawn(*cell, draw), [(1.0, 0.0)])
         found.append([one.intercept, one.slope, one.observed_expected])
     numbers, truth = np.array(found), truths(positive / (positive + negative), distance)
-    out: list[tuple[object, ...]] = []
+    out = []
     for m, measure in enumerate(MEASURES):
         low, high = numbers[np.isfinite(numbers[:, m, 1]), m, 1:3].T
-        share = np.mean((low <= truth[measure]) & (truth[measure] <= high))
-        bounds = wilson(np.array([share]), np.array([len(low)]))
-        shown = [f"{float(number):.3f}" for number in (share, bounds[0][0], bounds[1][0], np.median(high - low))]
-        undefined = f"{1 - len(low) / cases:.3f}"
-        out.append((measure, positive, negative, images, distance, *shown, undefined, cases, command))
+        held = share((low <= truth[measure]) & (truth[measure] <= high))
+        shown = (*held, float(np.median(high - low)), 1 - len(low) / cases)
+        numbers_of = {
+            name: f"{n:.3f}" for name, n in zip(("found", "low", "high", "width", "undefined"), shown, strict=True)
+        }
+        of_cell = dict(zip(("positive", "negative", "images", "distance"), cell, strict=True))
+        out.append({"measure": measure, **of_cell, **numbers_of, "cases": cases})
     return out
 
 
-def main() -> None:
-    """Write the coverage of all cells to a CSV file."""
-    cells = [(*patients, images, distance) for patients, images, distance in product(PATIENTS, IMAGES, DISTANCES)]
-    write_table("calibration", __doc__, 2000, COLUMNS, lambda *given: (rows(*cell, *given) for cell in cells))
-
-
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__, [(*p, i, d) for p, i, d in product(PATIENTS, IMAGES, DISTANCES)], rows)

@@ -6,7 +6,7 @@ the finding. Half of the patients have one uniform number for all their labels, 
 curve is measured at the 5 %, 25 %, 50 %, 75 % and 95 % quantiles of the reported probability. The true slope and intercept are those
 of the logistic regressions on infinitely many images. `undefined` is the share of samples without a curve.
 
-python benchmarks/calibration_curves.py -o benchmarks/calibration_curves.csv
+python benchmarks/calibration_curves.py      # writes benchmarks/calibration_curves.csv
 """
 
 from itertools import product
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, root
 from scipy.special import expit, ndtri
 
-from bench.scoring.intervals import wilson
 from bench.scoring.smooth_calibration import CalibrationPairs
-from benchmarks.coverage_table import write_table
+from benchmarks.study import Row, main, share
 
 Array = NDArray[np.float64]
 
@@ -33,7 +32,6 @@ MIDDLE, OF_PATIENT, OF_IMAGE = (
 )  # mean of the reported logits; standard deviations of patients and images
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MEASURES = (*(f"curve {quantile:g}" for quantile in QUANTILES), "slope", "intercept")
-COLUMNS = ("curve", "patients", "images", "share", "measure", "found", "low", "high", "width", "undefined", "cases", "command")  # fmt: skip
 NODE, WEIGHT = np.polynomial.hermite_e.hermegauss(120)
 LOGIT, WEIGHT = MIDDLE + np.hypot(OF_PATIENT, OF_IMAGE) * NODE, WEIGHT / WEIGHT.sum()  # of Gauss-Hermite quadrature
 
@@ -68,12 +66,13 @@ def drawn(
     return reported, uniform < true_share(reported, bend, constant), patient
 
 
-def rows(curve: str, num: int, images: int, share: float, cases: int, command: str) -> list[tuple[object, ...]]:
-    """Return one row for each of MEASURES: how often its interval contains the truth."""
+def rows(cell: tuple[str, int, int, float], cases: int) -> list[Row]:
+    """Return one row for each of MEASURES: how often its interval contains the truth. cell: curve, patients, images, share."""
+    curve, num, images, of_images = cell
     bend = BENDS[curve]
-    constant, truth = truths(bend, share)
+    constant, truth = truths(bend, of_images)
     at = expit(MIDDLE + np.hypot(OF_PATIENT, OF_IMAGE) * ndtri(QUANTILES))
-    draw = np.random.default_rng([num, images, round(10 * share), round(100 * bend)])
+    draw = np.random.default_rng([num, images, round(10 * of_images), round(100 * bend)])
     bounds = np.full((cases, 2, len(MEASURES)), np.nan)
     for case in range(cases):
         reported, positive, patient = drawn(num, images, bend, constant, draw)
@@ -81,19 +80,17 @@ def rows(curve: str, num: int, images: int, share: float, cases: int, command: s
         line = np.array([pairs.slope().bounds, pairs.intercept().bounds]).T
         bounds[case] = np.concatenate([np.array(pairs.curve(at)[1:]), line], 1)
     low, high = bounds[np.isfinite(bounds).all((1, 2))].transpose(1, 0, 2)
-    found = ((low <= truth) & (truth <= high)).mean(0)
-    chance = wilson(found, np.full(len(truth), len(low)))
-    return [
-        (curve, num, images, share, measure, *(f"{number:.3f}" for number in (*numbers, 1 - len(low) / cases)), cases, command)
-        for measure, *numbers in zip(MEASURES, found, *chance, np.median(high - low, 0), strict=True)
-    ]  # fmt: skip
-
-
-def main() -> None:
-    """Write the coverage of all cells to a CSV file."""
-    cells = list(product(BENDS, PATIENTS, IMAGES, SHARES))
-    write_table("calibration_curves", __doc__, 2500, COLUMNS, lambda *given: (rows(*cell, *given) for cell in cells))
+    held, width = (low <= truth) & (truth <= high), np.median(high - low, 0)
+    of_cell = dict(zip(("curve", "patients", "images", "share"), cell, strict=True))
+    out = []
+    for m, measure in enumerate(MEASURES):
+        shown = (*share(held[:, m]), width[m], 1 - len(low) / cases)
+        numbers = {
+            name: f"{n:.3f}" for name, n in zip(("found", "low", "high", "width", "undefined"), shown, strict=True)
+        }
+        out.append({**of_cell, "measure": measure, **numbers, "cases": cases})
+    return out
 
 
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__, product(BENDS, PATIENTS, IMAGES, SHARES), rows, 2500)

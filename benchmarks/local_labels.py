@@ -11,19 +11,16 @@ those from the labels alone; mean widths; `used`, the share of samples in which 
 with a number (a score of a class with fewer than two patients has none); `zero_width`, the number of intervals of zero width.
 """
 
-import argparse
 from itertools import product
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from planted import NOISE_SD, PATIENT_SD, SD
 from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.extensions.estimates.prediction_powered import SCORES, Images, combined_scores
-from bench.scoring.intervals import wilson
+from benchmarks.planted import NOISE_SD, PATIENT_SD, SD
+from benchmarks.study import Row, main, share
 
 CELLS = ((50, 0.06, 0.85), (100, 0.06, 0.85), (100, 0.06, 0.96), (300, 0.06, 0.96), (200, 0.005, 0.90))
 CELLS += ((200, 0.2, 0.85), (200, 0.2, 0.96), (1000, 0.05, 0.90))
@@ -43,46 +40,33 @@ def draw(
     return label, Images(probability, score, patient + first, probability >= prevalence)
 
 
-def main() -> None:
-    """Simulate, and write the table to the folder of this file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--to", type=Path, default=Path(__file__).with_suffix(".csv"))
-    options = parser.parse_args()
-    rows = []
-    for (num, prevalence, auroc), images in product(CELLS, ("1", "1 to 4")):
-        generator = np.random.default_rng(
-            [options.seed, num, round(1000 * prevalence), round(100 * auroc), len(images)]
-        )
-        distance = float(np.sqrt(2) * norm.ppf(auroc))
-        call = distance / 2  # the score whose probability is the prevalence
-        sensitivity, specificity = float(norm.sf(call, distance)), float(norm.cdf(call))
-        accuracy = prevalence * sensitivity + (1 - prevalence) * specificity
-        truth = dict(zip(SCORES, (prevalence, sensitivity, specificity, accuracy, auroc), strict=True))
-        found = []
-        for _ in range(options.simulations):
-            label, labeled = draw(generator, num, prevalence, distance, images, 0)
-            _, other = draw(generator, UNLABELED, prevalence, distance, images, num)
-            found.append(combined_scores(label, labeled, other))
-        for name in SCORES:
-            known = [one[name] for one in found if np.isfinite(one[name].low)]
-            held = [
-                (one.low <= truth[name] <= one.high, one.labels_low <= truth[name] <= one.labels_high) for one in known
-            ]
-            widths = np.array([(one.high - one.low, one.labels_high - one.labels_low) for one in known])
-            coverage, of_labels = np.mean(held, 0)
-            low, high = wilson(np.array(coverage), np.array(float(len(known))))
-            row = {"score": name, "labeled": num, "prevalence": prevalence, "auroc": auroc, "images": images}
-            row |= {"coverage": coverage, "low": float(low), "high": float(high), "coverage_labels": of_labels}
-            row |= {"width": widths[:, 0].mean(), "width_labels": widths[:, 1].mean()}
-            row |= {"used": np.mean([one.power != 0 for one in known]), "number": len(known) / len(found)}
-            rows.append(row | {"zero_width": int((widths <= 0).sum()), "simulations": options.simulations})
-            print(*(f"{v:.3g}" if isinstance(v, float) else v for v in rows[-1].values()), flush=True)
-    table = pd.DataFrame(rows)
-    table["command"] = f"python benchmarks/local_labels.py --simulations {options.simulations} --seed {options.seed}"
-    table.to_csv(options.to, index=False, float_format="%.4g")
+def rows(cell: tuple[tuple[int, float, float], str], cases: int) -> list[Row]:
+    """Return the row of each score for a cell: labeled patients, prevalence and AUROC; images."""
+    (num, prevalence, auroc), images = cell
+    generator = np.random.default_rng([0, num, round(1000 * prevalence), round(100 * auroc), len(images)])
+    distance = float(np.sqrt(2) * norm.ppf(auroc))
+    call = distance / 2  # the score whose probability is the prevalence
+    sensitivity, specificity = float(norm.sf(call, distance)), float(norm.cdf(call))
+    accuracy = prevalence * sensitivity + (1 - prevalence) * specificity
+    truth = dict(zip(SCORES, (prevalence, sensitivity, specificity, accuracy, auroc), strict=True))
+    found = []
+    for _ in range(cases):
+        label, labeled = draw(generator, num, prevalence, distance, images, 0)
+        _, other = draw(generator, UNLABELED, prevalence, distance, images, num)
+        found.append(combined_scores(label, labeled, other))
+    out = []
+    for name in SCORES:
+        known = [one[name] for one in found if np.isfinite(one[name].low)]
+        held = [(one.low <= truth[name] <= one.high, one.labels_low <= truth[name] <= one.labels_high) for one in known]
+        widths = np.array([(one.high - one.low, one.labels_high - one.labels_low) for one in known])
+        both, of_labels = np.array(held).T
+        row = {"score": name, "labeled": num, "prevalence": prevalence, "auroc": auroc, "images": images}
+        row |= dict(zip(("coverage", "low", "high"), share(both), strict=True)) | {"coverage_labels": of_labels.mean()}
+        row |= {"width": widths[:, 0].mean(), "width_labels": widths[:, 1].mean()}
+        row |= {"used": np.mean([one.power != 0 for one in known]), "number": len(known) / len(found)}
+        out.append(row | {"zero_width": int((widths <= 0).sum()), "simulations": cases})
+    return out
 
 
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__, product(CELLS, ("1", "1 to 4")), rows)

@@ -11,8 +11,10 @@ compared with the predictions: of the macro, and of each finding that at least t
     inside    share of new hospitals inside the 95 % interval, with its own 95 % interval; below: share below its lower end
     no_tau    share of the macros with I² = 0
 
-python benchmarks/next_hospital.py -o benchmarks/next_hospital.csv
+python benchmarks/next_hospital.py      # writes benchmarks/next_hospital.csv
 """
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ from bench.scoring.area_intervals import ClassSizes, area_interval, mean_interva
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.gaps.hospital_means import weights
 from bench.scoring.intervals import wilson
-from benchmarks.coverage_table import write_table
+from benchmarks.study import Row, main
 from reports.schemas.common_findings import common_findings
 
 Array = NDArray[np.float64]
@@ -38,7 +40,6 @@ NUM_FINDINGS, SCORED = 9, 5
 POSITIVES = (15, 40, 80, 200, 300)  # patients with the finding, of each hospital in turn
 NEGATIVES_FOR_EACH = (4, 2, 6, 3, 2)  # patients without the finding for each patient with it
 AT_ONCE = 50  # cases with the same holes
-COLUMNS = ("effects", "table", "hospitals", "tau", "prediction", "scale", "inside", "low", "high", "below", "width", "no_tau", "cases", "command")  # fmt: skip
 
 
 def measured(area: Array, num_positive: int, num_negative: int, draw: np.random.Generator) -> tuple[Array, Array]:
@@ -121,34 +122,30 @@ def simulated(effects: str, table: str, num: int, tau: float, cases: int, draw: 
     )
 
 
-def rows(cell: tuple[str, str, int, float], cases: int, command: str) -> list[tuple[object, ...]]:
+def rows(cell: tuple[str, str, int, float], cases: int) -> list[Row]:
     """Return the rows of a cell: effects, table, hospitals, tau."""
     effects, table, num, tau = cell
     draw = np.random.default_rng([EFFECTS.index(effects), TABLES.index(table), num, round(10 * tau)])
     found = pd.concat([simulated(*cell, min(AT_ONCE, cases), draw) for _ in range(max(cases // AT_ONCE, 1))])
-    out: list[tuple[object, ...]] = []
+    out = []
     for (prediction, scale), of in found.groupby(["prediction", "scale"], sort=False):
         inside = float(((of["low"] <= of["truth"]) & (of["truth"] <= of["high"])).mean())
         # the findings of a case have the same new hospital
-        bounds = [float(bound) for bound in wilson(np.array(inside), np.array(float(cases)))]
-        numbers = (
-            inside,
-            *bounds,
-            (of["truth"] < of["low"]).mean(),
-            (of["high"] - of["low"]).mean(),
-            of["no_tau"].mean(),
-        )
-        out.append((*cell, prediction, scale, *(f"{number:.3f}" for number in numbers), cases, command))
+        bounds = (float(bound) for bound in wilson(np.array(inside), np.array(float(cases))))
+        numbers = dict(zip(("inside", "low", "high"), (inside, *bounds), strict=True))
+        numbers |= {"below": (of["truth"] < of["low"]).mean(), "width": (of["high"] - of["low"]).mean()}
+        numbers |= {"no_tau": of["no_tau"].mean()}
+        shown: Row = {name: f"{number:.3f}" for name, number in numbers.items()}
+        of_cell: Row = dict(zip(("effects", "table", "hospitals", "tau"), cell, strict=True))
+        out.append({**of_cell, "prediction": prediction, "scale": scale, **shown, "cases": cases})
     return out
 
 
-def main() -> None:
-    """Write the table."""
-    given = [(e, t, num, tau) for e in EFFECTS for t in TABLES for num in NUMBERS for tau in TAUS]
+CELLS = [
+    (effects, table, num, tau)
+    for effects, table, num, tau in product(EFFECTS, TABLES, NUMBERS, TAUS)
     # if tau is 0, all effects are alike; tables of nine findings take minutes
-    given = [cell for cell in given if (cell[3] or cell[0] == "normal") and (cell[1] == "one" or cell[2] == NUMBERS[0])]
-    write_table("next_hospital", __doc__, 400, COLUMNS, lambda *rest: (rows(cell, *rest) for cell in given))
-
-
+    if (tau or effects == "normal") and (table == "one" or num == NUMBERS[0])
+]
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__, CELLS, rows, 400)

@@ -11,23 +11,23 @@ if it is one of a pair whose order is the other one, or whose true values are eq
 "any": share of cases with at least one wrong verdict; the goal is at most .05. "power": share of the pairs with a verdict if the means
 lie .3 apart.
 
-python benchmarks/next_hospital_ranks.py -o benchmarks/next_hospital_ranks.csv
+python benchmarks/next_hospital_ranks.py      # writes benchmarks/next_hospital_ranks.csv
 """
+
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.extensions.next_hospital.rankings import EXPECTED, LOWER_END, common_variance, p_values
 from bench.scoring.across_runs.ranks import SIGNIFICANT
-from bench.scoring.intervals import wilson
-from benchmarks.coverage_table import write_table
+from benchmarks.study import Row, main, share
 
 Array = NDArray[np.float64]
 
 CRITERIA = {"expected": EXPECTED, "lower end": LOWER_END}
 RECIPES, HOSPITALS, TAUS, SEEDS = (2, 6, 20), (3, 5, 8), (0.0, 0.1, 0.3), (0.0, 0.1)
 OF_HOSPITAL, OF_PATIENTS, APART = 0.3, 0.12, 0.3
-COLUMNS = ("question", "recipes", "hospitals", "tau", "seeds", "any", "low", "high", "power", "cases", "command")
 
 
 def logits(question: str, recipes: int, hospitals: int, tau: float, apart: float, shape: int, draw: np.random.Generator) -> Array:  # fmt: skip
@@ -59,13 +59,13 @@ def verdicts(question: str, value: Array, common: Array) -> Array:
     return better
 
 
-def rows(cell: tuple[str, int, int, float, float], cases: int, command: str) -> list[tuple[object, ...]]:
+def rows(cell: tuple[str, int, int, float, float], cases: int) -> list[Row]:
     """Return the row of a cell: question, recipes, hospitals, tau, seeds."""
     question, recipes, hospitals, tau, seeds = cell
     draw = np.random.default_rng(
         [list(CRITERIA).index(question), recipes, hospitals, round(10 * tau), round(10 * seeds)]
     )
-    shares = []
+    held, power = np.zeros(0), 0.0
     for apart in (0.0, APART):
         truth = logits(question, recipes, hospitals, tau, apart, cases, draw)
         value = truth + errors(recipes, hospitals, seeds, cases, draw)
@@ -73,16 +73,14 @@ def rows(cell: tuple[str, int, int, float, float], cases: int, command: str) -> 
         common = common_variance(value[0], np.full((recipes, hospitals, hospitals), seeds**2))
         found = np.stack([verdicts(question, of_case, common) for of_case in value])
         first, second = np.triu_indices(recipes, 1)
-        shares.append(float(found.any((1, 2)).mean() if not apart else found[:, first, second].mean()))
-    bounds = [float(bound) for bound in wilson(np.array(shares[0]), np.array(float(cases)))]
-    return [(*cell, *(f"{number:.4g}" for number in (shares[0], *bounds, shares[1])), cases, command)]
-
-
-def main() -> None:
-    """Write the table."""
-    cells = [(q, r, h, tau, s) for q in CRITERIA for r in RECIPES for h in HOSPITALS for tau in TAUS for s in SEEDS]
-    write_table("next_hospital_ranks", __doc__, 2000, COLUMNS, lambda *given: (rows(cell, *given) for cell in cells))
+        if apart:
+            power = float(found[:, first, second].mean())
+        else:
+            held = found.any((1, 2))
+    numbers = zip(("any", "low", "high", "power"), (*share(held), power), strict=True)
+    of_cell = dict(zip(("question", "recipes", "hospitals", "tau", "seeds"), cell, strict=True))
+    return [{**of_cell, **{name: f"{number:.4g}" for name, number in numbers}, "cases": cases}]
 
 
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__, product(CRITERIA, RECIPES, HOSPITALS, TAUS, SEEDS), rows)

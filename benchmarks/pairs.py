@@ -3,7 +3,7 @@
     python benchmarks/pairs.py                       # writes benchmarks/pairs.csv
     python benchmarks/pairs.py --parts ranks         # computes only the rows of some parts again
 
-A part has cells; each cell is a table row and has `--simulations` samples. All runs are tested on the same patients, one image each,
+A part has cells; each cell is a table row and has `--cases` samples. All runs are tested on the same patients, one image each,
 seven times as many without the finding as with it, at least 150. Scores are normal, positives have a larger mean, and runs share
 half of the variance (.95 of it in the cells "alike"). So the true AUROC of a run is a normal probability.
   ranks       whether the rank intervals of all runs contain the true ranks. The AUROC falls from run to run by `step`, with a mean
@@ -22,9 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from areas import sample_of
 from numpy.typing import NDArray
-from parts import run_parts
 from scipy.special import ndtri
 
 from bench.scoring.across_runs.paired_tests import all_pairs, own_error, pair_tests
@@ -32,7 +30,9 @@ from bench.scoring.across_runs.ranks import SIGNIFICANT, rank_sets
 from bench.scoring.area_intervals import ClassSizes, area_interval, mean_interval
 from bench.scoring.column import Column
 from bench.scoring.influence import correlations
-from bench.scoring.intervals import interval_of_difference, wilson
+from bench.scoring.intervals import interval_of_difference
+from benchmarks.areas import sample_of
+from benchmarks.study import Row, main, share
 
 Array = NDArray[np.float64]
 SHARED = {"half": 0.5, "alike": 0.95}  # share of the variance that all runs have in common
@@ -143,21 +143,19 @@ def cells(part: str) -> Iterator[Cell]:
         yield Cell(part, runs, shared, positives, auroc, step)
 
 
-def simulate(part: str, num_samples: int, seed: int) -> pd.DataFrame:
-    """Return one row per cell, with the columns of Cell and those that the module names."""
-    rows = []
-    for cell in cells(part):
-        generator = np.random.default_rng([seed, *repr(cell).encode()])
-        found = pd.DataFrame([SIMULATIONS[part](cell, generator) for _ in range(num_samples)])
-        low, high = wilson(np.array(found["held"].mean()), np.array(float(num_samples)))
-        row = {**cell._asdict(), "coverage": found["held"].mean(), "low": float(low), "high": float(high)}
-        means = {"first": found["held_first"], "width": found["width"]}
-        means |= {"zero_width": found["width"] == 0, "false": found["false"]}
-        row |= {name: float(numbers.mean()) for name, numbers in means.items()}
-        rows.append(row | {"simulations": num_samples})
-        print(*rows[-1].values(), flush=True)
-    return pd.DataFrame(rows)
+def rows(cell: Cell, cases: int) -> list[Row]:
+    """Return the row of a cell, with the columns of Cell and those that the module names."""
+    generator = np.random.default_rng([0, *repr(cell).encode()])
+    found = pd.DataFrame([SIMULATIONS[cell.part](cell, generator) for _ in range(cases)])
+    coverage = dict(zip(("coverage", "low", "high"), share(found["held"]), strict=True))
+    means = {"first": found["held_first"], "width": found["width"]}
+    means |= {"zero_width": found["width"] == 0, "false": found["false"]}
+    return [
+        {**cell._asdict(), **coverage}
+        | {name: float(numbers.mean()) for name, numbers in means.items()}
+        | {"simulations": cases}
+    ]
 
 
 if __name__ == "__main__":
-    run_parts(simulate, CELLS, __file__, __doc__.splitlines()[0])
+    main(__file__, __doc__, {part: cells(part) for part in CELLS}, rows)

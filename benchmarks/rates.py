@@ -9,38 +9,22 @@ is the stated rate. A macro is the mean over five rates, which differ by up to .
 The intervals are those of `bench.scoring.rates` and `share_interval`, with the influences of patients.
 """
 
-import argparse
-import csv
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.area_intervals import effective_patients, mean_interval
 from bench.scoring.influence import correlations, error_of, ratio
-from bench.scoring.intervals import share_interval, wilson
+from bench.scoring.intervals import share_interval
+from benchmarks.study import Row, main, share
 
 Array = NDArray[np.float64]
-TABLE = Path(__file__).with_name("rates.csv")
 IMAGES = ("1", "1 to 6", "1 to 30")
 PATIENTS = (5, 10, 20, 40, 100)
 RATES = (0.02, 0.1, 0.3, 0.5, 0.8, 0.9, 0.97, 0.995)
-HEAD = (
-    "number",
-    "images_per_patient",
-    "patients",
-    "correlation",
-    "rate",
-    "coverage",
-    "low",
-    "high",
-    "mean_width",
-    "zero_width",
-    "num",
-    "command",
-)
+DRAW = np.random.default_rng(0)
 
 
 def images_of(draw: np.random.Generator, kind: str, shape: tuple[int, int]) -> Array:
@@ -68,56 +52,48 @@ def shares(images: Array, events: Array) -> tuple[Array, Array, Array]:
     return value, influence, np.stack(share_interval(value, error_of(influence), *sizes))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the table of the simulation."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=TABLE)
-    options = parser.parse_args(arguments)
-    num, rows = options.repetitions, list[tuple[object, ...]]()
-    command = f"python benchmarks/rates.py --repetitions {num} --seed {options.seed}"
-    draw = np.random.default_rng(options.seed)
+def row(number: str, cell: tuple[object, ...], rate: float, bounds: Array) -> Row:
+    """Return a row: how often bounds [2, R] contain the rate."""
+    held, width = (bounds[0] <= rate + 1e-12) & (rate - 1e-12 <= bounds[1]), bounds[1] - bounds[0]
+    numbers = zip(("rate", "coverage", "low", "high", "mean_width"), (rate, *share(held), width.mean()), strict=True)
+    return {"number": number, **dict(zip(("images_per_patient", "patients", "correlation"), cell, strict=True))} | {
+        **{name: f"{x:.4f}" for name, x in numbers},
+        "zero_width": int((width <= 0).sum()),
+        "num": len(held),
+    }
 
-    def add(name: str, cell: tuple[object, ...], rate: float, bounds: Array) -> None:
-        holds, width = (bounds[0] <= rate + 1e-12) & (rate - 1e-12 <= bounds[1]), bounds[1] - bounds[0]
-        coverage = float(holds.mean())
-        low, high = wilson(np.array(coverage), np.array(float(len(holds))))
-        numbers = (f"{x:.4f}" for x in (rate, coverage, low, high, width.mean()))
-        rows.append((name, *cell, *numbers, int((width <= 0).sum()), len(holds), command))
 
-    for kind in IMAGES:
-        for num_patients in PATIENTS:
-            for correlation in (0.0,) if kind == "1" else (0.0, 0.3, 0.8):
-                cell = (kind, num_patients, correlation)
-                for rate in RATES:
-                    images = images_of(draw, kind, (num, num_patients))
-                    _, _, bounds = shares(images, events_of(draw, images, rate, correlation))
-                    add("rate", cell, rate, bounds)
-                    if correlation < 0.8:
-                        add("F1", cell, 2 * rate / (1 + rate), 2 * bounds / (1 + bounds))
-                    print(*rows[-1][:-1], sep=", ", flush=True)
-    for kind, num_patients, correlation in (
-        ("1", 10, 0.0),
-        ("1 to 6", 10, 0.3),
-        ("1 to 6", 40, 0.3),
-        ("1 to 30", 40, 0.3),
+def rows(cell: tuple[str, str, int, float, float], cases: int) -> list[Row]:
+    """Return the rows of a cell: number, images per patient, patients, correlation, rate."""
+    number, kind, num_patients, correlation, rate = cell
+    if number == "rate":
+        images = images_of(DRAW, kind, (cases, num_patients))
+        _, _, bounds = shares(images, events_of(DRAW, images, rate, correlation))
+        out = [row("rate", cell[1:4], rate, bounds)]
+        return out + (
+            [row("F1", cell[1:4], 2 * rate / (1 + rate), 2 * bounds / (1 + bounds))] if correlation < 0.8 else []
+        )
+    true = np.clip(rate + np.linspace(-0.2, 0.2, 5) * min(1.0, 5 * (1 - rate)), 0.01, 0.999)
+    of_rates = []
+    for of_finding in true:
+        images = images_of(DRAW, kind, (cases, num_patients))
+        of_rates.append(shares(images, events_of(DRAW, images, of_finding, correlation)))
+    values, influence, bounds = (np.stack(each) for each in zip(*of_rates, strict=True))
+    matrix = correlations(np.einsum("krp,lrp->rkl", influence, influence))
+    means = [mean_interval("rate", values[:, r], bounds[:, :, r].T, matrix[r]) for r in range(cases)]
+    return [row("macro of five rates", cell[1:4], float(true.mean()), np.array(means).T)]
+
+
+def cells() -> Iterator[tuple[str, str, int, float, float]]:
+    """Yield the cells of single rates, then those of macros."""
+    for kind, num_patients in product(IMAGES, PATIENTS):
+        for correlation, rate in product((0.0,) if kind == "1" else (0.0, 0.3, 0.8), RATES):
+            yield "rate", kind, num_patients, correlation, rate
+    for of_macro, rate in product(
+        (("1", 10, 0.0), ("1 to 6", 10, 0.3), ("1 to 6", 40, 0.3), ("1 to 30", 40, 0.3)), (0.3, 0.8, 0.97)
     ):
-        for rate in (0.3, 0.8, 0.97):
-            true = np.clip(rate + np.linspace(-0.2, 0.2, 5) * min(1.0, 5 * (1 - rate)), 0.01, 0.999)
-            of_rates = []
-            for of_finding in true:
-                images = images_of(draw, kind, (num, num_patients))
-                of_rates.append(shares(images, events_of(draw, images, of_finding, correlation)))
-            values, influence, bounds = (np.stack(each) for each in zip(*of_rates, strict=True))
-            matrix = correlations(np.einsum("krp,lrp->rkl", influence, influence))
-            means = [mean_interval("rate", values[:, r], bounds[:, :, r].T, matrix[r]) for r in range(num)]
-            add("macro of five rates", (kind, num_patients, correlation), float(true.mean()), np.array(means).T)
-            print(*rows[-1][:-1], sep=", ", flush=True)
-    with options.output.open("w", newline="") as file:
-        csv.writer(file).writerows([HEAD, *rows])
-    return 0
+        yield "macro", *of_macro, rate
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(__file__, __doc__, cells(), rows, 500)

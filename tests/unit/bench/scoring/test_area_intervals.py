@@ -221,7 +221,7 @@ def test_simultaneous_intervals_of_hospitals_with_few_positives_hold_together() 
 
 def test_the_committed_simulation_meets_its_criteria() -> None:
     table = pd.read_csv(Path(__file__).parents[4] / "benchmarks" / "areas.csv")
-    assert table["command"].str.startswith("python benchmarks/areas.py --simulations").all()
+    assert table["command"].str.startswith("python benchmarks/areas.py --cases").all()
     assert (table["zero_width"] == 0).all()
     cells = table[table["part"] == "auroc"]
     assert len(cells) == 2 * 5 * 5
