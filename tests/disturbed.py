@@ -15,7 +15,7 @@ import pytest
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
-from bench.store.lease import holder_of
+from bench.store.lease import is_held
 from bench.store.store import Store
 from tests.forked import Begun
 
@@ -82,7 +82,7 @@ def kill(process: Begun, folder: Path) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     for lock in (folder / "runs").rglob("LOCK"):
-        while holder_of(lock).alive_here:
+        while is_held(lock):
             time.sleep(0.01)
 
 

@@ -20,7 +20,7 @@ from bench.store.checked_files import cohort_problem, read_grid
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import RECORDS, REFERENCE, AnalysisFolder, CheckedFolder
 from bench.store.file_integrity import file_damage, file_sha256, json_object
-from bench.store.lease import holder_of
+from bench.store.lease import holder_of, is_held
 from bench.store.store import Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 from harmonize.errors import ConfigError, StoreError
@@ -88,7 +88,7 @@ def _check(level: str, what: str, found: str, fix: str) -> Check:
 def _left_overs(root: Path) -> Iterator[Check]:
     """Yield a warning for each half-written file: a file that a process was writing when it was killed, or is writing now."""
     for path in sorted(root.rglob(".*")):
-        if path.is_file() and (path.suffix == ".part" or path.name.startswith(".LOCK.")):
+        if path.is_file() and path.suffix == ".part":
             name = path.relative_to(root).as_posix()
             fix = f"delete it while no process works on this store: rm '{path}'"
             yield _check("warning", "half-written file", name, fix)
@@ -287,27 +287,11 @@ def _changed(
 
 
 def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
-    """Yield a warning for the LOCK of a dead process of this machine, and a note for the LOCK of a process of another machine.
-
-    `name` and `state`: name and state of the locked run, for the message.
-    """
-    if not (folder / "LOCK").is_file():
-        return
-    holder = holder_of(folder / "LOCK")
-    if holder.alive_here is False:
-        yield _check(
-            "warning",
-            name,
-            f"LOCK of process {holder.pid}, which is gone ({state})",
-            "nothing to do: the next `bench run` takes it over",
-        )
-    elif holder.alive_here is None:
-        yield _check(
-            "note",
-            name,
-            f"LOCK of process {holder.pid} on {holder.host} ({state})",
-            "check whether the process still runs there; `bench run` waits for its heartbeat",
-        )
+    """Yield a warning for the LOCK of a dead process. `name` and `state`: name and state of the run, for the message."""
+    if (folder / "LOCK").is_file() and not is_held(folder / "LOCK"):
+        host, pid = holder_of(folder / "LOCK")
+        found = f"LOCK of process {pid} on {host}, which is gone ({state})"
+        yield _check("warning", name, found, "nothing to do: the next `bench run` takes it over")
 
 
 def _weights(path: Path, expected: str) -> str:

@@ -7,7 +7,7 @@ from bench.planning.manifest import Manifest
 from bench.results.grid_recipes import with_chosen_runs
 from bench.results.report_tables import tables
 from bench.results.run_table import RunRecords, ranked_ids, read_records
-from bench.store.lease import holder_of
+from bench.store.lease import is_held
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.report_data.report_data import read
 from reports.sections.opening import main_results
@@ -37,10 +37,8 @@ def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
     """Return why no run is ranked."""
     models = [run for run in (*manifest.runs, *manifest.imported) if records[run.id].is_scored]
     if not any(manifest.exposed(run) for run in models):
-        is_held = any(
-            holder_of(manifest.store.run_dir(run.id) / "LOCK").alive_here is not False for run in manifest.runs
-        )
-        return f"  no run has a score yet{': another process is at work on the runs' * is_held}"
+        at_work = any(is_held(manifest.store.run_dir(run.id) / "LOCK") for run in manifest.runs)
+        return f"  no run has a score yet{': another process is at work on the runs' * at_work}"
     if manifest.ranked:
         return "  nothing is ranked yet: the runs that had seen no external hospital have no score"
     return "  nothing is ranked: each model had seen an external hospital, or may have seen it"

@@ -24,7 +24,7 @@ from bench.runs.provenance import device_name, environment
 from bench.runs.train_run import train
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
-from bench.store.lease import holder_of, lease
+from bench.store.lease import lease
 from bench.store.store import Store, canonical_json, write_bytes
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.launch_workers import HOST, launched_group, receive_task
@@ -73,7 +73,7 @@ def pass_one(job: PassJob, progress: Progress) -> bool:
     """
     device = _use_device(job.device, job.run.config.threads)
     with contextlib.ExitStack() as leases:
-        free = [run for run in job.runs if _lease_at_once(job.store.run_dir(run.id), leases)]
+        free = [run for run in job.runs if leases.enter_context(lease(job.store.run_dir(run.id)))]
         frozen = [network for run in free if (network := _open(run, job.store, job.refs[0], device)) is not None]
         failed = predict_all(frozen, job.refs, device, progress) if frozen else {}
         for run_id, error in failed.items():
@@ -100,14 +100,6 @@ def _use_device(name: str, threads: int) -> torch.device:
     if device.type == "cpu":
         torch.set_num_threads(threads)
     return device
-
-
-def _lease_at_once(folder: Path, leases: contextlib.ExitStack) -> bool:
-    """Take the lease of a run (the file LOCK) if nobody holds it or its holder is dead; return whether it was taken.
-
-    The function never waits to find out whether a holder on another machine is alive.
-    """
-    return holder_of(folder / "LOCK").alive_here is False and leases.enter_context(lease(folder))
 
 
 def _open(run: RunSpec, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:

@@ -6,20 +6,23 @@ The name of a half-written file states which process writes the file.
 import contextlib
 import os
 import re
-from collections.abc import Container
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
-from bench.store.process_identity import ProcessIdentity
-
 SUFFIX = ".part"
-_NAME = re.compile(r"\..+\.([0-9a-f]{8}-\d+-\d+)\.[a-z0-9_]{8}\.part")
+_NAME = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.[a-z0-9_]{8}\.part")
 _FORGOTTEN_S = 86_400  # seconds without a change after which the half-written file of another machine is removed
+
+
+def label(host: str, pid: int) -> str:
+    """Return a process as a short text for file names: hash of its machine, and process id."""
+    return f"{sha256(host.encode()).hexdigest()[:8]}-{pid}"
 
 
 def prefix(target: Path) -> str:
     """Return the beginning of the name of a half-written file: the name of the final file and the label of this process."""
-    return f".{target.name}.{ProcessIdentity.current().label}."
+    return f".{target.name}.{label(os.uname().nodename, os.getpid())}."
 
 
 @lru_cache(100_000)
@@ -33,23 +36,30 @@ def remove_once(folder: Path) -> None:
     remove_abandoned(folder, folder.stat().st_mtime)
 
 
-def remove_abandoned(folder: Path, now: float, dead: Container[str] = ()) -> None:
+def remove_abandoned(folder: Path, now: float, dead: str = "") -> None:
     """Remove the half-written files of dead processes from a folder.
 
-    A process of this machine is dead if it does not exist. Any process is dead if its label is in `dead`. Whether another process
-    on another machine is dead is unknown; its file is removed if the file has not changed for a day. `now`: current time of the
+    A process of this machine is dead if it does not exist. The process with the label `dead` is dead. Whether another process on
+    another machine is dead is unknown; its file is removed if the file has not changed for a day. `now`: current time of the
     file server in seconds since 1970.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _NAME.fullmatch(entry.name)
-            if found and _is_abandoned(entry, found[1], now, dead):
+            if found and _is_abandoned(entry, found[1], int(found[2]), now, dead):
                 with contextlib.suppress(OSError):
                     os.unlink(entry.path)  # noqa: PTH108  (as fast as the scan)
 
 
-def _is_abandoned(entry: "os.DirEntry[str]", writer: str, now: float, dead: Container[str]) -> bool:
-    alive = writer not in dead and ProcessIdentity.label_is_alive(writer)
-    if alive is None:
+def _is_abandoned(entry: "os.DirEntry[str]", host: str, pid: int, now: float, dead: str) -> bool:
+    if f"{host}-{pid}" == dead:
+        return True
+    if host != label(os.uname().nodename, pid)[:8]:
         return now - entry.stat(follow_symlinks=False).st_mtime > _FORGOTTEN_S
-    return not alive
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # the process of another user
+        pass
+    return False

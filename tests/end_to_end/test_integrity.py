@@ -14,7 +14,7 @@ import pytest
 from bench.diagnostics.store_audit import examine_store
 from bench.store.checked_files import read_grid, write_grid
 from bench.store.checked_folders import CheckedFolder
-from bench.store.lease import claim
+from bench.store.lease import lease
 from bench.store.store import Store, canonical_json, short_hash
 
 pytestmark = pytest.mark.grid
@@ -87,13 +87,7 @@ def another_file(folder: Path) -> None:
 
 
 def dead_lock(folder: Path) -> None:
-    child = subprocess.Popen(["true"])
-    child.wait()
-    (folder / "LOCK").write_bytes(canonical_json(claim() | {"pid": child.pid}))
-
-
-def elsewhere(folder: Path) -> None:
-    (folder / "LOCK").write_bytes(canonical_json(claim() | {"host": "another-host", "place": "another start"}))
+    (folder / "LOCK").write_bytes(canonical_json({"host": "node-7", "pid": 4242}))
 
 
 def orphan(root: Path) -> None:
@@ -136,11 +130,10 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "another run.json": (lambda r, f: (f / "run.json").write_text("{}"), "fault", "does not hash to the name of the folder", "bench remove"),
     "a truncated history": (lambda r, f: half(f / "history.parquet"), "fault", "history.parquet is damaged", "rm"),
     "a failed run": (lambda r, f: ((f / "DONE").unlink(), (f / "FAILED").write_text("Traceback\nValueError: so")), "warning", "failed: ValueError: so", "log.txt"),
-    "a dead lock": (lambda r, f: dead_lock(f), "warning", "which is gone", "takes it over"),
+    "a dead lock": (lambda r, f: dead_lock(f), "warning", "4242 on node-7, which is gone", "takes it over"),
     "a cohort without checksum": (lambda r, f: next((r / "cohorts").glob("nih-*.sha256")).unlink(), "fault", "has no checksum", "run the grid again"),
     "scores without checksums": (lambda r, f: (r / "scores" / f.name / "checksums.json").unlink(), "fault", "checksums.json is missing", "bench score"),
     "scores that are a link": (lambda r, f: linked_scores(r), "fault", "the folder is a link", "bench score"),
-    "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "still runs there"),
     "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
     "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
     "a folder that is no run": (lambda r, f: (r / "ab" / "abcdefabcdef").mkdir(parents=True), "warning", "has no run.json", "rm -r"),
@@ -237,8 +230,8 @@ def test_a_run_is_removed_by_its_whole_name_and_nothing_else_is(store_copy: Path
 def test_a_run_that_is_held_or_that_others_are_made_of_is_not_removed(store_copy: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs")
     one, two = store.run_ids()
-    (store.run_dir(one) / "LOCK").write_bytes(canonical_json(claim()))
-    assert "working on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
+    with lease(store.run_dir(one)):
+        assert "working on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
     assert store.state(one) == "done"
     document = canonical_json(
         {"schema": 1, "kind": "ensemble", "views": [], "mean": "probability", "sources": sorted([one, two])}
