@@ -4,26 +4,24 @@ A left-over file, such as a LOCK, belongs to a process that was killed. An orpha
 not have. The seal of a run (seal.json) has hashes, for example of the weights, before and after the external test.
 """
 
-import hashlib
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.config.run_config import RunConfig, from_dict
 from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
 from bench.planning.planned_grid import IMPORTED, PlannedGrid
 from bench.planning.planned_grid import SCHEMA as MANIFEST_SCHEMA
 from bench.store.checked_files import cohort_problem, read_grid
 from bench.store.checked_folders import FILE as CHECKSUMS
-from bench.store.checked_folders import RECORDS, REFERENCE, AnalysisFolder, CheckedFolder
-from bench.store.file_integrity import file_damage, file_sha256, json_object
+from bench.store.checked_folders import RECORDS, WEIGHTS, AnalysisFolder, CheckedFolder, ScoresFolder
+from bench.store.file_integrity import file_damage, json_object
 from bench.store.lease import holder_of, is_held
 from bench.store.store import Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
-from harmonize.errors import ConfigError, StoreError
+from harmonize.errors import StoreError
 from harmonize.progress import Progress
 from reports import extensions, hooks
 
@@ -35,7 +33,6 @@ _FIX_LOST_GRID = (
 )
 _FINISHED_ANALYSES = ("[0-9a-f][0-9a-f]/*/*/KEY", "analyses/*/KEY")
 _ID = re.compile(r"[0-9a-f]{12}")
-_Records = Mapping[str, Mapping[str, Any]]  # name of a JSON file of a run -> its content; only the readable files
 
 
 @dataclass(slots=True)
@@ -154,136 +151,44 @@ def _run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[
     `from_bundle`: the run was merged from a bundle, so it may have no weights. `files`: as in `examine_store`.
     """
     folder, name, state = store.run_dir(run_id), f"run {run_id}", store.state(run_id)
-    document = _json(folder / "run.json")
+    document, again = _json(folder / "run.json"), f"`bench remove {run_id}`, then run the grid again"
     if document is None or short_hash((folder / "run.json").read_bytes()) != run_id:
-        fix = f"`bench remove {run_id}`, then run the grid again"
-        yield _check("fault", name, "run.json does not hash to the name of the folder", fix)
+        yield _check("fault", name, "run.json does not hash to the name of the folder", again)
         return
     yield from _lock(folder, name, state)
     if state == "failed":
         fix = f"read {folder / 'log.txt'}; `bench run` tries the run again"
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
-    if state == "done":
-        derived, stored = "kind" in document, CheckedFolder(folder).stored_files()
-        records = _read_records(folder) | {"run.json": document}
-        checksums = records.get(CHECKSUMS)
-        required = [*(OF_DERIVED if derived else COMPLETE), *(file for file in checksums or () if file not in COMPLETE)]
-        optional = {"model.safetensors"} if from_bundle else set()
-        fix = _FIX_BUNDLE if from_bundle else _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
-        if missing := [file for file in required if file not in optional and not (folder / file).is_file()]:
-            yield _check("fault", name, f"is done, but files are missing: {', '.join(missing)}", fix)
-        intact = _intact(folder, checksums, stored if files else RECORDS) if checksums is not None else set()
-        checks = [*_records(folder, name, records, files, intact), *_tables(folder, name, records, files, intact)]
-        yield from checks
-        if checksums is not None:
-            reported = {check.found.partition(" ")[0] for check in checks}
-            checked = {*reported, *intact}
-            yield from _changed(folder, name, stored, checksums, checked, fix, files)
+    if state != "done":
+        return
+    fix = _FIX_BUNDLE if from_bundle else _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
+    required = set(OF_DERIVED if "kind" in document else COMPLETE) - ({WEIGHTS} if from_bundle else set())
+    for file, problem in _problems(CheckedFolder(folder), required, files).items():
+        of_file = f"delete it: rm '{folder / file}', then {fix}"
+        if fix == _FIX_BUNDLE or problem == "is missing":
+            of_file = fix
+        elif file == WEIGHTS:
+            of_file = again
+        yield _check("fault", name, f"{file} {problem}", of_file)
+    seal = _json(folder / "seal.json") or {}
+    for part in ("weights", "preprocessing", "internal_logits"):
+        if seal.get(f"{part}_before") != seal.get(f"{part}_after"):
+            yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", again)
 
 
-def _read_records(folder: Path) -> dict[str, Mapping[str, Any]]:
-    """Return {file name: content} of the readable JSON files of a finished run, without run.json."""
-    contents = {file: _json(folder / file) for file in OF_DERIVED if file != CHECKSUMS}
-    contents[CHECKSUMS] = CheckedFolder(folder).checksums()
-    return {file: content for file, content in contents.items() if content is not None}
-
-
-def _intact(folder: Path, checksums: Mapping[str, str], names: Sequence[str]) -> set[str]:
-    """Return those of the files `names` that match their checksums. `checksums`: file name -> SHA-256."""
-    present = (name for name in names if name in checksums and (folder / name).is_file())
-    return {name for name in present if file_sha256(folder / name) == checksums[name]}
-
-
-def _records(folder: Path, name: str, records: _Records, files: bool, intact: set[str]) -> Iterator[Check]:
-    """Yield the faults of a finished run's JSON files, and of its seal.
-
-    A seal has a fault if its hashes before and after the test differ, or if a sealed file has another hash. `name`: the run's
-    name in messages. `files`: also read the weights. `intact`: names of files that equal their checksums. If weights and seal
-    are intact, the weights are not hashed a second time, tensor by tensor: in large stores, this would take a fifth of the time.
-    """
-    for file in OF_DERIVED:
-        if file not in records and (folder / file).is_file():
-            fix = f"delete it: rm '{folder / file}', then run the grid again"
-            yield _check("fault", name, f"{file} is damaged", fix)
-    seal, fix = records.get("seal.json", {}), f"`bench remove {folder.name}`, then run the grid again"
-    if seal.get("weights_before") != seal.get("weights_after"):
-        yield _check("fault", name, "the weights changed while the run was tested", fix)
-    checksums = records.get(CHECKSUMS, {}) if files else {}
-    for part, path in _sealed_files(folder, records["run.json"]):
-        stated = seal.get(f"{part}_after")
-        if stated != seal.get(f"{part}_before"):
-            yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", fix)
-        elif stated and path is not None and path.is_file():
-            file = path.relative_to(folder).as_posix()
-            if checksums.get(file, stated) != stated:  # `_changed` checks whether the file itself matches its checksum
-                yield _check("fault", name, f"{file} is not what was sealed before the external test", fix)
-    weights = folder / "model.safetensors"
-    # a derived run ("kind") has no weights of its own
-    is_sealed = "kind" not in records["run.json"] and weights.is_file() and "weights_after" in seal
-    unchecked = files and not intact >= {weights.name, "seal.json"}
-    if is_sealed and unchecked and (problem := _weights(weights, str(seal["weights_after"]))):
-        yield _check("fault", name, f"model.safetensors {problem}", fix)
-
-
-def _sealed_files(folder: Path, document: Mapping[str, Any]) -> list[tuple[str, Path | None]]:
-    """Return the items whose hashes are in a seal, except the weights: pairs (name in the seal, file, None if unknown).
-
-    `document`: the content of run.json.
-    """
-    unknown: list[tuple[str, Path | None]] = [("preprocessing", None), ("internal_logits", None)]
-    if "kind" in document:  # a derived run has the hashes of its sources, not of its own files
-        return unknown
-    try:
-        internal = from_dict(RunConfig, document["config"], str(folder)).train_on
-    except (ConfigError, KeyError, TypeError):  # unreadable configuration: the name of the internal cohort is unknown
-        return unknown
-    return [
-        ("preprocessing", folder / REFERENCE),
-        ("internal_logits", folder / "predictions" / f"{internal}.parquet"),
-    ]
-
-
-def _tables(folder: Path, name: str, records: _Records, files: bool, intact: Container[str]) -> Iterator[Check]:
-    """Yield the faults of the tables of a finished run: damaged tables, no predictions, or predictions with other weights.
-
-    `intact`: names of files that match their checksums; these tables are not read again.
-    """
-    tested_weights, derived = records.get("seal.json", {}).get("weights_after"), "kind" in records["run.json"]
-    predictions = sorted(folder.glob("predictions/*.parquet"))
-    if not predictions:
-        yield _check("fault", name, "is done, but has no predictions", _FIX_RUN)
-    for path in (*predictions, *sorted(folder.glob("*.parquet"))):
-        problem = "" if path.relative_to(folder).as_posix() in intact else file_damage(path, read=files)
-        if not problem and path in predictions and not derived and table_facts(path).get("weights") != tested_weights:
-            problem = "was made with other weights than seal.json states"
-        if problem:
-            fix = f"delete it: rm '{path}', then run the grid again: the file is made again"
-            yield _check("fault", name, f"{path.relative_to(folder)} {problem}", fix)
-
-
-def _changed(
-    folder: Path,
-    name: str,
-    stored: Sequence[str],
-    checksums: Mapping[str, str],
-    checked: Container[str],
-    fix: str,
-    files: bool,
-) -> Iterator[Check]:
-    """Yield a fault for each file of a run that differs from its checksum or has no checksum.
-
-    `stored`: names of the run's files. `checked`: names of the files that match their checksums or have a fault already. Without
-    `files`, only small files are compared, and npz files are checked for damage. `fix`: the fix that the faults suggest.
-    """
-    for file in stored:
-        problem = "" if file in checksums else "did not exist when the run finished"
-        if not problem and file not in checked and (files or file in RECORDS):
-            problem = "is not what was stored: its checksum differs"
-        elif not problem and not files and file.endswith(".npz"):
-            problem = file_damage(folder / file)
-        if problem:
-            file_fix = fix if fix == _FIX_BUNDLE else f"delete it: rm '{folder / file}', then {fix}"
-            yield _check("fault", name, f"{file} {problem}", file_fix)
+def _problems(folder: CheckedFolder, required: Collection[str], files: bool) -> dict[str, str]:
+    """Return {file: problem} of a finished run's files. Without `files`, only small files are read completely."""
+    checksums, stored = folder.checksums() or {}, set(folder.stored_files())
+    read = {CHECKSUMS, *checksums, *stored} if files else {CHECKSUMS, *RECORDS}
+    found = dict(folder.problems(sorted(read - {CHECKSUMS})))
+    for file in sorted({*required, *checksums, *stored} - found.keys()):
+        if not (folder.path / file).is_file():
+            found[file] = "is missing"
+        elif checksums and file not in {CHECKSUMS, *checksums}:
+            found[file] = "did not exist when the run finished"
+        elif file not in read and (problem := file_damage(folder.path / file)):
+            found[file] = problem
+    return found
 
 
 def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
@@ -294,42 +199,17 @@ def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
         yield _check("warning", name, found, "nothing to do: the next `bench run` takes it over")
 
 
-def _weights(path: Path, expected: str) -> str:
-    """Return the problem of a weights file, "" if the file is readable and its tensors have the hash `expected` of the seal."""
-    from safetensors import SafetensorError, safe_open
-
-    digest = hashlib.sha256()
-    try:
-        with safe_open(path, "numpy") as stored:
-            for name in sorted(stored.keys()):
-                digest.update(name.encode())
-                digest.update(stored.get_tensor(name).reshape(-1).view("uint8"))
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        return f"is damaged: {str(error)[:120]}"
-    return "" if digest.hexdigest() == expected else "is not what was tested: its hash differs from the seal"
-
-
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for each damaged or missing file of a run's scores.
-
-    With `files`, the files are compared with their checksums. Without `files`, only the beginnings or ends of files are read.
-    """
+    """Yield a fault for damaged scores of a run. Without `files`, only the beginnings or ends of files are read."""
     name, fix = f"scores of {folder.name}", "`bench score` makes them again"
     if folder.is_symlink():
         yield _check("fault", name, "the folder is a link", f"rm '{folder}', then `bench score`")
-        return
-    checksums = CheckedFolder(folder).checksums()
-    if checksums is None:
-        problem = "is damaged" if (folder / CHECKSUMS).is_file() else "is missing"
-        yield _check("fault", name, f"{CHECKSUMS} {problem}", fix)
-    present = sorted(path for ending in ("parquet", "safetensors") for path in folder.glob(f"*.{ending}"))
-    compared = checksums if files and checksums else {}  # a file that equals its checksum needs no other check
-    problems = {path.name: file_damage(path) for path in present if path.name not in compared}
-    problems |= {file: "is missing" for file in checksums or () if not (folder / file).is_file()}
-    problems |= CheckedFolder(folder).problems(sorted(compared))
-    for file, problem in problems.items():
-        if problem:
-            yield _check("fault", name, f"{file} {problem}", fix)
+    elif files and (problem := ScoresFolder(folder).damage(())):
+        yield _check("fault", name, problem, fix)
+    elif not files:
+        for path in (folder / CHECKSUMS, *sorted(folder.glob("*.parquet"))):
+            if problem := file_damage(path):
+                yield _check("fault", name, f"{path.name} {problem}", fix)
 
 
 def _analyses(root: Path, files: bool) -> Iterator[Check]:

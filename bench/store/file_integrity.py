@@ -12,11 +12,11 @@ def is_intact(path: Path) -> bool:
     return not file_damage(path)
 
 
-def file_damage(path: Path, *, read: bool = False) -> str:
+def file_damage(path: Path) -> str:
     """Return the problem of a file: "is missing", "is damaged: ...", or "" for an intact file.
 
     JSON files are parsed. For Parquet, safetensors and npz files, only the beginning or the end is checked, which shows whether a
-    file was cut off. With `read`, Parquet files are read completely. Other files only need to exist.
+    file was cut off. Other files only need to exist.
     """
     try:
         if path.suffix == ".json":
@@ -24,7 +24,7 @@ def file_damage(path: Path, *, read: bool = False) -> str:
         elif path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            pq.read_table(path, use_threads=False) if read else pq.read_schema(path)
+            pq.read_schema(path)
         elif path.suffix == ".safetensors":
             from safetensors import safe_open
 

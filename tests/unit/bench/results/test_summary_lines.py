@@ -1,8 +1,6 @@
 """The main results of a grid as lines: the sentences of its page, or why nothing is ranked."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
