@@ -50,20 +50,6 @@ def test_each_finding_has_the_coefficients_of_scikit_learn_on_its_labeled_images
             )
 
 
-def test_large_matrices_in_float32_with_sampled_hessians_have_the_same_solutions(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    feature_ND, target_NK, weight_NK = data()
-    exact = logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES)
-    module = "bench.training.logistic_regression"
-    for name, value in (("_LARGE", 0), ("_MOST_ROWS", 100), ("_CHUNK", 33)):
-        monkeypatch.setattr(f"{module}.{name}", value)
-    std_D = feature_ND.std(0)
-    for a, b in nonempty(zip(exact, logistic_regressions(feature_ND, target_NK, weight_NK, PENALTIES), strict=True)):
-        np.testing.assert_allclose(a.weight_KD * std_D, b.weight_KD * std_D, atol=1e-4)
-        np.testing.assert_allclose(a.bias_K, b.bias_K, atol=1e-3)
-
-
 def test_targets_between_0_and_1_count_as_shares_of_an_image() -> None:
     feature_ND, target_NK, _ = data()
     soft_NK = np.nan_to_num(target_NK[:, :1], nan=0.3).clip(0.1, 0.8)
