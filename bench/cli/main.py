@@ -70,7 +70,6 @@ def run(
         str | None,
         typer.Option("--only", help="Only runs with this id prefix or architecture, or this TTA, ensemble or panel."),
     ] = None,
-    one_pass: options.OnePassOption = False,
     dry_run: options.DryRunOption = False,
     with_images: options.WithImagesOption = False,
     quiet: options.QuietOption = False,
@@ -128,9 +127,7 @@ def run(
             chosen_executor.prepare()
         from bench.study.run_grid import execute  # slow imports, while the executor prepares
 
-        result = execute(
-            plan, chosen, derived, chosen_executor, devices.workers, display, with_images=with_images, one_pass=one_pass
-        )
+        result = execute(plan, chosen, derived, chosen_executor, devices.workers, display, with_images=with_images)
     if as_json:
         facts = {key: value for key, value in asdict(result).items() if key not in ("logs", "summary", "missing_parts")}
         typer.echo(json.dumps(facts, default=str))

@@ -87,9 +87,6 @@ PerDeviceOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print the plan within seconds; draw no image and train nothing.")
 ]
-OnePassOption = Annotated[
-    bool, typer.Option("--one-pass", help="Train all runs first, then predict in one pass per cohort.")
-]
 ExecutorOption = Annotated[
     str, typer.Option("--executor", help="local, ray or slurm. Resources follow a colon: slurm:partition=gpu,hours=12.")
 ]

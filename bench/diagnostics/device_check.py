@@ -27,7 +27,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
-from bench.models.predict import PredictionRequest, predict, predict_many
+from bench.models.predict import predict
 from bench.planning.run import RunSpec
 from bench.runs.provenance import environment
 from bench.system.devices import check_device, first_device
@@ -123,7 +123,7 @@ def _tests(device: torch.device, measured: dict[str, float]) -> dict[str, Callab
         f"training of {family} in {precision}, {optimizer}": partial(_losses_near, device, family, precision, optimizer)
         for family, precision, optimizer in [*runs, ("seresnet_tiny", "bf16", "sam")]
     }
-    tests["predictions of two networks, alone and in one pass"] = partial(_predictions, device)
+    tests["predictions of two networks"] = partial(_predictions, device)
     tests[f"speed of {network}"] = partial(_speed, device, measured, network, side, batch, seconds)
     tests[f"compiled training of {network}"] = partial(_compiled, device, measured, network, side, batch, seconds)
     if device.type != "mps":  # which `bench run` does not take
@@ -197,11 +197,8 @@ def _predictions(device: torch.device) -> str:
     images = np.random.default_rng(0).integers(0, 256, (4 * BATCH, SIDE, SIDE)).astype(np.uint8)
     rows, reader = np.arange(len(images)), BatchReader(images, device)
     expected = [predict(network, _normalizer(network), BatchReader(images, CPU), rows, CPU)[0] for network in networks]
-    requests = [PredictionRequest(network.to(device), _normalizer(network)) for network in networks]
-    together = [logit_NK for logit_NK, _ in predict_many(requests, reader, rows, device)]
-    alone = [predict(request.network, request.normalizer, reader, rows, device)[0] for request in requests]
-    _near(together, alone, 0.0)
-    return _near(np.divide(alone, np.std(expected)), np.divide(expected, np.std(expected)), NEAR_LOGIT)
+    found = [predict(network.to(device), _normalizer(network), reader, rows, device)[0] for network in networks]
+    return _near(np.divide(found, np.std(expected)), np.divide(expected, np.std(expected)), NEAR_LOGIT)
 
 
 def compared_steps(

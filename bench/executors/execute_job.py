@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
+from bench.planning.jobs import AnalysisJob, DerivedJob, Job
 from bench.planning.run import RunSpec
 from bench.store.store import write_bytes
 from bench.system.devices import keep_freed_memory
@@ -19,7 +19,7 @@ from harmonize.disk_space import DiskFullError
 from harmonize.errors import ConfigError
 from harmonize.progress import Progress
 
-Work = Job | DerivedJob | PassJob | AnalysisJob
+Work = Job | DerivedJob | AnalysisJob
 # arguments: job id, name of the step, number of units done, total number of units
 OnEvent = Callable[[str, str, int, int], None]
 PROGRESS = "PROGRESS"  # progress file of a job on another machine: the job writes it, the waiting process reads it
@@ -128,9 +128,9 @@ def _do(job: Work, progress: Progress) -> bool:
         from bench.analyses.run_analysis import run_one_analysis
 
         return run_one_analysis(job, progress)
-    from bench.runs.run_one import pass_one, run_one
+    from bench.runs.run_one import run_one
 
-    return pass_one(job, progress) if isinstance(job, PassJob) else run_one(job, progress)
+    return run_one(job, progress)
 
 
 @dataclass(frozen=True, slots=True)

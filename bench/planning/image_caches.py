@@ -89,11 +89,6 @@ class DecodedImages:
             return True
         if CheckedFolder(folder).problems() or not all(is_intact(folder / name) for name in COMPLETE):
             return True
-        return self.needs_predictions(run)
-
-    def needs_predictions(self, run: RunSpec) -> bool:
-        """Return whether a run must predict: predictions or features are missing, or were made from other images."""
-        folder = self.plan.store.run_dir(run.id)
         for ref in self.plan.refs:
             facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
             if facts.get("fingerprint") != self.caches[ref.name, run.geometry.key].fingerprint:

@@ -52,49 +52,11 @@ class Job(RunJob[RunSpec]):
     """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
-    # True if this job only trains; a PassJob then predicts with this run and other runs in one pass over the images
-    trains_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedJob(RunJob[DerivedRun]):
     """One derived run to make from finished runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassJob:
-    """Trained runs that predict together in one pass over the images of each cohort.
-
-    All runs have the same geometry, so they read the same decoded images. Each run also has a `Job` for all other
-    steps.
-    """
-
-    runs: tuple[RunSpec, ...]
-    store: Store
-    refs: tuple[CohortRef, ...]  # the internal hospital first
-    device: str = "cpu"  # the device that the executor chose
-
-    @property
-    def run(self) -> RunSpec:
-        """Return the first run, from which executors read the threads and the precision of this job."""
-        return self.runs[0]
-
-    @property
-    def id(self) -> str:
-        """Return the name of the job in progress reports and outcomes, e.g. "3fa94c1e02bd+7": a run and 7 others."""
-        return f"{self.run.id}+{len(self.runs) - 1}"
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder of this job's log."""
-        return self.store.root / "passes" / short_hash(canonical_json([run.id for run in self.runs]))
-
-    def begin(self) -> None:
-        """Create the folder of this job's log."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def fail(self, text: str) -> None:
-        """Record nothing, because each run of the failed pass can still predict by itself."""
 
 
 @dataclass(frozen=True, slots=True)

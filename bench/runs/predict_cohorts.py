@@ -4,9 +4,6 @@ The seal has hashes of three parts: the weights, the preprocessing table (refere
 logits of the internal cohort. Thresholds and calibrators are functions of these logits and of the internal labels, so the
 seal also protects thresholds and calibrators.
 
-Several networks can share one pass over a cohort's images. Their predictions are then equal, bit by bit, to those of
-separate passes.
-
 Legend: N images, K findings, D features, F images whose features are stored.
 """
 
@@ -24,13 +21,13 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
-from bench.models.predict import PredictionRequest, predict_many, weights_sha256
+from bench.models.predict import predict, weights_sha256
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import RunSpec
-from bench.runs.encoder_features import EncoderFeatures, encoder_id
+from bench.runs.encoder_features import EncoderFeatures
 from bench.runs.networks import normalization_of
-from bench.store.checked_folders import REFERENCE, CheckedFolder
+from bench.store.checked_folders import REFERENCE
 from bench.store.features import features_file
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, replacing, table_facts, write_bytes, write_table
@@ -82,22 +79,19 @@ class FrozenRun:
     ) -> None:
         """Write the predictions and features of a cohort.
 
-        If the run is finished, it is first marked as unfinished, and the checksums of both files are deleted. `feature_rows`:
-        indices, among the N images, of the F images with stored features. Raises TrainingError for logits that are not finite, and when
-        the weights have changed.
+        `feature_rows`: indices, among the N images, of the F images with stored features. Raises TrainingError for logits that
+        are not finite, and when the weights have changed.
         """
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
         if weights_sha256(self.network) != self.weights:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
-        config, features, predictions = self.run.config, features_file(ref.name), f"predictions/{ref.name}.parquet"
-        self.store.reopen(self.run.id)
-        CheckedFolder(self.folder).drop_checksums([features, predictions])
-        write_features(self.folder / features, examples, feature_rows, feature_FD)
+        config = self.run.config
+        write_features(self.folder / features_file(ref.name), examples, feature_rows, feature_FD)
         frame = pd.DataFrame(logit_NK, columns=[*config.findings, *(head.column for head in config.own_heads)])
         frame.insert(0, "image_id", examples.image_id.astype(str))
         facts = {"fingerprint": cache.fingerprint, "weights": self.weights, "cohort": ref.id}
-        write_table(self.folder / predictions, frame, facts)
+        write_table(self.folder / "predictions" / f"{ref.name}.parquet", frame, facts)
 
     def internal_logits(self, internal: CohortRef) -> str:
         """Return the SHA-256 of the stored predictions of the internal cohort, "" if they are missing."""
@@ -125,89 +119,65 @@ class FrozenRun:
 
 
 def predict_all(
-    frozen: Sequence[FrozenRun],
+    frozen: FrozenRun,
     refs: Sequence[CohortRef],
     device: torch.device,
     progress: Progress,
     processes: DataParallelGroup = SINGLE_PROCESS,
-) -> dict[str, TrainingError]:
-    """Write the missing predictions of runs, one file per cohort, and seal each run.
+) -> None:
+    """Write the missing predictions of a run, one file per cohort, and seal the run.
 
-    The runs must have the same image geometry (size and crop of the images). The images of a cohort are read once for all
-    runs. The processes of a data-parallel group divide the images among them, and only the main process writes files.
-    Returns {run id: error} of the runs whose seal is broken or whose logits are not finite. A run with an error is not
-    sealed.
+    The processes of a data-parallel group divide the images among them, and only the main process writes files. Raises
+    TrainingError if the seal is broken, or if logits are not finite.
     """
-    failed: dict[str, TrainingError] = {}
-    internal_before: dict[str, str] = {}
+    run, internal_before = frozen.run, ""
     for ref in refs:
         if ref is not refs[0] and not internal_before:  # the internal cohort, refs[0], was predicted first
-            internal_before = {network.run.id: network.internal_logits(refs[0]) for network in frozen}
-        store, run = frozen[0].store, frozen[0].run
-        cache = open_images(store, ref, run.geometry)
-        incomplete = [
-            network for network in frozen if network.run.id not in failed and network.is_incomplete(ref, cache)
-        ]
-        if not incomplete:
+            internal_before = frozen.internal_logits(refs[0])
+        cache = open_images(frozen.store, ref, run.geometry)
+        if not frozen.is_incomplete(ref, cache):
             continue
         examples = Examples.predicted(ref, run.config, cache)
         rows = examples.feature_indices
-        probes = [network for network in incomplete if network.run.config.is_frozen]
-        incomplete = [network for network in incomplete if network not in probes]
-        failed |= _write_probes(probes if processes.is_main else (), ref, cache, examples, device, progress)
+        if run.config.is_frozen:
+            if processes.is_main:
+                _write_probe(frozen, ref, cache, examples, device, progress)
+            continue
         share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
-        reader = BatchReader(cache.images, device)
-        requests = [
-            PredictionRequest(network.network, network.normalization, own, auxiliary=True) for network in incomplete
-        ]
-        results = (
-            predict_many(requests, reader, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
-            if requests
-            else []
+        logit_NK, feature_FD = predict(
+            frozen.network,
+            frozen.normalization,
+            BatchReader(cache.images, device),
+            examples.rows[share],
+            device,
+            features_of=own,
+            progress=progress,
+            what=f"predict {ref.name}",
+            auxiliary=True,
         )
-        for network, (logit_NK, feature_FD) in zip(incomplete, results, strict=True):
-            gathered = processes.all_gather(logit_NK), processes.all_gather(feature_FD)
-            if not processes.is_main:
-                continue
-            try:
-                network.write(ref, cache, examples, gathered[0], rows, gathered[1])
-            except TrainingError as error:
-                failed[network.run.id] = error
-    for network in frozen if processes.is_main else ():
-        if network.run.id not in failed:
-            try:
-                network.seal(refs[0], internal_before.get(network.run.id, network.internal_logits(refs[0])))
-            except TrainingError as error:
-                failed[network.run.id] = error
-    return failed
+        gathered = processes.all_gather(logit_NK), processes.all_gather(feature_FD)
+        if processes.is_main:
+            frozen.write(ref, cache, examples, gathered[0], rows, gathered[1])
+    if processes.is_main:
+        frozen.seal(refs[0], internal_before or frozen.internal_logits(refs[0]))
 
 
-def _write_probes(
-    probes: Sequence[FrozenRun],
+def _write_probe(
+    probe: FrozenRun,
     ref: CohortRef,
     cache: ImageCache,
     examples: Examples,
     device: torch.device,
     progress: Progress,
-) -> dict[str, TrainingError]:
-    """Write the predictions of probes from the features that they share; return {run id: error} as `predict_all` does."""
-    failed: dict[str, TrainingError] = {}
-    features: dict[str, NDArray[np.float32]] = {}  # encoder id -> features of `examples`, read once for all its probes
-    for probe in probes:
-        encoder = encoder_id(probe.run)
-        if encoder not in features:
-            of_cohort = EncoderFeatures.stored(
-                probe.run, probe.store, ref, cache, probe.network, probe.normalization, device, progress
-            )
-            features[encoder] = of_cohort.of(examples.image_id)
-        feature_ND, rows = features[encoder], examples.feature_indices
-        logit_NK = probe_logits(probe.network, feature_ND)
-        try:
-            probe.write(ref, cache, examples, logit_NK, rows, feature_ND[rows].astype(np.float16))
-        except TrainingError as error:
-            failed[probe.run.id] = error
-    return failed
+) -> None:
+    """Write the predictions of a probe from the stored features of its encoder."""
+    of_cohort = EncoderFeatures.stored(
+        probe.run, probe.store, ref, cache, probe.network, probe.normalization, device, progress
+    )
+    feature_ND, rows = of_cohort.of(examples.image_id), examples.feature_indices
+    logit_NK = probe_logits(probe.network, feature_ND)
+    probe.write(ref, cache, examples, logit_NK, rows, feature_ND[rows].astype(np.float16))
 
 
 def _sha256(path: Path) -> str:

@@ -1,9 +1,5 @@
-"""run_one(): train a run, freeze its network, predict every cohort once and measure the cost.
+"""run_one(): train a run, freeze its network, predict every cohort once and measure the cost."""
 
-pass_one(): predict with several trained runs in one pass over the images of each cohort.
-"""
-
-import contextlib
 import json
 import logging
 import time
@@ -14,9 +10,8 @@ import torch.distributed as dist
 
 from bench.models import cost
 from bench.models.network import Network
-from bench.planning.jobs import Job, PassJob
+from bench.planning.jobs import Job
 from bench.planning.manifest import SYNTHETIC
-from bench.planning.plan import CohortRef
 from bench.planning.run import TRAINED, RunSpec
 from bench.runs.networks import trained_network
 from bench.runs.predict_cohorts import FrozenRun, predict_all
@@ -25,7 +20,7 @@ from bench.runs.train_run import train
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
-from bench.store.store import Store, canonical_json, write_bytes
+from bench.store.store import canonical_json, write_bytes
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.launch_workers import HOST, launched_group, receive_task
 from harmonize.progress import Progress
@@ -56,29 +51,11 @@ def run_one(job: Job, progress: Progress) -> bool:
             facts |= {"devices": 1 + len(job.others), SYNTHETIC: job.refs[0].synthetic}
             write_bytes(folder / "env.json", canonical_json(facts))
         (folder / "last.pt").unlink(missing_ok=True)
-        if job.trains_only:
-            return True
         if not is_intact(folder / "cost.json"):
             progress("measure cost", 0, 1)
             _write_cost(run, folder, network, device)
         CheckedFolder(folder).mark_done()
     return True
-
-
-def pass_one(job: PassJob, progress: Progress) -> bool:
-    """Predict with the trained runs of a job, except the runs that another process holds.
-
-    Return False if other processes work on all of these runs. A failure is only logged, because the run's own job
-    predicts again and records the failure.
-    """
-    device = _use_device(job.device, job.run.config.threads)
-    with contextlib.ExitStack() as leases:
-        free = [run for run in job.runs if leases.enter_context(lease(job.store.run_dir(run.id)))]
-        frozen = [network for run in free if (network := _open(run, job.store, job.refs[0], device)) is not None]
-        failed = predict_all(frozen, job.refs, device, progress) if frozen else {}
-        for run_id, error in failed.items():
-            _log.warning("%s: %s", run_id, error)
-    return bool(free)
 
 
 def member() -> None:
@@ -102,18 +79,6 @@ def _use_device(name: str, threads: int) -> torch.device:
     return device
 
 
-def _open(run: RunSpec, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:
-    """Return a trained run, ready to predict. Return None if it cannot be loaded: the run's own job then reports the error."""
-    folder = store.run_dir(run.id)
-    if CheckedFolder(folder).problems(TRAINED) or not all(is_intact(folder / name) for name in TRAINED):
-        return None
-    try:
-        return FrozenRun.of(run, store, internal, trained_network(run, store, device))
-    except Exception as error:  # noqa: BLE001  (a network that cannot be built must not stop the others)
-        _log.warning("%s cannot be loaded: %s", run.id, error)
-        return None
-
-
 def _train_and_predict(
     job: Job, device: torch.device, trains: bool, processes: DataParallelGroup, progress: Progress
 ) -> Network:
@@ -123,10 +88,7 @@ def _train_and_predict(
         train(run, store, internal, device, processes, progress)
         processes.broadcast(True)  # all processes wait until the weights are written
     network = trained_network(run, store, device)
-    if not job.trains_only:
-        failed = predict_all([FrozenRun.of(run, store, internal, network)], job.refs, device, progress, processes)
-        for error in failed.values():
-            raise error
+    predict_all(FrozenRun.of(run, store, internal, network), job.refs, device, progress, processes)
     return network
 
 

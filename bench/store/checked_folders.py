@@ -60,12 +60,6 @@ class CheckedFolder:
         """Compute the checksums of all stored files and write them into checksums.json."""
         self.write_checksums({name: file_sha256(self.path / name) for name in self.stored_files()})
 
-    def drop_checksums(self, names: Sequence[str]) -> None:
-        """Remove the checksums of the files `names`, which are about to be rewritten. Other checksums stay."""
-        checksums = self.checksums()
-        if checksums is not None:
-            self.write_checksums({name: digest for name, digest in checksums.items() if name not in names})
-
     def write_checksums(self, checksums: Mapping[str, str]) -> None:
         """Write {file name: SHA-256} as the checksums of the folder."""
         write_bytes(self.path / FILE, canonical_json({"sha256": checksums}))

@@ -1,15 +1,11 @@
 """Send the jobs of a grid to an executor; report and count the outcomes."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
 from bench.executors.execute_job import Executor, Outcome, Work
-from bench.planning.jobs import Job, PassJob
-from bench.planning.plan import Plan
-from bench.planning.run import RunSpec
 
 # arguments: outcome of a job, number of jobs that have ended, number of all jobs
 OnOutcome = Callable[[Outcome, int, int], None]
@@ -90,30 +86,15 @@ class Tally:
         self.overall = Overall(self.display, what, finished, total)
         self.overall.show()
 
-    def train(self, plan: Plan, runs: Sequence[RunSpec], names: Mapping[str, str]) -> list[RunSpec]:
-        """Train the untrained runs; return the runs that then have weights. `names`: run id -> name."""
-        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not run.is_trained(plan.store)]
-        out = {job.id for job in jobs} - self.work(jobs, names, "trained")
-        return [run for run in runs if run.id not in out]
-
-    def work(
-        self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done", on_outcome: OnOutcome | None = None
-    ) -> set[str]:
+    def work(self, jobs: Sequence[Work], names: Mapping[str, str], on_outcome: OnOutcome | None = None) -> set[str]:
         """Run the jobs, report how each job ends, and return the ids of the successful jobs.
 
-        `names`: job id -> name of its run. `done`: word that reports a success, such as "trained". `on_outcome` is called after
-        each job. If a shared pass (one pass
-        over the images for several runs) fails, its runs do not fail: each run then predicts by itself.
+        `names`: job id -> name of its run. `on_outcome` is called after each job.
         """
-        well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
-        passes = {key: f"{names[job.run.id]} and {len(job.runs) - 1} more" for key, job in shared.items()}
-        self.overall.names = {**names, **passes}
+        well = set()
+        self.overall.names = names
         self.names |= names
         for outcome in self.executor.submit(jobs, self.overall.on_event) if jobs else ():
-            took = f"in {outcome.seconds:.0f} s"
-            if outcome.job_id in shared:
-                self._say_pass(shared[outcome.job_id], outcome, took)
-                continue
             self.overall.finish(outcome.job_id)
             name = f"{outcome.job_id} {names[outcome.job_id]}".rstrip()
             if outcome.state == "failed":
@@ -125,17 +106,7 @@ class Tally:
                 self.display.say(f"{name}: {outcome.reason}")
             else:
                 well.add(outcome.job_id)
-                self.display.say(f"{name} {done} {took}")
+                self.display.say(f"{name} done in {outcome.seconds:.0f} s")
             if on_outcome:
                 on_outcome(outcome, self.overall.finished, self.overall.total)
         return well
-
-    def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:
-        """Report how a shared pass over the images ended; keep its log if it failed."""
-        if outcome.state == "done":
-            self.display.say(f"{job.id} {self.overall.names[job.id]} predicted in one pass over the images {took}")
-            shutil.rmtree(job.folder, ignore_errors=True)
-        else:
-            self.display.say(
-                f"{job.id} {self.overall.names[job.id]}: no pass together ({outcome.reason}); log: {outcome.log}"
-            )

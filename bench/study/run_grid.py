@@ -13,7 +13,6 @@ from bench.planning.plan import Plan
 from bench.planning.run import RunSpec
 from bench.results.report_state import current_report
 from bench.results.score_runs import score_all
-from bench.runs.shared_passes import passes
 from bench.study.job_progress import Display, Tally
 from bench.study.page_so_far import PageSoFar
 from bench.study.plan_remarks import plan_remarks
@@ -61,13 +60,11 @@ def execute(
     display: Display,
     *,
     with_images: bool = False,
-    one_pass: bool = False,
     beside: bool = True,
 ) -> Result:
     """Finish the runs and the derived runs; write the manifest, the scores and the page.
 
-    The executor trains, predicts and analyzes; up to `workers` processes on this machine decode images, and score. Trained runs without
-    predictions share a pass over the images. With `one_pass`, all runs are trained before the first prediction. With
+    The executor trains, predicts and analyzes; up to `workers` processes on this machine decode images, and score. With
     `with_images`, the page may show real radiographs. With `beside`, another process scores finished runs, and writes a page of
     them, while others are trained.
     """
@@ -83,22 +80,13 @@ def execute(
     todo = sorted((run for run in runs if images.is_incomplete(run)), key=lambda run: run.config.seed)
     tally = Tally.of(display, executor)
     names = {run_id: str(name) for run_id, name in RunSpec.names(runs).items()}
-    if one_pass:
-        tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
-        todo = tally.train(plan, todo, names)
     at_once = executor.side_by_side(max(r.config.threads for r in todo)) if todo else 1
-    # trained runs predict together in one pass over the images; their own jobs then do what is left
-    shared = passes(images, todo, at_once) if todo else []
-    in_shared = {run.id for job in shared for run in job.runs}
-    if one_pass and todo and not shared:
-        display.say("no pass is shared: there are places for all runs, or they share no images")
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
     with PageSoFar(manifest, with_images, display, at_once, bool(plan.grid.analyses)) as so_far:
         on_outcome = so_far.update if beside else None
-        ended = tally.work([*shared, *(job for job in jobs if job.id not in in_shared)], names, on_outcome=on_outcome)
-        ended |= tally.work([job for job in jobs if job.id in in_shared], names, on_outcome=on_outcome)
+        ended = tally.work(jobs, names, on_outcome)
         _derive(plan, derived, tally, names)
         analyses = _Analyses(tally, names)
         is_search = bool(manifest.search)
