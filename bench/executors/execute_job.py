@@ -46,9 +46,6 @@ class Executor(Protocol):
     def prepare(self) -> None:
         """Start slow preparations in the background."""
 
-    def side_by_side(self, threads: int) -> int:
-        """Return the number of jobs that can run in parallel, each with `threads` threads on one device."""
-
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
 

@@ -24,10 +24,6 @@ class Here:
     def prepare(self) -> None:
         """Do nothing, because this executor starts no workers."""
 
-    def side_by_side(self, threads: int) -> int:  # noqa: ARG002
-        """Return 1: jobs run one after the other."""
-        return 1
-
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
         device = first_device(self.device)

@@ -43,10 +43,6 @@ class Local:
         """Start the fork server in the background."""
         warm_up()
 
-    def side_by_side(self, threads: int) -> int:
-        """Return the number of jobs that can run in parallel."""
-        return len(choose_devices(self.device, self.workers, threads, self.per_device))
-
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
         threads = max(job.run.config.threads for job in jobs)

@@ -51,12 +51,6 @@ class Ray:
                 f"no Ray cluster answers: {str(error).splitlines()[0]}", f"--executor ray:address={address}", fix
             ) from error
 
-    def side_by_side(self, threads: int) -> int:
-        """Return the number of runs that fit on the GPUs of the cluster, or on its cores if runs use no GPU."""
-        self.prepare()
-        resources, gpus = _ray().cluster_resources(), self._gpus()
-        return max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1) / threads))
-
     def _gpus(self) -> float:
         """Return the number of GPUs per run."""
         return self.gpus if self.gpus >= 0 else float(_ray().cluster_resources().get("GPU", 0) > 0)

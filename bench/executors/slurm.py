@@ -55,10 +55,6 @@ class Slurm:
                 fix = "write slurm:cluster=local,gpus=0 to train on the CPU"
                 raise SetupError(what, "--executor slurm:cluster=local", fix) from error
 
-    def side_by_side(self, threads: int) -> int:  # noqa: ARG002
-        """Return the maximum number of tasks in parallel."""
-        return self.at_once
-
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs, as many in parallel as Slurm allows, and yield their outcomes."""
         self.prepare()

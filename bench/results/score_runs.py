@@ -77,11 +77,6 @@ def score_all(
     return [run.id for run in done]
 
 
-def remarks(manifest: Manifest) -> list[str]:
-    """Return what `score_all` would say: lines on damaged scores."""
-    return _remarks(_done_and_damage(with_chosen_runs(manifest))[1])
-
-
 def _done_and_damage(manifest: Manifest) -> tuple[list[PlannedRun], dict[str, str]]:
     """Return the runs that can be scored, and {run id: damage of its scores, or ""} of those with scores that are not outdated.
 

@@ -60,13 +60,11 @@ def execute(
     display: Display,
     *,
     with_images: bool = False,
-    beside: bool = True,
 ) -> Result:
     """Finish the runs and the derived runs; write the manifest, the scores and the page.
 
     The executor trains, predicts and analyzes; up to `workers` processes on this machine decode images, and score. With
-    `with_images`, the page may show real radiographs. With `beside`, another process scores finished runs, and writes a page of
-    them, while others are trained.
+    `with_images`, the page may show real radiographs.
     """
     images, found = prepare(plan, workers, display.progress, display.say).compared(display.progress)
     plan = images.plan
@@ -80,20 +78,17 @@ def execute(
     todo = sorted((run for run in runs if images.is_incomplete(run)), key=lambda run: run.config.seed)
     tally = Tally.of(display, executor)
     names = {run_id: str(name) for run_id, name in RunSpec.names(runs).items()}
-    at_once = executor.side_by_side(max(r.config.threads for r in todo)) if todo else 1
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
-    with PageSoFar(manifest, with_images, display, at_once, bool(plan.grid.analyses)) as so_far:
-        on_outcome = so_far.update if beside else None
-        ended = tally.work(jobs, names, on_outcome)
-        _derive(plan, derived, tally, names)
-        analyses = _Analyses(tally, names)
-        is_search = bool(manifest.search)
-        if not is_search:  # a search analyses only the runs that it chooses by their scores
-            analyses.find_missing(plan, runs)
-            # Analyses of the cohorts take longest. After the scores, they share the cores with all analyses that are left.
-            analyses.work([j for j in analyses.missing if j.analysis.kind.per_run and not j.analysis.kind.reads_scores])
+    ended = tally.work(jobs, names, PageSoFar(manifest, with_images, display).update)
+    _derive(plan, derived, tally, names)
+    analyses = _Analyses(tally, names)
+    is_search = bool(manifest.search)
+    if not is_search:  # a search analyses only the runs that it chooses by their scores
+        analyses.find_missing(plan, runs)
+        # Analyses of the cohorts take longest. After the scores, they share the cores with all analyses that are left.
+        analyses.work([j for j in analyses.missing if j.analysis.kind.per_run and not j.analysis.kind.reads_scores])
     scored = set(score_all(manifest, display.progress, workers, say=display.say))
     if is_search:
         analyses.find_missing(plan, [run for run in runs if run.id in scored])

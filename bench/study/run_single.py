@@ -95,7 +95,7 @@ def run_alone(plan: SinglePlan, device: str, workers: int, display: Display) -> 
     text = yaml.safe_dump(plan.content, sort_keys=False, default_flow_style=None, width=120)
     write_bytes(plan.store.root / "grids" / f"{plan.grid.name}.yaml", text.encode())
     # another process would run a script a second time if the script does not ask for `__name__`
-    result = run_grid.execute(plan, plan.runs, (), Here(device), workers, display, beside=False)
+    result = run_grid.execute(plan, plan.runs, (), Here(device), workers, display)
     for run_id, reason in result.failed.items():
         fix = "read its log; correct the configuration or the data, and run it again"
         raise StoreError(f"run {run_id} failed: {reason}", str(result.logs[run_id]), fix)

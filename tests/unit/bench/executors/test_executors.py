@@ -37,7 +37,6 @@ def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
     )
     asked = ExecutorChoice.of("slurm:partition=0123,hours=1.5,gpus=0").executor("auto", 2)
     assert asked == Slurm(partition="0123", hours=1.5, gpus=0), "a partition may be named by digits"
-    assert Slurm(at_once=64).side_by_side(8) == 64
 
 
 @pytest.mark.parametrize(
