@@ -4,7 +4,7 @@ All rows of a study of 2,000 runs would need 5 GB of memory, so only the rows of
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import as_frame, load_scores, stacked_scores
 from bench.store.store import replacing
-from reports.report_data.page_rows import DETAILED, LONG, detailed_ids, page_rows, shown_scores
+from reports.report_data.page_rows import LONG, page_rows
 from reports.schemas.tables import SCHEMAS
 from reports.tables import SYNTHETIC_KEY, cannot_write
 
@@ -88,22 +88,6 @@ class LongTables:
             # Data frames have Arrow dictionaries as categories. The millions of rows of `scores` keep them except for the ids,
             # because a category needs a tenth of the memory of a text.
             yield _decoded(page_rows(name, table), ["run_id"] if name == "scores" else texts)
-
-    def shown(self, scores: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of the table `scores` whose metrics the page shows; the other rows are in the files."""
-        return shown_scores(scores)
-
-    def detailed(
-        self, frames: Mapping[str, pd.DataFrame], of_recipes: Mapping[str, pd.DataFrame], num_runs: int
-    ) -> set[str] | None:
-        """Return the ids of the recipes and runs for which the page shows the tables DETAILS; None for all of them.
-
-        `frames`, `of_recipes`: tables of runs, and their rows of recipes. `num_runs`: number of scored runs.
-        """
-        if num_runs <= DETAILED:
-            return None
-        runs = pd.concat([table["runs"] for table in (frames, of_recipes) if "runs" in table])
-        return detailed_ids({**frames, "runs": runs})
 
     def append(self, name: str, rows: pd.DataFrame) -> None:
         """Add rows to a table that `load` wrote."""

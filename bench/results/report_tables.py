@@ -1,9 +1,11 @@
 """Collect the tables of a report from the store."""
 
 from collections import ChainMap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from functools import cached_property
 from importlib.metadata import metadata
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
-from bench.results.cross_run_tables import across, stored_analyses
+from bench.results.cross_run_tables import RunComparison, across, stored_analyses
 from bench.results.grid_recipes import trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
@@ -23,7 +25,7 @@ from bench.scoring.metric_bounds import DIFFERENCE
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.pool_names import hospitals_of
 from reports import extensions, failed_parts, hooks
-from reports.report_data.page_rows import DETAILS
+from reports.report_data.page_rows import DETAILED, DETAILS, detailed_ids, shown_scores
 from reports.schemas.criterion import further_scores
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
@@ -47,104 +49,153 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     synthetic radiographs are always allowed. `long_tables` writes all rows of the long tables to files; the result then
     has only those rows of the long tables that the page shows.
     """
-    tried, search = trials_table(manifest), manifest.search
-    manifest = with_chosen_runs(manifest, tried)
-    records = read_records(manifest)
-    scored = ranked_ids(manifest, records)
-    all_scored = [run_id for run_id, record in records.items() if record.is_scored]
-    all_ids = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]  # ranked runs first
-    findings = findings_of(manifest)
-    unlearnt = unlearnt_by(manifest, all_ids, records)
-    learned = learns(manifest, findings, all_ids, scored, records)
-    history = histories(manifest)
-    data = cohort_tables(manifest, findings)
-    frames = {
-        "runs": runs_table(manifest, history, records),
-        "published": _published(manifest),
-        **data.frames,
-        "trials": tried,
-    }
-    if all_ids:
-        frames["costs"] = _costs(records, all_ids, history)
-        frames |= {name: _load(long_tables, manifest, all_ids, name) for name in FRAMES if name not in DETAILS}
-        frames["diagnostics"] = among_runs(frames["diagnostics"], len(manifest.runs) + len(manifest.derived))
-    analyses = manifest.analysis_states()
-    of_analyses = stored_analyses(manifest, all_ids, analyses)
-    if scored:
-        history = {run.id: history[run.id] for run in manifest.runs if run.id in all_scored}
-        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
-        frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
-        compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
-        others = {name: frames[name] for name in ("history", "runs")}
-        across_runs = across(manifest, compared | others, scored, findings)
-        del compared  # free its memory before further tables are read
-        frames |= across_runs.tables
-        if long_tables:  # the other rows were compared, and are in the files
-            frames["scores"] = long_tables.shown(frames["scores"])
-    # The page shows the tables DETAILS of a few runs only, so they are read when the ranking is known.
-    of_recipes = across_runs.of_recipes if scored else {}
-    detailed = long_tables.detailed(frames, of_recipes, len(all_ids)) if long_tables else None
-    if all_ids:
-        runs_of = dict.fromkeys(DETAILS, detailed) | {AVERAGED: None}
-        frames |= {name: _load(long_tables, manifest, all_ids, name, runs_of[name]) for name in DETAILS}
-    for name, table in of_analyses.items():
-        frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
-    facts_of_analyses = _of_analyses(manifest, frames, with_images)
-    if scored:
-        recipes = across_runs.recipes
-        of_recipes = of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
-        frames |= _with_recipes(frames, of_recipes, long_tables)
-        if detailed is not None:
-            frames[AVERAGED] = _of_runs(frames[AVERAGED], detailed)
-    frames["exposure"] = ExposureTable.of(manifest, frames)
-    of_cohorts = extensions.modules(hooks.Cohorts)
-    meta = {
-        "title": manifest.title,
-        "grid": manifest.name,
-        "source": manifest.source,
-        "phantom": manifest.phantom,
-        "settings": msgspec.to_builtins(manifest.settings),
-        **({"useful": manifest.useful} if manifest.useful else {}),
-        "date": max(frames["runs"].set_index("run_id")["date"].reindex(all_ids), default=""),  # of the last run
-        "software": _software(),
-        "links": dict(manifest.links),
-        "split": asdict(manifest.shared.split),
-        "shared_patients": data.shared_patients,
-        "command": manifest.command,
-        "created_from": all_ids,
-        "findings": findings,
-        "notes": _notes(manifest),
-        "unlearnt": unlearnt,
-        "learns": learned,
-        "not_compared": _not_compared(frames["gaps"]) if scored else {},
-        "analyses": analyses,
-        **facts_of_analyses,
-        "stated": _stated(manifest),
-        "bundles": _submissions(manifest),
-        "duplicates": manifest.duplicates,
-        # a grid whose runs all leave out the same hospital has the page of a grid that trains on the others
-        "pool": [hospital.name for hospital in manifest.pooled] if len(manifest.pooled) > 1 else [],
-        "leave_one_out": manifest.leaves_one_out,
-        "test_images": data.test_images,
-        "compared": _compared(manifest),
-        **ChainMap(*failed_parts.of_extensions("facts", of_cohorts, lambda each: {**each.meta(manifest)})),
-        **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
-        "datasets": {
-            c.name: {
-                **asdict(manifest.hospital(c)),
-                "flow": dict(c.flow),
-                "no_lungs": dict(c.no_lungs),
-                "approximate": manifest.approximate(c, findings),
-                **({"ages": "children"} if c.of_children else {}),
-            }
-            for c in (manifest.cohorts[0], *manifest.pooled, *manifest.unseen)
-        },
-    }
+    report = _Report(manifest, with_images, long_tables)
+    meta = report.meta
     if failed := failed_parts.so_far():
         meta["failed"] = [{"name": part.name, "reason": part.reason} for part in failed]
-    return Tables(
-        meta, {k: frame[list(SCHEMAS[k])].reset_index(drop=True) for k, frame in frames.items() if len(frame.columns)}
-    )
+    frames = {name: frame for name, frame in report.frames.items() if len(frame.columns)}
+    return Tables(meta, {name: frame[list(SCHEMAS[name])].reset_index(drop=True) for name, frame in frames.items()})
+
+
+class _Report:
+    """The parts of a report. A part is made when another part first reads it, so no order of the parts is written down."""
+
+    def __init__(self, manifest: Manifest, with_images: bool, long_tables: LongTables | None) -> None:
+        self.tried, self.search = trials_table(manifest), manifest.search
+        self.manifest = with_chosen_runs(manifest, self.tried)
+        self.with_images, self.long_tables = with_images, long_tables
+        self.records = read_records(self.manifest)
+        self.scored = ranked_ids(self.manifest, self.records)
+        scored = [run_id for run_id, record in self.records.items() if record.is_scored]
+        self.all_ids = [*self.scored, *(run_id for run_id in scored if run_id not in self.scored)]  # ranked runs first
+        self.findings = findings_of(self.manifest)
+        self.history = histories(self.manifest)
+        self.data = cohort_tables(self.manifest, self.findings)
+        self.analyses = self.manifest.analysis_states()
+
+    @cached_property
+    def of_runs(self) -> dict[str, pd.DataFrame]:
+        """The tables of cohorts and runs that comparisons of runs read; all rows, without those of recipes."""
+        runs = runs_table(self.manifest, self.history, self.records)
+        frames = {"runs": runs, "published": _published(self.manifest), **self.data.frames, "trials": self.tried}
+        if self.all_ids:
+            frames["costs"] = _costs(self.records, self.all_ids, self.history)
+            frames |= {name: self._load(name) for name in FRAMES if name not in DETAILS}
+            num_runs = len(self.manifest.runs) + len(self.manifest.derived)
+            frames["diagnostics"] = among_runs(frames["diagnostics"], num_runs)
+        if self.scored:
+            trained = {run.id: self.history[run.id] for run in self.manifest.runs if run.id in self.all_ids}
+            empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
+            rows = [history.assign(run_id=run_id) for run_id, history in trained.items()] or [empty]
+            frames["history"] = pd.concat(rows, ignore_index=True)
+        return frames
+
+    @cached_property
+    def comparison(self) -> RunComparison | None:
+        """The tables that compare recipes, and the rows of recipes; None without ranked runs."""
+        if not self.scored:
+            return None
+        compared = {name: _of_runs(self.of_runs[name], self.scored) for name in _COMPARED}
+        others = {name: self.of_runs[name] for name in ("history", "runs")}
+        return across(self.manifest, compared | others, self.scored, self.findings)
+
+    @cached_property
+    def compared(self) -> dict[str, pd.DataFrame]:
+        """The tables `of_runs`, of which long tables keep only the rows of the page, and those that compare recipes."""
+        if self.comparison is None:
+            return self.of_runs
+        frames = self.of_runs | self.comparison.tables
+        if self.long_tables:  # the other rows were compared, and are in the files
+            frames["scores"] = shown_scores(self.of_runs.pop("scores"))
+        return frames
+
+    @cached_property
+    def detailed(self) -> set[str] | None:
+        """The ids of the recipes and runs for which the page shows the tables DETAILS; None for all of them."""
+        if not self.long_tables or len(self.all_ids) <= DETAILED:
+            return None
+        of_recipes = [self.comparison.of_recipes["runs"]] if self.comparison else []
+        return detailed_ids({**self.compared, "runs": pd.concat([self.compared["runs"], *of_recipes])})
+
+    @cached_property
+    def with_analyses(self) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
+        """All tables without the rows of recipes, also of analyses, and the facts of analyses."""
+        frames = dict(self.compared)
+        if self.all_ids:
+            shown = dict.fromkeys(DETAILS, self.detailed) | {AVERAGED: None}
+            frames |= {name: self._load(name, shown[name]) for name in DETAILS}
+        for name, table in stored_analyses(self.manifest, self.all_ids, self.analyses).items():
+            frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
+        facts = _of_analyses(self.manifest, frames, self.with_images)
+        return frames, facts
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """All tables."""
+        frames = dict(self.with_analyses[0])
+        if self.comparison:
+            recipes = self.comparison.recipes
+            rows = self.comparison.of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
+            frames |= _with_recipes(frames, rows, self.long_tables)
+            if self.detailed is not None:
+                frames[AVERAGED] = _of_runs(frames[AVERAGED], self.detailed)
+        frames["exposure"] = ExposureTable.of(self.manifest, frames)
+        return frames
+
+    def _load(self, name: str, shown: Collection[str] | None = None) -> pd.DataFrame:
+        """Return a score table: all rows, or with `long_tables` those that the page shows (see `LongTables.load`)."""
+        if self.long_tables:
+            return self.long_tables.load(self.manifest, self.all_ids, name, shown)
+        return load_scores(self.manifest, self.all_ids, name)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The metadata, see `Tables`."""
+        manifest, search, findings = self.manifest, self.search, self.findings
+        of_cohorts = extensions.modules(hooks.Cohorts)
+        dates = self.frames["runs"].set_index("run_id")["date"].reindex(self.all_ids)
+        return {
+            "title": manifest.title,
+            "grid": manifest.name,
+            "source": manifest.source,
+            "phantom": manifest.phantom,
+            "settings": msgspec.to_builtins(manifest.settings),
+            **({"useful": manifest.useful} if manifest.useful else {}),
+            "date": max(dates, default=""),  # of the last run
+            "software": _software(),
+            "links": dict(manifest.links),
+            "split": asdict(manifest.shared.split),
+            "shared_patients": self.data.shared_patients,
+            "command": manifest.command,
+            "created_from": self.all_ids,
+            "findings": findings,
+            "notes": _notes(manifest),
+            "unlearnt": unlearnt_by(manifest, self.all_ids, self.records),
+            "learns": learns(manifest, findings, self.all_ids, self.scored, self.records),
+            "not_compared": _not_compared(self.frames["gaps"]) if self.scored else {},
+            "analyses": self.analyses,
+            **self.with_analyses[1],
+            "stated": _stated(manifest),
+            "bundles": _submissions(manifest),
+            "duplicates": manifest.duplicates,
+            # a grid whose runs all leave out the same hospital has the page of a grid that trains on the others
+            "pool": [hospital.name for hospital in manifest.pooled] if len(manifest.pooled) > 1 else [],
+            "leave_one_out": manifest.leaves_one_out,
+            "test_images": self.data.test_images,
+            "compared": _compared(manifest),
+            **ChainMap(*failed_parts.of_extensions("facts", of_cohorts, lambda each: {**each.meta(manifest)})),
+            **({"search": {"trials": search.trials, "seed": search.seed, "over": dict(search.over)}} if search else {}),
+            "datasets": {
+                c.name: {
+                    **asdict(manifest.hospital(c)),
+                    "flow": dict(c.flow),
+                    "no_lungs": dict(c.no_lungs),
+                    "approximate": manifest.approximate(c, findings),
+                    **({"ages": "children"} if c.of_children else {}),
+                }
+                for c in (manifest.cohorts[0], *manifest.pooled, *manifest.unseen)
+            },
+        }
 
 
 def _of_analyses(manifest: Manifest, frames: dict[str, pd.DataFrame], with_images: bool) -> dict[str, object]:
@@ -161,17 +212,6 @@ def _of_analyses(manifest: Manifest, frames: dict[str, pd.DataFrame], with_image
     return facts
 
 
-def _load(
-    long_tables: LongTables | None,
-    manifest: Manifest,
-    run_ids: Sequence[str],
-    name: str,
-    shown: Collection[str] | None = None,
-) -> pd.DataFrame:
-    """Return the score table `name`: all rows, or with `long_tables` those that the page shows (see `LongTables.load`)."""
-    return long_tables.load(manifest, run_ids, name, shown) if long_tables else load_scores(manifest, run_ids, name)
-
-
 def _with_recipes(
     frames: Mapping[str, pd.DataFrame], of_recipes: Mapping[str, pd.DataFrame], long_tables: LongTables | None
 ) -> dict[str, pd.DataFrame]:
@@ -180,7 +220,7 @@ def _with_recipes(
     for name, rows in of_recipes.items():
         if long_tables:
             long_tables.append(name, rows)
-        shown = long_tables.shown(rows) if long_tables and name == "scores" else rows
+        shown = shown_scores(rows) if long_tables and name == "scores" else rows
         out[name] = pd.concat([frames[name], shown], ignore_index=True) if len(shown) else frames[name]
     return out
 
