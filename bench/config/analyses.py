@@ -6,7 +6,9 @@ An analysis reads the images of a finished run again and stores tables. Statisti
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from bench.config.run_config import differing, from_dict
 from harmonize.errors import ConfigError
@@ -17,28 +19,23 @@ from reports import extensions, hooks
 class Probes:
     """Options of the analysis `probes`: source classifiers on features of the run's trained network and of untrained networks."""
 
-    per_source: int = 250  # number of images per cohort on which the untrained networks are probed
-
-    def __post_init__(self) -> None:
-        if self.per_source < 20:
-            raise ValueError(f"per_source must be at least 20 (got {self.per_source})")
+    per_source: Annotated[int, Meta(ge=20)] = (
+        250  # number of images per cohort on which the untrained networks are probed
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
     """Options of the analysis `acquisition`: source classifiers on descriptors and pixels of the images."""
 
-    per_source: int = 150  # images per cohort
-    epochs: int = 6  # training epochs of the networks that predict the source
-    folds: int = 2  # how many of five folds serve as the test fold; one network is trained for each test fold
+    per_source: Annotated[int, Meta(ge=20)] = 150  # images per cohort
+    epochs: Annotated[int, Meta(ge=1)] = 6  # training epochs of the networks that predict the source
+    folds: Annotated[int, Meta(ge=1)] = (
+        2  # how many of five folds serve as the test fold; one network is trained for each test fold
+    )
     # number of images per fold with SHAP values, which explain the predictions of the classifiers on descriptors; these
     # classifiers are decision trees
-    explained: int = 60
-
-    def __post_init__(self) -> None:
-        for name, least in (("per_source", 20), ("epochs", 1), ("folds", 1), ("explained", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least} (got {getattr(self, name)})")
+    explained: Annotated[int, Meta(ge=1)] = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,8 @@ class Transplants:
     one external cohort to another; otherwise, the donor or the host is always internal.
     """
 
-    images: int = 96
+    images: Annotated[int, Meta(ge=20)] = 96
     all_pairs: bool = False
-
-    def __post_init__(self) -> None:
-        if self.images < 20:
-            raise ValueError(f"images must be at least 20 (got {self.images})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,14 @@ change.
 
 import functools
 import math
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.pool_names import check_pool, hospitals_of
@@ -18,6 +22,15 @@ from harmonize.errors import ConfigError
 from reports import extensions, hooks
 
 T = TypeVar("T")
+Count = Annotated[int, Meta(ge=0)]
+AboveZero = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+
+
+def choice(*names: str) -> Meta:
+    """Return the mark of a field with some allowed texts; `from_dict` checks it, as it checks ranges."""
+    return Meta(pattern=f"^({'|'.join(names)})$")
 
 
 def added_heads() -> Mapping[str, hooks.Head]:
@@ -35,65 +48,44 @@ def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
 class Schedule:
     """The training schedule: length, batches, learning rate, stopping and selection of the epoch."""
 
-    epochs: int = 5
-    batch_size: int = 64  # images per optimizer step
-    micro_batch: int = 0  # images per forward pass (batch norm uses this number); 0: batch_size
+    epochs: Annotated[int, Meta(ge=1)] = 5
+    batch_size: Annotated[int, Meta(ge=2)] = 64  # images per optimizer step; batch norm needs 2
+    micro_batch: Count = 0  # images per forward pass (batch norm uses this number); 0: batch_size
     # learning rate after a linear warm-up: cosine (to zero), constant, or plateau (lower when val loss stops falling)
-    kind: str = "cosine"
-    warmup: float = 0.05  # length of the warm-up, as a share of the steps of a training phase
-    lr: float = 0.0  # 0: value of the optimizer entry
+    kind: Annotated[str, choice("cosine", "constant", "plateau")] = "cosine"
+    warmup: Share = 0.05  # length of the warm-up, as a share of the steps of a training phase
+    lr: NotNegative = 0.0  # 0: value of the optimizer entry
     weight_decay: float = -1.0  # below 0: value of the optimizer entry
-    clip: float = 0.0  # maximum global gradient norm; 0: off
-    patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
-    ema: float = 0.0  # decay of the exponential moving average of the weights; 0: no average
-    freeze_epochs: int = 0  # number of epochs at the start in which only the output layer is trained
+    clip: NotNegative = 0.0  # maximum global gradient norm; 0: off
+    patience: Count = 0  # epochs without a better validation AUROC before stopping; 0: off
+    ema: Share = 0.0  # decay of the exponential moving average of the weights; 0: no average
+    freeze_epochs: Count = 0  # number of epochs at the start in which only the output layer is trained
     # The learning rate of the optimizer entry is multiplied by this number. A sweep over 1/3, 1 and 3 tunes every
     # optimizer with the same effort.
-    lr_scale: float = 1.0
-    plateau_factor: float = 0.1  # only for the kind plateau: number by which a decrease multiplies the learning rate
+    lr_scale: AboveZero = 1.0
+    plateau_factor: Annotated[float, Meta(gt=0, lt=1)] = (
+        0.1  # only for the kind plateau: number by which a decrease multiplies the learning rate
+    )
     # only for the kind plateau: epochs without a lower validation loss before the learning rate decreases
-    plateau_patience: int = 2
-    stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
-    select_on: str = "val"  # split whose AUROC selects the epoch
+    plateau_patience: Count = 2
+    # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
+    stop_on: Annotated[str, choice("val", "expert_valid")] = "val"
+    select_on: Annotated[str, choice("val", "expert_valid")] = "val"  # split whose AUROC selects the epoch
     # whether the internal test AUROC of each epoch is recorded; the record shows by how much the test AUROC would be too
     # high if the test split selected the epoch
     audit: bool = False
-    sampling: str = "shuffled"  # balanced: each forward pass has positive and negative images of each finding (AUC losses need this)
-    pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; these epochs are never selected
+    # balanced: each forward pass has positive and negative images of each finding (AUC losses need this)
+    sampling: Annotated[str, choice("shuffled", "balanced")] = "shuffled"
+    pretrain_epochs: Count = 0  # epochs with cross-entropy before the run's own loss; these epochs are never selected
 
     def __post_init__(self) -> None:
-        one_of("kind", self.kind, ("cosine", "constant", "plateau"))
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1 (got {self.epochs})")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, for batch norm (got {self.batch_size})")
         if self.micro_batch and (self.micro_batch < 2 or self.batch_size % self.micro_batch):
             raise ValueError(
                 f"micro_batch must divide batch_size {self.batch_size} and be at least 2 (got {self.micro_batch})"
             )
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup must be a share of the steps in [0, 1) (got {self.warmup})")
-        if self.lr < 0 or self.clip < 0 or self.patience < 0 or self.freeze_epochs < 0:
-            raise ValueError("lr, clip, patience and freeze_epochs must not be negative")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be a decay in [0, 1) (got {self.ema})")
-        self._check_policies()
-
-    def _check_policies(self) -> None:
-        """Check stopping, selection, sampling and the phases of training."""
-        one_of("stop_on", self.stop_on, ("val", "expert_valid"))
-        one_of("select_on", self.select_on, ("val", "expert_valid"))
-        one_of("sampling", self.sampling, ("shuffled", "balanced"))
-        if self.freeze_epochs >= self.epochs:
-            raise ValueError(f"freeze_epochs must be below epochs {self.epochs} (got {self.freeze_epochs})")
-        if not 0 <= self.pretrain_epochs < self.epochs:
-            raise ValueError(
-                f"pretrain_epochs must be from 0 to below epochs {self.epochs} (got {self.pretrain_epochs})"
-            )
-        if self.lr_scale <= 0:
-            raise ValueError(f"lr_scale must be positive (got {self.lr_scale})")
-        if not 0 < self.plateau_factor < 1 or self.plateau_patience < 0:
-            raise ValueError("plateau_factor must be between 0 and 1, and plateau_patience must not be negative")
+        for name in ("freeze_epochs", "pretrain_epochs"):
+            if (number := getattr(self, name)) >= self.epochs:
+                raise ValueError(f"{name} must be below epochs {self.epochs} (got {number})")
         if self.kind != "plateau" and (self.plateau_factor, self.plateau_patience) != (0.1, 2):
             raise ValueError("plateau_factor and plateau_patience are only valid with `kind: plateau`")
         if self.stop_on != "val" and not self.patience:
@@ -166,11 +158,7 @@ class Limit:
     has the id of a fully trained run, or of a run with another limit.
     """
 
-    hours: float = 0.0  # wall-clock time of training and validation; 0: no limit
-
-    def __post_init__(self) -> None:
-        if self.hours < 0:
-            raise ValueError(f"limit.hours must not be negative; 0 is no limit (got {self.hours})")
+    hours: NotNegative = 0.0  # wall-clock time of training and validation; 0: no limit
 
     def __str__(self) -> str:
         return f"{self.hours:g} hour{'s' if self.hours != 1 else ''}"
@@ -180,29 +168,19 @@ class Limit:
 class LoraSize:
     """The size of the trained matrices with `head: lora`."""
 
-    rank: int = 8
-    alpha: float = 16.0  # the product of the two matrices is multiplied by alpha / rank
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise ValueError(
-                f"lora.rank must be at least 1, and lora.alpha above 0 (got {self.rank} and {self.alpha:g})"
-            )
+    rank: Annotated[int, Meta(ge=1)] = 8
+    alpha: AboveZero = 16.0  # the product of the two matrices is multiplied by alpha / rank
 
 
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
     """Loss weights of the findings and of the auxiliary heads (additional outputs). The weight 0 removes an auxiliary head."""
 
-    findings: float = 1.0
-    abnormal: float = 0.5
-    device: float = 0.3
-    projection: float = 0.005
-    sex: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.findings <= 0 or min(self.abnormal, self.device, self.projection, self.sex) < 0:
-            raise ValueError("head_weights.findings must be above 0, and the others must not be negative")
+    findings: AboveZero = 1.0
+    abnormal: NotNegative = 0.5
+    device: NotNegative = 0.3
+    projection: NotNegative = 0.005
+    sex: NotNegative = 0.01
 
 
 HEADS = {  # value of `heads` -> auxiliary heads besides the findings
@@ -241,8 +219,10 @@ class RunConfig:
     # hospital of the pool on which this run does not train; it is an external hospital of this run. "": none
     leave_out: str = ""
     space: str = "shared-9"  # label space: the findings that are learned
-    mapping: str = "default"  # default, strict or broad label mapping, for internal and external cohorts
-    task: str = "multilabel"  # multilabel, or binary: only one finding, named by `finding`
+    mapping: Annotated[str, choice("default", "strict", "broad")] = "default"  # for internal and external cohorts
+    task: Annotated[str, choice("multilabel", "binary")] = (
+        "multilabel"  # multilabel, or binary: only one finding, named by `finding`
+    )
     finding: str = ""  # the finding of a binary task
     # source of the training labels: default, hybrid (a source for each finding), or a source such as chexbert or negbio
     label_source: str = "default"
@@ -250,23 +230,26 @@ class RunConfig:
     split: Split = field(default_factory=Split)
     weights: str = "none"  # starting weights: none (random), imagenet, or another entry of the registry
     channels: int = 3
-    heads: str = "multilabel"  # auxiliary heads, see HEADS
+    heads: Annotated[str, choice(*HEADS)] = "multilabel"  # auxiliary heads, see HEADS
     head_weights: HeadWeights = field(default_factory=HeadWeights)
     schedule: Schedule = field(default_factory=Schedule)
     limit: Limit = field(default_factory=Limit)
-    precision: str = "mixed"  # mixed: bf16 on a GPU, fp32 on a CPU
-    blank: str = "zero"  # training label of "not mentioned": zero (absent) or ignore (no label)
+    # mixed: bf16 on a GPU, fp32 on a CPU
+    precision: Annotated[str, choice("mixed", "fp32", "bf16", "fp16")] = "mixed"
+    blank: Annotated[str, choice("zero", "ignore")] = (
+        "zero"  # training label of "not mentioned": zero (absent) or ignore (no label)
+    )
     augmentation: str = "none"
-    selection: str = "best_val"
-    seed: int = 0
+    selection: Annotated[str, choice("best_val", "last")] = "best_val"
+    seed: Count = 0
     compile: bool = False  # train with torch.compile if that is faster on this machine
-    threads: int = 1  # CPU threads of a run; the same number gives the same weights
+    threads: Annotated[int, Meta(ge=1)] = 1  # CPU threads of a run; the same number gives the same weights
     # own: all weights are trained; probe: logistic regression on the features of the frozen network; lora: low-rank changes
     # of the linear layers, and the output layer, are trained; attention: the pooling over the patches of a frozen
     # transformer, and the output layer, are trained; the heads of extensions (`prompts`): zero-shot, nothing is trained
     head: str = "own"
     lora: LoraSize = field(default_factory=LoraSize)  # only with `head: lora`
-    shots: int = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
+    shots: Count = 0  # only for a probe: number of present and of absent training images of each finding; 0: all
     # how the loss of a batch is computed: erm (mean over the images), or an algorithm that compares groups
     algorithm: str = "erm"
     # the groups of the training images: hospital, sex, age (bands), view, device, or another column of the cohort's table;
@@ -275,8 +258,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_pool(self.train_on, self.leave_out)
-        one_of("mapping", self.mapping, ("default", "strict", "broad"))
-        one_of("task", self.task, ("multilabel", "binary"))
         if (self.task == "binary") != bool(self.finding):
             raise ValueError("`task: binary` requires `finding: NAME`; with another task, `finding` is not valid")
         if self.label_source != "default":  # whether a dataset has the source is checked when its labels are read
@@ -285,24 +266,18 @@ class RunConfig:
             names = dict.fromkeys(name for sources in labels_yaml()["label_sources"].values() for name in sources)
             one_of("label_source", self.label_source, ("default", *names, HYBRID))
         one_of("channels", self.channels, (1, 3))
-        one_of("heads", self.heads, tuple(HEADS))
         for name in differing(self.head_weights):
             if name not in HEADS[self.heads] and (name != "findings" or self.heads == "multilabel"):
                 raise ValueError(f"head_weights.{name} has no effect with `heads: {self.heads}`")
-        one_of("precision", self.precision, ("mixed", "fp32", "bf16", "fp16"))
-        one_of("blank", self.blank, ("zero", "ignore"))
-        one_of("selection", self.selection, ("best_val", "last"))
         if self.selection == "last" and self.schedule.select_on != "val":
             raise ValueError("schedule.select_on has no effect with `selection: last`")
         one_of("head", self.head, ("own", "probe", *added_heads(), "lora", "attention"))
         if self.head != "lora" and self.lora != LoraSize():
             raise ValueError("lora is only valid with `head: lora`")
-        if self.shots < 0 or (self.shots and self.head != "probe"):
-            raise ValueError("shots must not be negative (0: all images), and needs `head: probe`")
+        if self.shots and self.head != "probe":
+            raise ValueError("shots needs `head: probe`")
         if self.is_frozen and self.heads != "multilabel":
             raise ValueError(f"`head: {self.head}` has no auxiliary heads: remove `heads: {self.heads}`")
-        if self.threads < 1 or self.seed < 0:
-            raise ValueError("threads must be at least 1 and seed at least 0")
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -384,14 +359,13 @@ NAMED_UNLESS = {"algorithm": ("algorithms", "erm")}
 SECTION_OF = NAMED | {key: section for key, (section, _) in NAMED_UNLESS.items()}
 
 
-_TYPE_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-def _fits(value: object, kind: Any) -> bool:
-    """Return whether a value has the type of its field. An int is also valid for a float field."""
-    return type(value) in (int, float) if kind is float else type(value) is kind
-
-
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+_TYPES |= {"object": "a block of keys", "array": "a list"}
+_BOUNDS = {">=": " of at least", ">": " above", "<": " below", "<=": " of at most"}
+# a message of msgspec: type, bound, allowed texts
+_MESSAGE = re.compile(
+    r"Expected `(\w+)`(?: ([<>]=?) (\S+))?(?: of length .*)?(?: matching regex '(?:\^\((.*)\)\$|.*)')?(?:, got .*)?"
+)
 # cached, because a page of 100 runs needs the type hints of a class 600 times
 _hints = functools.cache(typing.get_type_hints)
 
@@ -401,34 +375,48 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
 
     Raises ConfigError for an unknown or missing key, a wrong type or a value out of range.
     """
+    _check_keys(kind, raw, where)
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise _error(message, path.rstrip("`"), raw, where) from error
+
+
+def _check_keys(kind: type[Any], raw: object, where: str) -> None:
+    """Raise ConfigError for an unknown key and for a number that is not finite, which msgspec lets pass."""
     if not isinstance(raw, Mapping):
         raise ConfigError(f"expected a block of keys (got {raw!r})", where, "write `key: value` lines")
     hints = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
-    keys = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    ConfigError.known_keys(raw, keys, where)
+    ConfigError.known_keys(raw, hints, where)
     for key, value in raw.items():
-        expected = hints[key]
-        if is_dataclass(expected):
-            values[key] = from_dict(typing.cast("type[Any]", expected), value, f"{where}.{key}")
+        if is_dataclass(hints[key]):
+            _check_keys(hints[key], value, _inside(where, key))
         elif type(value) is float and not math.isfinite(value):
-            raise ConfigError(f"{key} must be finite (got {value})", f"{where}.{key}", "write a finite number")
-        elif not _fits(value, expected):
-            type_name = _TYPE_NAMES.get(expected, getattr(expected, "__name__", str(expected)))
-            several = f"write {type_name}; to try several, write `{key}` under `sweeps:`, not under `base:`"
-            fix = several if isinstance(value, list) and ": base" in where else f"write {type_name}"
-            raise ConfigError(f"{key} must be {type_name} (got {value!r})", f"{where}.{key}", fix)
-        else:
-            # a float field turns 0 into 0.0, so that 0 and 0.0 give the same run id
-            values[key] = expected(value) if expected in (int, float, str) else value
-    required = [n for n, f in keys.items() if f.default is MISSING and f.default_factory is MISSING]
-    for name in required:
-        if name not in values:
-            raise ConfigError(f"{name} is missing", where, f"add `{name}: ...`")
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ConfigError(str(error), where, "correct the value; docs/grids.md lists what each key takes") from error
+            raise ConfigError(f"{key} must be finite (got {value})", _inside(where, key), "write a finite number")
+
+
+def _error(message: str, path: str, raw: Any, where: str) -> ConfigError:
+    """Return the error for a message of msgspec about the value at `path` in a block."""
+    place = _inside(where, path) if path else where
+    if missing := re.fullmatch("Object missing required field `(.*)`", message):
+        return ConfigError(f"{missing[1]} is missing", place, f"add `{missing[1]}: ...`")
+    stated = _MESSAGE.fullmatch(message)
+    if not stated:  # of a `__post_init__`
+        return ConfigError(message, place, "correct the value; docs/grids.md lists what each key takes")
+    kind, bound, number, names = stated.groups()
+    wanted = f"one of {names.replace('|', ', ')}" if names else _TYPES[kind]
+    wanted += f"{_BOUNDS[bound]} {float(number):g}" if bound else ""
+    for part in re.findall(r"\w+", path):  # keys, and positions in lists
+        raw = raw[part] if isinstance(raw, Mapping) else raw[int(part)]
+    fix = f"write {wanted}"
+    if isinstance(raw, list) and ": base" in where:
+        fix += f"; to try several, write `{path}` under `sweeps:`, not under `base:`"
+    return ConfigError(f"{path} must be {wanted} (got {raw!r})", place, fix)
+
+
+def _inside(where: str, key: str) -> str:
+    return f"{where}.{key}" if ": " in where else f"{where}: {key}"
 
 
 def differing(config: Any) -> dict[str, Any]:

@@ -7,16 +7,17 @@ change no other draw. Trial 0 has the settings of the grid itself.
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeGuard
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeGuard, get_type_hints
 
-from bench.config.run_config import RunConfig
+from msgspec import Meta
+
+from bench.config.run_config import Count, RunConfig, from_dict
 from harmonize.errors import ConfigError
 
 CHOICE, LOG, LINEAR = "choice", "log", "linear"
 DIGITS = 4  # significant digits of a number that is drawn
 MAX_TRIALS = 1000
-_KEYS = ("trials", "seed", "over")
 # blocks of a run's configuration whose keys can be searched: the other keys name what a grid compares, or its data
 _BLOCKS = ("schedule", "head_weights", "lora")
 _FIXED = ("schedule.select_on", "schedule.audit")  # they decide how a run is chosen or what is recorded
@@ -77,6 +78,15 @@ class Search:
         return {"trials": self.trials, "seed": self.seed, "over": over}
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The block `search` as written."""
+
+    trials: Annotated[int, Meta(ge=2, le=MAX_TRIALS)]  # with trial 0, which has the grid's own settings
+    over: Annotated[dict[str, Any], Meta(min_length=1)]
+    seed: Count = 0
+
+
 def read_search(raw: Mapping[str, Any], where: str) -> Search | None:
     """Return the search of a parsed grid file, None if the file has no block `search`.
 
@@ -86,25 +96,11 @@ def read_search(raw: Mapping[str, Any], where: str) -> Search | None:
     if "search" not in raw:
         return None
     place = f"{where}: search"
-    block = raw["search"]
-    if not isinstance(block, Mapping) or not isinstance(block.get("over"), Mapping) or not block["over"]:
-        fix = "write `search: {trials: 8, over: {schedule.lr: [log, 0.00001, 0.001]}}`"
-        raise ConfigError("search must be a block with `trials` and `over`", place, fix)
-    ConfigError.known_keys(block, _KEYS, place)
-    trials = _whole(block, "trials", 2, MAX_TRIALS, place)
-    seed = _whole({"seed": 0, **block}, "seed", 0, 2**32, place)
-    search = Search(trials, seed, tuple(_space(str(k), v, f"{place}.over.{k}") for k, v in block["over"].items()))
+    block = from_dict(_Block, raw["search"], place)
+    spaces = tuple(_space(str(key), values, f"{place}.over.{key}") for key, values in block.over.items())
+    search = Search(block.trials, block.seed, spaces)
     _refuse_conflicts(raw, search.keys, where)
     return search
-
-
-def _whole(block: Mapping[str, Any], key: str, low: int, high: int, where: str) -> int:
-    value = block.get(key)
-    if type(value) is not int or not low <= value <= high:
-        what = f"{key} must be a whole number from {low} to {high:,} (got {value!r})"
-        fix = "trial 0 has the grid's own settings, so a search has 2 trials or more" if key == "trials" else ""
-        raise ConfigError(what, f"{where}.{key}", fix or "write `seed: 0`")
-    return value
 
 
 def _space(key: str, value: object, where: str) -> Space:
@@ -139,9 +135,9 @@ def _is_number(value: object, *, whole: bool) -> bool:
 def _searchable() -> dict[str, Any]:
     """Return {dotted key: type} of the keys that can be searched."""
     kinds: dict[str, Any] = {}
-    for block in fields(RunConfig):
-        if block.name in _BLOCKS and is_dataclass(block.type):
-            kinds |= {f"{block.name}.{inner.name}": inner.type for inner in fields(block.type)}
+    for block, kind in get_type_hints(RunConfig).items():
+        if block in _BLOCKS:
+            kinds |= {f"{block}.{key}": inner for key, inner in get_type_hints(kind).items()}
     return {key: kind for key, kind in kinds.items() if key not in _FIXED}
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-import msgspec
+from msgspec import Meta
 
 from bench.config.registry import Entry
+from bench.config.run_config import from_dict
 from harmonize.errors import ConfigError
 
 STANDARD = "standard"
@@ -43,8 +44,8 @@ class Settings:
     """Settings that affect scores; mapping, subgroup and selection are also columns of the tables of scores."""
 
     # a finding is scored if at least this many patients have a positive image, and at least this many a negative image
-    min_count: int = 10
-    bins: int = 15  # of the calibration error
+    min_count: Annotated[int, Meta(ge=1)] = 10
+    bins: Annotated[int, Meta(ge=1)] = 15  # of the calibration error
     mapping: str = "default"
     reading: str = STANDARD  # how uncertain and unmentioned labels are scored
     unit: str = IMAGE
@@ -55,9 +56,6 @@ class Settings:
     findings: tuple[str, ...] = ()  # findings that `bench score --as --findings` scores; () for all
 
     def __post_init__(self) -> None:
-        for name in ("min_count", "bins"):
-            if (number := getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, not {number}")
         for name, choice in CHOICES.items():
             if (value := getattr(self, name)) not in choice.values:
                 raise ValueError(f"{name} must be one of {', '.join(choice.values)}, not {value!r}")
@@ -65,14 +63,7 @@ class Settings:
     @classmethod
     def of_grid(cls, raw: Mapping[str, Any], path: str) -> Self:
         """Return the settings that the content of a grid file states. Raises ConfigError with the key of an invalid value."""
-        stated = {key: raw[key] for key in OF_GRID if key in raw}
-        for key, value in stated.items():
-            try:
-                msgspec.convert({key: value}, cls)
-            except msgspec.ValidationError as error:
-                what = f"{key} is {value!r}: {str(error).partition(' - at ')[0]}"
-                raise ConfigError(what, f"{path}: {key}", "correct it: docs/grids.md shows this key") from error
-        return cls(**stated)
+        return from_dict(cls, {key: raw[key] for key in OF_GRID if key in raw}, path)
 
 
 def words_of(changes: Mapping[str, Any]) -> list[str]:

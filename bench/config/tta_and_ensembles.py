@@ -1,11 +1,13 @@
 """Read the test-time augmentations (TTA) and ensembles of a grid. Both are rows of the leaderboard that need no training."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from bench.config.registry import Entry, Registry
-from bench.config.run_config import RunConfig
+from bench.config.run_config import RunConfig, choice, from_dict
 from harmonize.errors import ConfigError
 
 View = tuple[bool, float]  # whether the image is mirrored; rotation in degrees counterclockwise
@@ -15,7 +17,6 @@ TTA: Mapping[str, tuple[View, ...]] = {
     "four_views": ((False, 0.0), (True, 0.0), (False, 7.0), (False, -7.0)),
     "three_views": ((False, 0.0), (False, 7.0), (False, -7.0)),
 }
-_KEYS = ("name", "of", "tta", "mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,16 @@ def _mirrors(augmentation: Entry) -> bool:
     return bool(augmentation.options.get("hflip")) or any("hflip" in names for names in steps)
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """An ensemble as written: its name, the conditions of its runs, and its TTA."""
+
+    name: Annotated[str, Meta(pattern=r"\S")]
+    of: dict[str, Any] = field(default_factory=dict)
+    tta: str = ""
+    mean: Annotated[str, choice("probability")] = "probability"
+
+
 def read_ensembles(
     raw: object,
     configs: Sequence[RunConfig],
@@ -75,8 +86,11 @@ def read_ensembles(
     ensembles: list[Ensemble] = []
     for i, block in enumerate(raw):
         location = f"{where}[{i}]"
-        name, conditions, views = _checked(block, tta, location)
-        members = tuple(config for config in configs if meets(config, conditions, f"{location}.of"))
+        stated = from_dict(_Block, block, location)
+        name, views = stated.name, stated.tta
+        if views and views not in tta:
+            raise ConfigError(f"the grid has no TTA {views!r}", f"{location}.tta", f"add `tta: [{views}]` to the grid")
+        members = tuple(config for config in configs if meets(config, stated.of, f"{location}.of"))
         if not members:
             raise ConfigError(
                 "no run of the grid meets these conditions", f"{location}.of", "correct the names or values"
@@ -97,19 +111,3 @@ def read_ensembles(
                 raise ConfigError(f"{name!r} and {other.name!r} have the same runs", location, "remove one of them")
         ensembles.append(Ensemble(name, members, views))
     return tuple(ensembles)
-
-
-def _checked(block: Mapping[str, Any], tta: Sequence[str], where: str) -> tuple[str, Mapping[str, Any], str]:
-    """Return the name, the conditions and the TTA of one ensemble."""
-    ConfigError.known_keys(block, _KEYS, where)
-    name, conditions, views = block.get("name"), block.get("of", {}), block.get("tta", "")
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"invalid ensemble name {name!r}", f"{where}.name", "write a short text")
-    if not isinstance(conditions, Mapping):
-        what = f"of must be a block of conditions (got {conditions!r})"
-        raise ConfigError(what, f"{where}.of", "write {architecture: [a, b]}")
-    if block.get("mean", "probability") != "probability":
-        raise ConfigError("only probabilities can be averaged", f"{where}.mean", "write `mean: probability`")
-    if views and views not in tta:
-        raise ConfigError(f"the grid has no TTA {views!r}", f"{where}.tta", f"add `tta: [{views}]` to the grid")
-    return name, conditions, str(views)

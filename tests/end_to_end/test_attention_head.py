@@ -61,7 +61,7 @@ def test_the_cost_of_one_network_depends_on_its_head(drawn: Callable[[str | Path
     [
         ("timm:resnet10t", "", "ResNet is not a vision transformer"),
         ("swinv2_tiny", "", "SwinTransformerV2 is not a vision transformer"),
-        ("dinov2_tiny", ", shots: 5", "shots must not be negative"),
+        ("dinov2_tiny", ", shots: 5", "shots needs `head: probe`"),
     ],
 )
 def test_networks_and_settings_that_do_not_fit_are_refused(

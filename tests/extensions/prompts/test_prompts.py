@@ -161,7 +161,7 @@ def test_prompts_that_do_not_fit_are_refused_before_images_are_read(tmp_path: Pa
     )
     write(file)
     refused(ConfigError, "the architecture has no prompts", "{weights: own, head: prompts}")
-    refused(ConfigError, "shots must not be negative", "{architecture: clip, weights: own, head: prompts, shots: 5}")
+    refused(ConfigError, "shots needs `head: probe`", "{architecture: clip, weights: own, head: prompts, shots: 5}")
     refused(ConfigError, "no auxiliary heads", "{architecture: clip, weights: own, head: prompts, heads: dual}")
     file.write_bytes(b"no tensors")
     refused(SetupError, "cannot read the prompts")

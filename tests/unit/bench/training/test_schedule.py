@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.config.registry import Registry
-from bench.config.run_config import RunConfig, Schedule
+from bench.config.run_config import RunConfig, Schedule, from_dict
 from bench.training.lr_schedule import lr_factor, lr_multiplier, plateau
 from bench.training.optimizers.build import build
+from harmonize.errors import ConfigError
 
 losses = st.lists(st.floats(0.01, 2.0), max_size=30)
 
@@ -91,8 +92,8 @@ def test_patience_lets_every_weight_learn_before_it_stops() -> None:
     ids=str,
 )
 def test_a_schedule_that_means_nothing_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=list(wrong)[-1]):
-        Schedule(epochs=5, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=list(wrong)[-1]):
+        from_dict(Schedule, {"epochs": 5} | wrong, "grid.yaml: schedule")
 
 
 def test_a_set_to_select_on_needs_a_best_epoch() -> None:

@@ -75,10 +75,9 @@ def test_a_run_without_such_epochs_keeps_its_id() -> None:
     assert differing(Schedule(pretrain_epochs=1)) == {"pretrain_epochs": 1}
 
 
-@pytest.mark.parametrize("epochs", [-1, 5])
-def test_an_epoch_is_left_for_the_runs_own_loss(epochs: int) -> None:
-    with pytest.raises(ValueError, match="pretrain_epochs must be from 0 to below epochs 5"):
-        Schedule(pretrain_epochs=epochs)
+def test_an_epoch_is_left_for_the_runs_own_loss() -> None:
+    with pytest.raises(ValueError, match="pretrain_epochs must be below epochs 5"):
+        Schedule(pretrain_epochs=5)
 
 
 def read(tmp_path: Path, base: str, registry: str = "") -> None:
