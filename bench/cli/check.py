@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import completion
 from bench.cli.options import JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption, examples, only_valid
 
 CHECK_EXAMPLES = examples(
@@ -24,7 +23,6 @@ def check(
         typer.Argument(
             metavar="RUN",
             help="First characters of run ids: check only these runs.",
-            autocompletion=completion.run_ids,
         ),
     ] = None,
     data: Annotated[

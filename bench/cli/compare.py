@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import options
-from bench.cli.completion import run_ids
 from bench.cli.predict import check_rule
 from bench.cli.text_tables import interval, table_lines, wrapped
 from harmonize.errors import ConfigError
@@ -32,7 +31,7 @@ EXAMPLES = options.examples(
 def compare(
     context: typer.Context,
     first: options.RunArgument,
-    second: Annotated[str, typer.Argument(help="Second run: its id, or its first characters.", autocompletion=run_ids)],
+    second: Annotated[str, typer.Argument(help="Second run: its id, or its first characters.")],
     store: options.StoreOption = Path("runs"),
     grid: options.GridOfRunOption = None,
     cohort: options.CohortsOption = None,

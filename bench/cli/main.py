@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import completion, options, signals
+from bench.cli import options, signals
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
@@ -149,13 +149,9 @@ def list_(
     context: typer.Context,
     section: Annotated[
         str,
-        typer.Argument(
-            help="Registry section, or grids, or runs. Default: all sections.", autocompletion=completion.sections
-        ),
+        typer.Argument(help="Registry section, or grids, or runs. Default: all sections."),
     ] = "",
-    glob: Annotated[
-        str, typer.Argument(help='Only names that match, e.g. "resnet*".', autocompletion=completion.entries)
-    ] = "*",
+    glob: Annotated[str, typer.Argument(help='Only names that match, e.g. "resnet*".')] = "*",
     failed: Annotated[bool, typer.Option("--failed", help="With `runs`: only failed runs.")] = False,
     store: options.StoreOption = Path("runs"),
     grids: Annotated[

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
-from bench.cli.completion import one_of
 from bench.cli.predict import check_rule
 from bench.cli.text_tables import printable, table_lines
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
@@ -24,9 +23,7 @@ def errors(
     finding: options.FindingsOption = None,
     kind: Annotated[
         str,
-        typer.Option(
-            "--kind", help="fp: false positives; fn: false negatives. Default: both.", autocompletion=one_of("fp", "fn")
-        ),
+        typer.Option("--kind", help="fp: false positives; fn: false negatives. Default: both."),
     ] = "",
     most: Annotated[int, typer.Option("-n", min=1, help="Number of errors, the most confident first.")] = 20,
     at: options.ThresholdOption = None,

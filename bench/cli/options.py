@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import completion
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import ALL_FINDINGS
 
@@ -36,11 +35,9 @@ def _one_format(context: typer.Context, value: bool) -> bool:
 
 GridOption = Annotated[
     str,
-    typer.Option(
-        "--grid", help="Grid file, or name of a shipped grid (bench list grids).", autocompletion=completion.grids
-    ),
+    typer.Option("--grid", help="Grid file, or name of a shipped grid (bench list grids)."),
 ]
-STORED_GRID = partial(typer.Option, "--grid", autocompletion=completion.stored_grids)
+STORED_GRID = partial(typer.Option, "--grid")
 StoredGridOption = Annotated[
     str | None, STORED_GRID(help="Name of a grid in the store. Required if the store has several.")
 ]
@@ -68,9 +65,7 @@ WeightsOption = Annotated[
 ]
 DeviceOption = Annotated[
     str,
-    typer.Option(
-        "--device", help="auto, cpu, cuda or cuda:N.", autocompletion=completion.one_of("auto", "cpu", "cuda")
-    ),
+    typer.Option("--device", help="auto, cpu, cuda or cuda:N."),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Number of processes; 0: one per core.")]
 TogetherOption = Annotated[
@@ -90,15 +85,12 @@ DryRunOption = Annotated[
 ExecutorOption = Annotated[
     str, typer.Option("--executor", help="local, ray or slurm. Resources follow a colon: slurm:partition=gpu,hours=12.")
 ]
-RunArgument = Annotated[
-    str, typer.Argument(help="Run id, or its first characters (bench list runs).", autocompletion=completion.run_ids)
-]
+RunArgument = Annotated[str, typer.Argument(help="Run id, or its first characters (bench list runs).")]
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
         help="Run id, or its first characters (bench list runs); or a folder or hub repository of `bench upload`.",
-        autocompletion=completion.run_ids,
     ),
 ]
 TrustOption = Annotated[
@@ -122,7 +114,6 @@ FindingsOption = Annotated[
         "--finding",
         metavar="FINDING",
         help="Only this finding; repeat for several. Default: all.",
-        autocompletion=completion.findings,
         callback=_known_findings,
     ),
 ]

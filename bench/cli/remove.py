@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.completion import run_ids
 from bench.cli.options import StoreOption, examples
 from harmonize.errors import ConfigError, StoreError
 
@@ -14,9 +13,7 @@ REMOVE_EXAMPLES = examples("bench remove 3fa94c1e02bd")
 
 
 def remove(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN", help="Complete run ids, not prefixes.", autocompletion=run_ids)
-    ],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Complete run ids, not prefixes.")],
     store: StoreOption = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli import completion
 from bench.cli.options import JsonOption, QuietOption, RegistryOption, WeightsOption, examples
 from reports.formatting import DASH
 
@@ -18,9 +17,7 @@ WEIGHTS_EXAMPLES = examples("bench weights main-study", "bench weights real-mini
 
 
 def weights(
-    grid: Annotated[
-        str, typer.Argument(help="A grid file, or the name of a shipped grid.", autocompletion=completion.grids)
-    ],
+    grid: Annotated[str, typer.Argument(help="A grid file, or the name of a shipped grid.")],
     folder: WeightsOption = None,
     registry: RegistryOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="List and check only; do not use the network.")] = False,

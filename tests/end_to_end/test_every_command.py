@@ -1,4 +1,4 @@
-"""What holds for all commands alike: options, examples, errors, completion. Commands are found, not listed: a new one is held to it, too."""
+"""What holds for all commands alike: options, examples, errors. Commands are found, not listed: a new one is held to it, too."""
 
 import json
 import subprocess
@@ -218,28 +218,6 @@ def test_a_wrong_grid_is_said_by_every_command(finished: Path, tmp_path: Path) -
             words = words[: words.index("--grid")] + words[words.index("--grid") + 2 :]
         asked[name] = [*words, "--grid", "tyni", "--store", str(finished / "runs")]
     are_refused_at_once(asked, tmp_path, "no grid 'tyni'", "tiny")
-
-
-@pytest.mark.grid
-def test_the_shell_completes_runs_grids_findings_and_entries(finished: Path) -> None:
-    runs = Store.open(finished / "runs", create=False).run_ids()
-    expected = {
-        ("bench predict ", finished): runs,
-        (f"bench predict {runs[0][:3]}", finished): [runs[0]],
-        ("bench report --grid ", finished): ["tiny"],
-        ("bench predict 3fa9 --finding Card", finished): ["Cardiomegaly"],
-        ("bench list architectures resnet1", finished): ["resnet101", "resnet18"],
-        ("bench predict ", finished / "runs" / "phantom"): [],
-        ("bench run --grid de", finished): ["demo"],
-    }
-    calls = [
-        ([], cwd, {"_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)})
-        for line, cwd in expected
-    ]
-    for done, offered in zip(without_slow_imports(calls), expected.values(), strict=True):
-        assert "Error" not in done.stderr
-        found = done.stdout.split()
-        assert found == offered or (offered == ["demo"] and "demo" in found), calls
 
 
 @pytest.mark.grid

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import options
-from bench.cli.completion import run_ids
 from bench.cli.group import SHARE
 from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
@@ -48,7 +47,6 @@ def export(
         typer.Argument(
             metavar="RUN",
             help="First characters of run ids. Default: all finished runs of the grid.",
-            autocompletion=run_ids,
         ),
     ] = None,
     grid: options.StoredGridOption = None,

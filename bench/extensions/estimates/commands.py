@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import options
-from bench.cli.completion import run_ids
 from bench.cli.group import NEW_HOSPITAL
 from bench.cli.text_tables import wrapped
 from bench.system.disclaimer import NOTICE
@@ -49,7 +48,7 @@ def estimate(
     ] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option("--run", help="Only this run (id or its start); repeatable.", autocompletion=run_ids),
+        typer.Option("--run", help="Only this run (id or its start); repeatable."),
     ] = None,
     labels: Annotated[
         Path | None,

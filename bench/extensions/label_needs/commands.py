@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli import options
-from bench.cli.completion import run_ids
 from bench.cli.group import NEW_HOSPITAL
 from bench.cli.text_tables import table_lines, wrapped
 from reports.formatting import number
@@ -32,9 +31,7 @@ def labels_needed(
     grid: options.StoredGridOption = None,
     run: Annotated[
         str | None,
-        typer.Option(
-            "--run", help="A run id, or its first characters. Default: all runs of the grid.", autocompletion=run_ids
-        ),
+        typer.Option("--run", help="A run id, or its first characters. Default: all runs of the grid."),
     ] = None,
     finding: options.FindingsOption = None,
     ece: Annotated[float, typer.Option("--ece", help="Highest calibration error (ECE) after recalibration.")] = 0.05,

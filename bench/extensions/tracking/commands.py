@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from bench.cli import options
-from bench.cli.completion import run_ids
 from bench.cli.group import SHARE
 from harmonize.errors import ConfigError
 
@@ -37,7 +36,6 @@ def track(
         typer.Argument(
             metavar="RUN",
             help="First characters of run ids. Default: all finished or failed runs of the grid.",
-            autocompletion=run_ids,
         ),
     ] = None,
     to: Annotated[

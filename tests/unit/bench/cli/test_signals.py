@@ -21,7 +21,7 @@ runpy.run_module("bench.cli", run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.mark.parametrize("module", ["typer", "bench.cli.completion", "bench.config.registry"])
+@pytest.mark.parametrize("module", ["typer", "bench.cli.options", "bench.config.registry"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_modules_load_ends_the_command_with_one_sentence(
     module: str, number: signal.Signals, code: int
