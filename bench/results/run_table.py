@@ -274,7 +274,7 @@ def _derived_row(manifest: Manifest, run: PlannedRun, record: RunRecord, of: lis
     """
     shared = _common_texts(of)
     first_name = manifest.names[of[0]["run_id"]]
-    left_out = {"leave_out": run.config.leave_out} if run.config.leave_out else {}
+    left_out = {key: value for key, value in run.config.settings.items() if key == "leave_out"}
     what = {
         "tta": " · ".join(filter(None, [of[0]["what"], _TTA_TITLES.get(run.name, run.name)])),
         "ensemble": _mean_of(manifest, run) if run.kind == "ensemble" else "",

@@ -8,21 +8,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from disturbed import assert_same_bytes
 
-from bench.planning.jobs import analysis_key, predicted
-from bench.planning.manifest import read_manifest
-from bench.planning.planned_grid import PlannedAnalysis
-from bench.store.checked_folders import CARD, CheckedFolder
-from bench.store.store import Store, write_table
-from reports.schemas.tables import SCHEMAS
+from bench.store.checked_folders import CARD
+from bench.store.store import Store
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -110,92 +102,6 @@ def test_what_a_page_cannot_do_without_is_named_with_its_mend(
     assert "where: " in error
     assert "fix: " in error
     assert (store.root / "report" / "tiny" / "leaderboard.html").read_bytes() == before
-
-
-@pytest.mark.parametrize("how", ["cut", "noise"])
-def test_scores_that_are_damaged_are_found_and_made_again(
-    how: str, store: Store, finished: Path, here: Command
-) -> None:
-    """Damaged scores: of one run the key or a table, of the other run a further table."""
-    folder, (one, two) = store.root.parent, store.run_ids()
-    names = {"cut": ("KEY", "gaps.parquet"), "noise": ("scores.parquet", "influences.safetensors")}[how]
-    paths = [store.root / "scores" / run_id / name for run_id, name in zip((one, two), names, strict=True)]
-    for path in paths:
-        path.write_bytes(DAMAGES[how](path.read_bytes()))
-    said = here("check", "--quick", "--quiet", cwd=folder, code=1).stdout
-    assert [f"{name} is damaged" in said for name in names] == [name != "KEY" for name in names]
-    here("report", "--quiet", cwd=folder)
-    assert [path.read_bytes() for path in paths] == [
-        (finished / path.relative_to(folder)).read_bytes() for path in paths
-    ]
-
-
-def test_what_a_page_does_not_need_changes_nothing_on_it(store: Store, finished: Path, here: Command) -> None:
-    folder = store.root.parent
-    for pattern, how in cases(NOT_READ):
-        path = damaged(store, pattern, DAMAGES[how])
-        needed = path.suffix == ".npz"  # by another run on these features
-        said = here("check", "--quick", "--quiet", cwd=folder, code=1 if needed else 0).stdout
-        assert not needed or path.name in said
-    here("list", "runs", cwd=folder)
-    here("report", "--quiet", cwd=folder)
-    table = "report/tiny/tables/ranks.parquet"
-    assert pd.read_parquet(store.root / table).equals(pd.read_parquet(finished / "runs" / table))
-
-
-def one_logit(content: bytes) -> bytes:
-    """Return the same table with another logit in its first row."""
-    table = pq.read_table(pa.BufferReader(content))
-    column = table.column(1).to_numpy().copy()
-    column[0] += 1
-    changed = table.set_column(1, table.schema.field(1), pa.array(column)).replace_schema_metadata(
-        table.schema.metadata
-    )
-    written = pa.BufferOutputStream()
-    pq.write_table(changed, written)
-    return bytes(written.getvalue())
-
-
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("features/nih.npz", DAMAGES["cut"]),
-        ("features/nih.npz", DAMAGES["noise"]),
-        ("predictions/nih.parquet", one_logit),
-    ],
-)
-def test_nothing_is_scored_from_a_file_that_is_not_what_the_run_stored(
-    name: str, change: Callable[[bytes], bytes], store: Store, here: Command
-) -> None:
-    path = damaged(store, f"RUN/{name}", change)
-    shutil.rmtree(store.root / "scores")
-    error = here("report", "--quiet", cwd=store.root.parent, code=2).stderr
-    assert f"{name} is " in error
-    assert f"rm 'runs/{path.relative_to(store.root)}'" in error
-
-
-@pytest.mark.parametrize("how", ["cut", "lost"])
-def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -> None:
-    run_id = store.run_ids()[0]
-    place = f"{run_id[:2]}/{run_id}/transplants"
-    manifest = read_manifest(store, "tiny")
-    identity = ("transplants", 1, {})
-    write_table(store.root / place / "transplants.parquet", pd.DataFrame(columns=list(SCHEMAS["transplants"])))
-    CheckedFolder(store.root / place).record_checksums()
-    key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
-    (store.root / place / "KEY").write_text(key)
-    replace(manifest, analyses=(PlannedAnalysis("transplants", identity, run_id, True, place),)).write()
-    folder = store.root.parent
-    here("report", "--quiet", cwd=folder)
-    meta = store.root / "report" / "tiny" / "tables" / "meta.json"
-    assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["done"]
-    if how == "lost":
-        (store.root / place / "transplants.parquet").unlink()
-    else:
-        damaged(store, "RUN/transplants/transplants.parquet", DAMAGES[how])
-    assert "transplants.parquet is" in here("check", "--quick", "--quiet", cwd=folder, code=1).stdout
-    here("report", "--quiet", cwd=folder)
-    assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["absent"]
 
 
 def test_a_report_survives_damaged_records_beside_damaged_checksums(store_copy: Path, here: Command) -> None:
