@@ -202,12 +202,10 @@ def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
     """Yield a fault for damaged scores of a run. Without `files`, only the beginnings or ends of files are read."""
     name, fix = f"scores of {folder.name}", "`bench score` makes them again"
-    if folder.is_symlink():
-        yield _check("fault", name, "the folder is a link", f"rm '{folder}', then `bench score`")
-    elif files and (problem := ScoresFolder(folder).damage(())):
+    if files and (problem := ScoresFolder(folder).damage(())):
         yield _check("fault", name, problem, fix)
     elif not files:
-        for path in (folder / CHECKSUMS, *sorted(folder.glob("*.parquet"))):
+        for path in (folder / CHECKSUMS, *sorted(folder.glob("*.parquet")), *folder.glob("*.safetensors")):
             if problem := file_damage(path):
                 yield _check("fault", name, f"{path.name} {problem}", fix)
 

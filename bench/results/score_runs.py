@@ -40,7 +40,7 @@ from bench.store.file_integrity import bytes_sha256
 from bench.store.store import canonical_json, short_hash, table_facts, write_bytes, write_table
 from bench.system.devices import default_workers
 from harmonize.child_processes import ProcessPool
-from harmonize.errors import ConfigError, SetupError, StoreError
+from harmonize.errors import ConfigError, SetupError
 from harmonize.progress import Progress
 from reports.schemas.tables import SCHEMAS
 
@@ -78,16 +78,8 @@ def score_all(
 
 
 def _done_and_damage(manifest: Manifest) -> tuple[list[PlannedRun], dict[str, str]]:
-    """Return the runs that can be scored, and {run id: damage of its scores, or ""} of those with scores that are not outdated.
-
-    Raises StoreError for a folder of scores that is a link.
-    """
+    """Return the runs that can be scored, and {run id: damage of its scores, or ""} of those with scores that are not outdated."""
     done = [run for run in manifest.run_of.values() if not unfinished(manifest, run)]
-    for folder in (_folder(manifest, run) for run in done):
-        if folder.is_symlink():  # scores of one run would be written into the folder of another
-            raise StoreError(
-                "the folder of scores is a link", str(folder), f"remove it: rm '{folder}'; the scores are made again"
-            )
     damage = {run.id: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
     return done, damage
 

@@ -79,12 +79,6 @@ def orphan(root: Path) -> None:
     (folder / "run.json").write_bytes(document)
 
 
-def linked_scores(root: Path) -> None:
-    one, two = sorted(path for path in (root / "scores").iterdir() if path.is_dir())[:2]
-    shutil.rmtree(two)
-    two.symlink_to(one.name)
-
-
 def grid_of_another_schema(root: Path) -> None:
     write_grid(Store(root), "tiny", read_grid(Store(root), "tiny") | {"schema": 99})
 
@@ -111,7 +105,6 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "a dead lock": (lambda r, f: dead_lock(f), "warning", "4242 on node-7, which is gone", "takes it over"),
     "a cohort without checksum": (lambda r, f: next((r / "cohorts").glob("nih-*.sha256")).unlink(), "fault", "has no checksum", "run the grid again"),
     "scores without checksums": (lambda r, f: (r / "scores" / f.name / "checksums.json").unlink(), "fault", "checksums.json is missing", "bench score"),
-    "scores that are a link": (lambda r, f: linked_scores(r), "fault", "the folder is a link", "bench score"),
     "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
     "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
     "a folder that is no run": (lambda r, f: (r / "ab" / "abcdefabcdef").mkdir(parents=True), "warning", "has no run.json", "rm -r"),
@@ -141,11 +134,6 @@ def test_what_is_damaged_is_named_with_its_mend_and_nothing_is_changed(name: str
     ]
     assert all(c.fix for c in found)
     assert {p: p.stat().st_mtime_ns for p in store.root.rglob("*")} == before
-
-
-def test_scores_that_are_a_link_to_those_of_another_run_are_refused(store_copy: Path, here: Command) -> None:
-    linked_scores(store_copy / "runs")
-    assert "the folder of scores is a link" in here("report", "--quiet", cwd=store_copy, code=2).stderr
 
 
 def test_the_command_exits_1_on_a_fault_and_0_on_a_warning(store_copy: Path, here: Command) -> None:
