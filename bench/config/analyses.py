@@ -10,32 +10,30 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from bench.config.run_config import differing, from_dict
+from bench.config.run_config import Positive, differing, from_dict
 from harmonize.errors import ConfigError
 from reports import extensions, hooks
+
+Images = Annotated[int, Meta(ge=20)]
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
     """Options of the analysis `probes`: source classifiers on features of the run's trained network and of untrained networks."""
 
-    per_source: Annotated[int, Meta(ge=20)] = (
-        250  # number of images per cohort on which the untrained networks are probed
-    )
+    per_source: Images = 250  # number of images per cohort on which the untrained networks are probed
 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
     """Options of the analysis `acquisition`: source classifiers on descriptors and pixels of the images."""
 
-    per_source: Annotated[int, Meta(ge=20)] = 150  # images per cohort
-    epochs: Annotated[int, Meta(ge=1)] = 6  # training epochs of the networks that predict the source
-    folds: Annotated[int, Meta(ge=1)] = (
-        2  # how many of five folds serve as the test fold; one network is trained for each test fold
-    )
+    per_source: Images = 150  # images per cohort
+    epochs: Positive = 6  # training epochs of the networks that predict the source
+    folds: Positive = 2  # how many of five folds serve as the test fold; one network is trained for each test fold
     # number of images per fold with SHAP values, which explain the predictions of the classifiers on descriptors; these
     # classifiers are decision trees
-    explained: Annotated[int, Meta(ge=1)] = 60
+    explained: Positive = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Transplants:
     one external cohort to another; otherwise, the donor or the host is always internal.
     """
 
-    images: Annotated[int, Meta(ge=20)] = 96
+    images: Images = 96
     all_pairs: bool = False
 
 

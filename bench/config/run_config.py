@@ -23,6 +23,7 @@ from reports import extensions, hooks
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
 AboveZero = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
@@ -48,7 +49,7 @@ def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
 class Schedule:
     """The training schedule: length, batches, learning rate, stopping and selection of the epoch."""
 
-    epochs: Annotated[int, Meta(ge=1)] = 5
+    epochs: Positive = 5
     batch_size: Annotated[int, Meta(ge=2)] = 64  # images per optimizer step; batch norm needs 2
     micro_batch: Count = 0  # images per forward pass (batch norm uses this number); 0: batch_size
     # learning rate after a linear warm-up: cosine (to zero), constant, or plateau (lower when val loss stops falling)
@@ -63,9 +64,8 @@ class Schedule:
     # The learning rate of the optimizer entry is multiplied by this number. A sweep over 1/3, 1 and 3 tunes every
     # optimizer with the same effort.
     lr_scale: AboveZero = 1.0
-    plateau_factor: Annotated[float, Meta(gt=0, lt=1)] = (
-        0.1  # only for the kind plateau: number by which a decrease multiplies the learning rate
-    )
+    # only for the kind plateau: number by which a decrease multiplies the learning rate
+    plateau_factor: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     # only for the kind plateau: epochs without a lower validation loss before the learning rate decreases
     plateau_patience: Count = 2
     # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
@@ -168,7 +168,7 @@ class Limit:
 class LoraSize:
     """The size of the trained matrices with `head: lora`."""
 
-    rank: Annotated[int, Meta(ge=1)] = 8
+    rank: Positive = 8
     alpha: AboveZero = 16.0  # the product of the two matrices is multiplied by alpha / rank
 
 
@@ -220,9 +220,8 @@ class RunConfig:
     leave_out: str = ""
     space: str = "shared-9"  # label space: the findings that are learned
     mapping: Annotated[str, choice("default", "strict", "broad")] = "default"  # for internal and external cohorts
-    task: Annotated[str, choice("multilabel", "binary")] = (
-        "multilabel"  # multilabel, or binary: only one finding, named by `finding`
-    )
+    # multilabel, or binary: only one finding, named by `finding`
+    task: Annotated[str, choice("multilabel", "binary")] = "multilabel"
     finding: str = ""  # the finding of a binary task
     # source of the training labels: default, hybrid (a source for each finding), or a source such as chexbert or negbio
     label_source: str = "default"
@@ -236,14 +235,13 @@ class RunConfig:
     limit: Limit = field(default_factory=Limit)
     # mixed: bf16 on a GPU, fp32 on a CPU
     precision: Annotated[str, choice("mixed", "fp32", "bf16", "fp16")] = "mixed"
-    blank: Annotated[str, choice("zero", "ignore")] = (
-        "zero"  # training label of "not mentioned": zero (absent) or ignore (no label)
-    )
+    # training label of "not mentioned": zero (absent) or ignore (no label)
+    blank: Annotated[str, choice("zero", "ignore")] = "zero"
     augmentation: str = "none"
     selection: Annotated[str, choice("best_val", "last")] = "best_val"
     seed: Count = 0
     compile: bool = False  # train with torch.compile if that is faster on this machine
-    threads: Annotated[int, Meta(ge=1)] = 1  # CPU threads of a run; the same number gives the same weights
+    threads: Positive = 1  # CPU threads of a run; the same number gives the same weights
     # own: all weights are trained; probe: logistic regression on the features of the frozen network; lora: low-rank changes
     # of the linear layers, and the output layer, are trained; attention: the pooling over the patches of a frozen
     # transformer, and the output layer, are trained; the heads of extensions (`prompts`): zero-shot, nothing is trained

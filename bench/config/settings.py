@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, Self
-
-from msgspec import Meta
+from typing import Any, Self
 
 from bench.config.registry import Entry
-from bench.config.run_config import from_dict
+from bench.config.run_config import Positive, from_dict
 from harmonize.errors import ConfigError
 
 STANDARD = "standard"
@@ -44,8 +42,8 @@ class Settings:
     """Settings that affect scores; mapping, subgroup and selection are also columns of the tables of scores."""
 
     # a finding is scored if at least this many patients have a positive image, and at least this many a negative image
-    min_count: Annotated[int, Meta(ge=1)] = 10
-    bins: Annotated[int, Meta(ge=1)] = 15  # of the calibration error
+    min_count: Positive = 10
+    bins: Positive = 15  # of the calibration error
     mapping: str = "default"
     reading: str = STANDARD  # how uncertain and unmentioned labels are scored
     unit: str = IMAGE
