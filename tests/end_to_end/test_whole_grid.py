@@ -309,7 +309,7 @@ def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
     assert "Traceback" not in said
     assert_gone(below)
     assert list((tmp_path / "runs").glob("*/*/run.json"))
-    assert not list((tmp_path / "runs").glob("*/*/LOCK"))  # another machine would wait a minute for it
+    assert not list((tmp_path / "runs").glob("*/*/LOCK"))
 
 
 def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:
