@@ -125,16 +125,6 @@ class StoredRun:
         """Return the findings that the run predicts."""
         return [finding for finding in self.findings if finding not in self.unlearnt]
 
-    @property
-    def num_maps(self) -> int:
-        """Return how many heat maps are averaged for one finding.
-
-        The number is 1 for a trained run or a panel, else the number of networks, counting a network once for each view.
-        """
-        if self.kind == "tta":
-            return len(self.views) * self.sources[0].num_maps
-        return sum(source.num_maps for source in self.sources) if self.kind == "ensemble" else 1
-
     def passes(self, view: View | None = None) -> list[tuple["StoredRun", View | None]]:
         """Return the predictions that a combination combines, as pairs: a source run, and the view of the images that this run gets.
 

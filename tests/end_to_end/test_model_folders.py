@@ -15,7 +15,7 @@ from bench.runs.image_paths import images_of
 from bench.runs.model_folder import load_folder, load_model
 from bench.runs.model_reference import config_sha256, folder_of
 from bench.runs.new_images import infer
-from bench.runs.stored_run import StoredRun, load
+from bench.runs.stored_run import load
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import SetupError, StoreError
@@ -163,10 +163,12 @@ def test_the_commands_take_a_folder_without_a_store(
 
 def test_a_folder_is_explained(uploaded: dict[str, Path], mixed: Path, here: Command, tmp_path: Path) -> None:
     pytest.importorskip("bench.extensions.heat_maps")
-    image = str(images(mixed, 1)[0])
-    words = ("explain", str(uploaded["ensembles of views"]), image, "--finding", "Edema", "-o", str(tmp_path))
-    assert "each map is the mean of 6 heat maps" in here(*words, cwd=tmp_path).stdout
-    assert pd.read_csv(tmp_path / "explained.csv")["mean_of"].tolist() == [6]
+    words = (str(images(mixed, 1)[0]), "--finding", "Edema", "-o", str(tmp_path))
+    here("explain", str(uploaded["panel"]), *words, cwd=tmp_path)
+    assert pd.read_csv(tmp_path / "explained.csv")["finding"].tolist() == ["Edema"]
+    refused = here("explain", str(uploaded["ensembles of views"]), *words, cwd=tmp_path, code=2).stderr
+    assert "has several networks or views, so it has no heat map" in refused
+    assert "explain one of its runs" in refused
 
 
 def test_a_repository_of_the_hub_is_downloaded_and_offline_the_fix_is_named(
@@ -284,32 +286,14 @@ def test_code_that_a_folder_names_is_not_imported(
     assert not (copied / "owned").exists()
 
 
-def scaled(stored: StoredRun, image: Path, finding: str) -> np.ndarray:
-    explain_image = pytest.importorskip("bench.extensions.heat_maps.explain_image").explain_image
-    (own,) = explain_image(stored, image, [finding]).finding_maps
-    return own.heat / own.heat.max()
-
-
-def test_an_ensemble_is_explained_by_the_mean_of_its_scaled_maps_and_a_panel_by_one(
-    mixed: Path, uploaded: dict[str, Path]
-) -> None:
+def test_each_finding_of_a_panel_is_explained_by_its_network(mixed: Path, uploaded: dict[str, Path]) -> None:
     (image,) = images(mixed, 1)
-    stored = load_folder(uploaded["ensemble"])
     explain_image = pytest.importorskip("bench.extensions.heat_maps.explain_image").explain_image
-    explanation = explain_image(stored, image, ["Edema"])
-    expected = np.mean([scaled(source, image, "Edema") for source in stored.sources], axis=0)
-    np.testing.assert_allclose(explanation.finding_maps[0].heat, expected, rtol=1e-5, atol=1e-6)
-    assert explanation.mean_of == 2
-    assert explanation.finding_maps[0].logit == pytest.approx(
-        infer(stored, [image]).table.set_index("finding").loc["Edema", "logit"], rel=1e-5
-    )
     panel = load_folder(uploaded["panel"])
-    own = explain_image(panel, image, ["Edema"])
-    assert own.mean_of == 1
     source = next(source for source in panel.sources if source.run.config.finding == "Edema")
-    np.testing.assert_array_equal(
-        own.finding_maps[0].heat / own.finding_maps[0].heat.max(), scaled(source, image, "Edema")
-    )
+    (own,), (alone,) = (explain_image(each, image, ["Edema"]).finding_maps for each in (panel, source))
+    np.testing.assert_array_equal(own.heat, alone.heat)
+    assert own.logit == alone.logit
 
 
 def test_every_kind_of_row_has_a_card_that_names_its_networks(manifest: Manifest, uploaded: dict[str, Path]) -> None:

@@ -87,8 +87,6 @@ def explain(
         else:
             notice_lines = [TRAINED_ON_SYNTHETIC] if stored.synthetic else []
             typer.echo("\n".join([*wrapped(notice_lines, 0), *_lines(rows)]))
-            if stored.num_maps > 1:
-                typer.echo(f"each map is the mean of {stored.num_maps} heat maps (networks and views)")
             typer.echo(f"pictures and explained.csv: {output}")
     if len(tables) < len(images):
         raise typer.Exit(1)

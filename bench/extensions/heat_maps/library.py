@@ -22,9 +22,8 @@ def explain(run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[st
 
     The result has `gray` [D, D]: the image area that the network gets, enlarged to D x D pixels for display. D is
     usually at least 384. Each element of `finding_maps` has `heat` [D, D] float32, the evidence for one finding in each
-    pixel, 0 or above. The evidence has no unit, so the values of different networks cannot be compared. For a TTA or an
-    ensemble, the map of each view or network is divided by its maximum, then the maps are averaged. Raises DatasetError
-    for an unusable image file, ConfigError for a finding that the run has not learned.
+    pixel, 0 or above. The evidence has no unit, so the values of different networks cannot be compared. Raises DatasetError
+    for an unusable image file, ConfigError for a finding that the run has not learned, and for a TTA run or an ensemble.
 
 
     >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])

@@ -58,7 +58,6 @@ class Explanation:
     gray: Gray  # [D, D], in the geometry of the network input
     finding_maps: tuple[FindingMap, ...]
     synthetic: bool = False  # whether a program drew the training images of the run
-    mean_of: int = 1  # number of heat maps (of networks and views) of which each map is the mean
 
 
 def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
@@ -71,13 +70,13 @@ def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
     note = " - no evidence for it" if finding_map.empty else ""
     numbers = f"logit {finding_map.logit:+.2f}, probability {finding_map.probability:.3f}, {threshold}{verdict}{note}"
     head = [(SYNTHETIC_WARNING, _RED)] * explanation.synthetic + [(finding_map.finding, _INK), (numbers, _INK)]
-    side, number = explanation.input_side, explanation.mean_of
-    method = (
-        f"mean of {number} heat maps (networks and views): " * (number > 1) + f"Grad-CAM of {explanation.maps} maps"
-    )
+    side = explanation.input_side
     foot = [
         (f"{explanation.image}, as shown to {explanation.run} ({side} x {side} pixels); heat map; overlay", _FAINT),
-        (f"{method}; each in its own scale; it shows where the evidence is, not the extent of a disease", _FAINT),
+        (
+            f"Grad-CAM of {explanation.maps} maps; each in its own scale; it shows where the evidence is, not the extent of a disease",
+            _FAINT,
+        ),
         (WARNING, _INK),
     ]
     picture = np.concatenate([_text(head, body.shape[1], 0.55), body, _text(foot, body.shape[1], 0.45)])
