@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from native_tables import touch
+from native_tables import state_columns, touch, write
 
 from harmonize import CohortSpec
 from harmonize.cohorts.invariants import LABELER
 from harmonize.datasets import LABELS, adapter, native
-from harmonize.datasets.columns import base_columns, state_columns
+from harmonize.datasets.columns import base_columns
 
 STUDIES = [(patient, study) for patient in range(30) for study in range(2)]  # each with two images
 FILES = {
@@ -173,7 +173,7 @@ def on_disk(layout: str, root: Path) -> CohortSpec:
             (root / reading.format(Path(path).stem)).write_text(text.format(30 + k), encoding="utf-8")
         return CohortSpec(layout, layout, root)
     made = table(layout)
-    adapter(layout).write(made, root)
+    write(layout, made, root)
     touch(made, root)
     if layout == "nih":
         boxes = pd.DataFrame(

@@ -8,8 +8,6 @@ An adapter defines:
 
     SIGNATURE           file patterns, relative to the root, that identify this dataset
     read(root)          return the native table; has the argument `source` if labels.yaml lists label sources
-    write(table, root)  write the files of the dataset, from which `read` returns the same rows, maybe in another order
-    example()           return a small native table that `write` accepts; the tests of all layouts use it
     LABELS or TOKENS    the native labels, unless labels.yaml lists them under `vocabulary`, or reports may have any
 
 An adapter may define:
@@ -22,6 +20,8 @@ An adapter may define:
     outlines(root, image_ids)  return masks that radiologists drew, as `Outlines`
     folder_levels              number of folder levels in which added files are noticed, if images lie deeper than in two
     remarks(table, root)       return remarks on doubtful files or rows that are used nevertheless, as a list of `Remark`
+    write(table, root)         write the files of the dataset, from which `read` returns the same rows, maybe in another order;
+                               only for the hospitals of phantoms
 
 A native table has one row per image: the columns of `BASE`, then extra columns of the dataset, then native labels:
 

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.columns import base_columns, state_columns
 from harmonize.datasets.csvfile import cells, numbers, person, read_text, recode, require, unknown_words
 
 SIGNATURE = ("master_spreadsheet*",)
@@ -99,21 +98,3 @@ def write(table: pd.DataFrame, root: Path) -> None:
     raw["Columns"] = np.where(strip, 100, table.get("columns", 1024))
     raw["Manufacturer"] = table["device"]
     raw.to_csv(root / FILES[0], index=False, lineterminator="\n")
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table with every kind of row: a strip, a lateral image, missing sex and age."""
-    images = [f"id_{p}/Study_1.{s}/Series_2.{s}/image-3.{s}" for p, s in (("a", 1), ("a", 2), ("b", 3), ("c", 4))]
-    states = [{"No Finding": 1}, {"No Finding": 1}, {"Edema": -1, "Atelectasis": 0}, {}]
-    columns = base_columns(
-        image_id=images,
-        patient_id=[image.split("/")[0] for image in images],
-        study_id=["101", "102", "103", "104"],
-        path=[f"images/{image}.png" for image in images],
-        view=["PA", "LATERAL", "UNKNOWN", "AP"],
-        sex=["F", "F", "M", ""],
-        age=[85.0, 85.0, 35.0, np.nan],
-        device=["6", "6", "2", ""],
-        drop=["", "", "", "strip"],
-    )
-    return pd.DataFrame(columns | state_columns(LABELS, states))

@@ -19,12 +19,11 @@ Source: Irvin et al. 2019, arXiv:1901.07031. Test labels: github.com/rajpurkarla
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, UNKNOWN, chexlocalize, native
 from harmonize.datasets.chexlocalize import Outlines
-from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
+from harmonize.datasets.columns import with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
     extract_groups,
@@ -282,35 +281,3 @@ def outlines(root: Path, image_ids: frozenset[str]) -> Outlines:
     folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
     files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
     return chexlocalize.read_outlines(files, image_ids)
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table with every kind of row: three splits, a lateral image, missing sex and age."""
-    images = [
-        ("train", "patient00001/study1/view1_frontal"),
-        ("train", "patient00001/study2/view1_frontal"),
-        ("train", "patient00001/study2/view2_lateral"),
-        ("train", "patient00002/study1/view1_frontal"),
-        ("valid", "patient64541/study1/view1_frontal"),
-        ("test", "patient64741/study1/view1_frontal"),
-    ]
-    states = [
-        {"No Finding": 1, "Support Devices": 1, "Pneumothorax": 0},
-        {"Cardiomegaly": -1, "Edema": 1, "Pleural Effusion": 1},
-        {"Cardiomegaly": -1, "Edema": 1, "Pleural Effusion": 1},
-        {"Lung Lesion": 1, "Pneumonia": 0},
-        dict.fromkeys(LABELS, 0) | {"Edema": 1},
-        dict.fromkeys(LABELS, 0) | {"No Finding": 1},
-    ]
-    split = {"train": "train", "valid": "expert_valid", "test": "expert_test"}
-    columns = base_columns(
-        image_id=[image.replace("/", "_") for _, image in images],
-        patient_id=[image.split("/")[0] for _, image in images],
-        study_id=["/".join(image.split("/")[:2]) for _, image in images],
-        path=[f"{folder}/{image}.jpg" for folder, image in images],
-        split=[split[folder] for folder, _ in images],
-        view=["AP", "PA", "LATERAL", "FRONTAL", "AP", "FRONTAL"],
-        sex=["F", "F", "F", "M", "M", ""],
-        age=[68.0, 69.0, 69.0, np.nan, 41.0, np.nan],
-    )
-    return pd.DataFrame(columns | state_columns(LABELS, states))

@@ -1,14 +1,14 @@
-"""Make the columns that all adapters use: base columns with defaults, and native labels as states."""
+"""Make the columns that all adapters use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import BASE, FAULT, native
+from harmonize.datasets import BASE, FAULT
 from harmonize.datasets.csvfile import faults, first_fault, states_array, unmatched_faults
-from harmonize.labels.findings import NOT_MENTIONED, UNMAPPED_CODE
+from harmonize.labels.findings import UNMAPPED_CODE
 
 
 def base_columns(**columns: object) -> dict[str, object]:
@@ -36,19 +36,6 @@ def with_bad_rows(table: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
     }
     old = table if FAULT in table else table.assign(**{FAULT: ""})
     return pd.concat([old, columns.assign(**nulls)[list(old)]], ignore_index=True)
-
-
-def state_columns(
-    labels: Sequence[str], states: Sequence[Mapping[str, int]], default: int = NOT_MENTIONED
-) -> dict[str, "pd.Series[int]"]:
-    """Return one native column of states per label.
-
-    `states` has a dict {label: state} for each row; a label that is not in the dict gets the state `default`.
-
-    >>> state_columns(["Edema", "Fracture"], [{"Edema": 1}])["native:Fracture"].tolist()
-    [-2]
-    """
-    return {native(label): pd.Series([row.get(label, default) for row in states], dtype="Int8") for label in labels}
 
 
 def contradictions(rows: pd.DataFrame, key: str, table: pd.DataFrame, path: Path) -> "pd.Series[str]":

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.columns import base_columns, contradictions, joined_states, state_columns, with_bad_rows
+from harmonize.datasets.columns import contradictions, joined_states, with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
     faults,
@@ -260,21 +260,3 @@ def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
         fix = "put mimic-cxr-2.1.0-test-set-labeled.csv into the folder of the other tables, or remove `gold`"
         raise DatasetError("no study was labeled by radiologists", str(root), fix)
     return table[labels].notna().any(axis=1)
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table with every kind of row: three splits, a lateral image, missing sex and age."""
-    images = [("10000001", "50000001", "aa"), ("10000001", "50000001", "ab"), ("10000002", "50000002", "ac")]
-    images += [("10000002", "50000003", "ad"), ("11000003", "50000004", "ae")]
-    states = [{"Edema": 1}, {"Edema": 1}, {"No Finding": 1}, {"Fracture": 0, "Pneumonia": -1}, {}]
-    columns = base_columns(
-        image_id=[image for _, _, image in images],
-        patient_id=[patient for patient, _, _ in images],
-        study_id=[study for _, study, _ in images],
-        path=[f"files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg" for patient, study, image in images],
-        split=["train", "train", "val", "val", "test"],
-        view=["PA", "LATERAL", "AP", "UNKNOWN", "AP"],
-        sex=["F", "F", "M", "M", ""],
-        age=[60.0, 60.0, 41.0, 43.0, np.nan],
-    )
-    return pd.DataFrame(columns | state_columns(LABELS, states))

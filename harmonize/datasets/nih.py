@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS, Remark
-from harmonize.datasets.columns import base_columns, joined_states, with_bad_rows
+from harmonize.datasets.columns import joined_states, with_bad_rows
 from harmonize.datasets.csvfile import (
     faults,
     find,
@@ -336,21 +336,3 @@ def write_boxes(table: pd.DataFrame, root: Path) -> None:
     )
     lines = rows.to_csv(index=False, header=False, lineterminator="\n")
     (root / BOXES).write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + lines, encoding="utf-8", newline="")
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table with every kind of row: two splits, two views, an age of 0."""
-    images = ["00000001_000.png", "00000001_001.png", "00000002_000.png", "00000013_005.png"]
-    folders = ["images_001", "images_001", "images_012", "images_012"]
-    columns = base_columns(
-        image_id=images,
-        patient_id=["1", "1", "2", "13"],
-        study_id=["1/0", "1/1", "2/0", "13/5"],
-        path=[f"{folder}/images/{image}" for folder, image in zip(folders, images, strict=True)],
-        split=["train", "train", "test", "train"],
-        view=["PA", "PA", "AP", "PA"],
-        sex=["M", "M", "F", "F"],
-        age=[57.0, 58.0, 81.0, 0.0],
-    )
-    labels = ["Cardiomegaly", "Cardiomegaly|Effusion", "No Finding", "Mass|Infiltration|Pleural_Thickening"]
-    return pd.DataFrame(columns | {LABELS: labels})

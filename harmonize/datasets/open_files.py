@@ -102,7 +102,7 @@ class FileSet:
     labels: Mapping[str, str]
     view: str
     splits: Mapping[str, str]
-    images: tuple[str, ...]  # paths of the example
+    like: str  # path of an image
     prefix: bool = False
     reading: str = ""
     regions: str = ""
@@ -128,7 +128,7 @@ class FileSet:
         }
         rows = [(key, path, match.groupdict()) for key, (path, match) in found.items() if match is not None]
         if not rows:
-            fix = f"{self.layout}: put the published folders there; paths are like {self.images[0]}"
+            fix = f"{self.layout}: put the published folders there; paths are like {self.like}"
             raise DatasetError("no image has a path as published", str(root), fix)
         image = [key for key, _, _ in rows]
         listed = {
@@ -213,56 +213,6 @@ class FileSet:
         """Return {image id: (512, 512)}, the size of the published images, for any size of the file."""
         return dict.fromkeys(images["image_id"], (BOX_FRAME_PX, BOX_FRAME_PX)) if self.boxes_in else {}
 
-    def write(self, table: pd.DataFrame, root: Path) -> None:
-        """Write the reading of each image; the paths of the images state everything else, and `read` needs these files.
-
-        The table must have: image_id = study_id = path without ending; paths, patients, labels, splits and views as
-        `read` returns them; ages in whole years or months, and sex and age only in a dataset with readings; no columns of regions.
-        """
-        root.mkdir(parents=True, exist_ok=True)
-        own = [re.fullmatch(self.pattern, path, re.IGNORECASE) for path in table["path"]]
-        ids = {str(m["patient"]): Path(path).stem for m, path in zip(own, table["path"], strict=True) if m}
-        for row, match in zip(table.itertuples(), own, strict=True):
-            if self.reading and match is not None:
-                path = root / self.reading.format(Path(str(row.path)).stem)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                same = "" if row.patient_id == match["patient"] else f"\n(same pt as {ids[str(row.patient_id)]})"
-                path.write_text(self._text(str(row.sex), float(row.age)) + same + "\n", encoding="utf-8")  # type: ignore[arg-type]
-
-    def _text(self, sex: str, age: float) -> str:
-        """Return the begin of a reading."""
-        if np.isnan(age) and not sex:
-            return "no report"
-        years = float(age).is_integer()
-        if self.layout == "montgomery":
-            unit = "" if np.isnan(age) else f"{age:03.0f}Y" if years else f"{age * 12:03.0f}M"
-            return f"Patient's Sex: {sex or 'O'} \nPatient's Age: {unit or '999'}"
-        unit = "99" if np.isnan(age) else f"{age:.0f}yrs" if years else f"{age * 12:.0f}month"
-        return f"{'male' if sex == 'M' else 'female'} {unit}"
-
-    def example(self) -> pd.DataFrame:
-        """Return a small native table with every label; with readings also an age in months, and two images of one patient."""
-        matches = [re.fullmatch(self.pattern, path, re.IGNORECASE) for path in self.images]
-        groups = [match.groupdict() for match in matches if match]
-        image = [path.rpartition(".")[0] for path in self.images]
-        split = [self.splits.get((group.get("split") or "").lower(), "") for group in groups]
-        patient = [
-            f"{name}/{g['patient']}" if self.prefix else g["patient"] for name, g in zip(split, groups, strict=True)
-        ]
-        number = len(image)
-        columns = base_columns(
-            image_id=image,
-            patient_id=[*patient[:-1], patient[0]] if self.reading else patient,
-            study_id=image,
-            path=list(self.images),
-            split=split,
-            view=self.view,
-            sex=[("M", "F")[k % 2] if k != number - 1 else "M" for k in range(number)] if self.reading else "",
-            age=[45.0, 1.25, float("nan"), 45.0][:number] if self.reading else np.nan,
-            drop="",
-        )
-        return pd.DataFrame(columns | {LABELS: [self.labels[group["label"].lower()] for group in groups]})
-
 
 def _with_regions(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return the table with the columns "regions:normal" and "regions:<label>".
@@ -315,7 +265,7 @@ def _library_set(layout: str, prefix: str, regions: str = "") -> FileSet:
         splits={},
         reading="ClinicalReadings/{}.txt",
         regions=regions,
-        images=tuple(f"CXR_png/{prefix}_{name}.png" for name in ("9001_0", "9002_1", "9003_0", "9004_1")),
+        like=f"CXR_png/{prefix}_9001_0.png",
     )
 
 
@@ -332,13 +282,7 @@ guangzhou = FileSet(
     splits={"train": "train", "val": "train", "test": "test"},
     prefix=True,
     folder_levels=3,
-    images=(
-        "chest_xray/train/NORMAL/IM-9115-0001.jpeg",
-        "chest_xray/train/PNEUMONIA/person9001_bacteria_1.jpeg",
-        "chest_xray/train/PNEUMONIA/person9001_bacteria_2.jpeg",
-        "chest_xray/test/NORMAL/NORMAL2-IM-9427-0001.jpeg",
-        "chest_xray/test/PNEUMONIA/person9001_virus_6.jpeg",
-    ),
+    like="chest_xray/train/NORMAL/IM-9115-0001.jpeg",
 )
 # Only these folders: the labels of `test` are not published, and `extra` has images of Shenzhen, Montgomery and others.
 tbx11k = FileSet(
@@ -350,5 +294,5 @@ tbx11k = FileSet(
     splits={},
     lists={"lists/TBX11K_train.txt": "train", "lists/TBX11K_val.txt": "val"},
     boxes_in=tuple(f"annotations/json/TBX11K_{name}.json" for name in ("trainval", "trainval_only_tb")),
-    images=("imgs/health/h9001.png", "imgs/sick/s9001.png", "imgs/tb/tb9001.png"),
+    like="imgs/health/h9001.png",
 )

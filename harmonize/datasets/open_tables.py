@@ -6,7 +6,7 @@ opposite labels of one image are a fault of the image, which names the line.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,8 @@ class TableSet:
 
     layout: str
     tables: tuple[LabelTable, ...]
-    folder: str  # of the images in the example
+    folder: str  # of the images, and the ending of their names
     ending: str
-    rows: tuple[tuple[str, str], ...]  # of the example: image and labels
     opposite: tuple[tuple[str, str], ...] = ()
     headers: str = ""
     patients: str = ""
@@ -259,77 +258,6 @@ class TableSet:
         fix = "put RSNA's file beside the tables (docs/real-data.md); without it, intervals are too narrow"
         return [Remark("patients", found, fix)]
 
-    def write(self, table: pd.DataFrame, root: Path) -> None:
-        """Write the label tables, from which `read` returns the table if each image is in `folder`, with `ending`.
-
-        The table must have: study_id = image_id; patient_id = image_id unless the first table states the patients.
-        """
-        root.mkdir(parents=True, exist_ok=True)
-        writer: Callable[[pd.DataFrame, LabelTable], pd.DataFrame] = self._covid if self.known else self._rows
-        for label_table in self.tables:
-            rows = table[table["split"] == label_table.split] if label_table.split else table
-            writer(rows, label_table).to_csv(root / label_table.files[0], index=False, lineterminator="\n")
-        if self.headers:
-            ages = [f"{age:.0f}" if age == age else "" for age in table["age"]]
-            view = recode(table["view"], {"PA": "PA", "AP": "AP"})
-            facts = {
-                "PatientID": table["image_id"],
-                "ViewPosition": view,
-                "PatientSex": table["sex"],
-                "PatientAge": ages,
-            }
-            pd.DataFrame(facts).to_csv(root / self.headers, index=False, lineterminator="\n")
-
-    def _rows(self, table: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
-        """Return the rows of a label table."""
-        has = [set(text.split("|")) for text in table[LABELS]]
-        ids = {labels.image: table["image_id"]}
-        words = labels.words or {}
-        if not labels.column:
-            return pd.DataFrame(ids | {name: [int(token in row) for row in has] for name, token in words.items()})
-        cells = [
-            (name, word)
-            for name, row in zip(table["image_id"], has, strict=True)
-            for word, token in words.items()
-            if token in row
-        ]
-        if labels.words is None:
-            own = {token for other in self.tables for token in (other.words or {}).values()}
-            cells = [
-                (name, token) for name, row in zip(table["image_id"], has, strict=True) for token in sorted(row - own)
-            ]
-        rows = pd.DataFrame(cells, columns=[labels.image, labels.column], dtype=str)
-        return rows.assign(**dict.fromkeys(self.boxes_in, "")) if labels is self.tables[0] else rows
-
-    def _covid(self, table: pd.DataFrame, labels: LabelTable) -> pd.DataFrame:
-        view = recode(table["view"], {"PA": "PA", "AP": "AP", "LATERAL": "L"})
-        finding = table[LABELS].str.replace("|", "/")
-        modality = np.where(table["drop"] == "no radiograph", "CT", "X-ray")
-        return pd.DataFrame({"patientid": table["patient_id"], "sex": table["sex"], "age": table["age"], labels.column: finding,
-                             "view": view, "modality": modality, "folder": self.folder, labels.image: table["image_id"]})  # fmt: skip
-
-    def example(self) -> pd.DataFrame:
-        """Return a small native table with every label of a finding."""
-        image = [name for name, _ in self.rows]
-        stem = [name.removesuffix(self.ending) for name in image]
-        split = [self.tables[k % 2].split for k in range(len(image))] if self.tables[0].split else ""
-        has_person, number = bool(self.headers or self.known), len(image)
-        columns = base_columns(
-            image_id=image,
-            patient_id=["9001", "9001", *map(str, range(9002, 9000 + number))] if self.known else image,
-            study_id=image,
-            path=[f"{self.folder}/{name}{self.ending}" for name in stem],
-            split=split,
-            view=(["PA", "AP"] * number)[:number] if has_person else self.view,
-            sex=["F"] * 2 + ["M"] * (number - 2) if has_person else "",
-            age=[51.0] * 2 + [float("nan")] + [7.0] * (number - 3) if has_person else np.nan,
-            drop=[
-                "no mapped finding" if self.known and text not in self.known and "|" not in text else ""
-                for _, text in self.rows
-            ],
-        )
-        return pd.DataFrame(columns | {LABELS: [text for _, text in self.rows]})
-
 
 rsna = TableSet(
     layout="rsna",
@@ -346,7 +274,6 @@ rsna = TableSet(
     box_finding="Lung Opacity",
     folder="stage_2_train_images",
     ending=".dcm",
-    rows=(("00000000-a", "no lung opacity|normal"), ("00000000-b", "lung opacity"), ("00000000-c", "no lung opacity|not normal")),
 )  # fmt: skip
 siim = TableSet(
     layout="siim",
@@ -357,7 +284,6 @@ siim = TableSet(
     opposite=(("no pneumothorax", "pneumothorax"),),
     folder="dicom-images-train",
     ending=".dcm",
-    rows=(("9.276.1", "no pneumothorax"), ("9.276.2", "pneumothorax")),
 )  # fmt: skip
 _PNEUMONIAS = (
     "pneumonia", "covid-19", "sars", "mers-cov", "ards", "viral", "bacterial", "fungal", "pneumocystis", "streptococcus", "chlamydophila",
@@ -373,7 +299,6 @@ covid = TableSet(
     opposite=tuple(("no finding", word) for word in _PNEUMONIAS),
     folder="images",
     ending=".png",
-    rows=(("a.png", "no finding"), ("b.png", "covid-19|pneumonia|viral"), ("c.png", "todo"), ("d.png", "pneumocystis")),
 )
 _PCXR = (
     "No finding", "Bronchitis", "Brocho-pneumonia", "Other disease", "Bronchiolitis", "Situs inversus", "Pneumonia", "Pleuro-pneumonia",
@@ -389,5 +314,4 @@ pcxr = TableSet(
     opposite=tuple(("no finding", name.lower()) for name in _PCXR[1:]),
     folder="train",
     ending=".dicom",
-    rows=(("9a", "no finding"), ("9b", "brocho-pneumonia"), ("9c", "pneumonia|tuberculosis")),
 )  # fmt: skip

@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS
-from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import (
     faults,
     find,
@@ -231,22 +230,3 @@ def _cell(labels: str) -> str:
 def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
     """Return the mask of rows of PA images with a report that physicians labeled."""
     return (table["label_source"] == "Physician") & (table["view"] == "PA")
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table with every kind of row: dropped rows, empty labels, missing sex and age."""
-    labels = ["normal", "cardiomegaly|pleural effusion", "unchanged", "nodule|normal", "", "pneumonia", ""]
-    images = [f"2168401113669640_{k}.png" for k in range(len(labels))]
-    columns = base_columns(
-        image_id=images,
-        patient_id=["8" * 36, "8" * 36, *(f"{k}" * 36 for k in range(1, 6))],
-        study_id=[f"{k + 1}" * 38 for k in range(len(labels))],
-        path=[f"images/{k % 3}/{image}" for k, image in enumerate(images)],
-        view=["PA", "LATERAL", "AP", "UNKNOWN", "PA", "PA", "AP"],
-        sex=["F", "F", "M", "", "M", "F", "M"],
-        age=[84.0, 84.0, 1.0, np.nan, 30.0, 7.0, 50.0],
-        device=(["PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"] * 4)[:7],
-        label_source=["Physician", "RNN_model"] * 3 + ["Physician"],
-        drop=["", "", "", "", "no labels", "pediatric", ""],
-    )
-    return pd.DataFrame(columns | {LABELS: labels})

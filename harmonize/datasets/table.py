@@ -27,10 +27,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from harmonize.datasets import FAULT, SPLITS, VIEWS, Remark, native
-from harmonize.datasets.columns import base_columns
+from harmonize.datasets import FAULT, Remark, native
 from harmonize.datasets.csvfile import (
     MAX_AGE_YEARS,
     faults,
@@ -266,39 +264,3 @@ def _states(cells: pd.Series, rule: FindingRule) -> Any:
     masks = [others if values is None else cells.isin(values) for values in rule.words.values()]
     state = np.select(masks, [PRESENT, ABSENT, UNCERTAIN, UNMAPPED_CODE], UNMAPPED_CODE).astype(np.int8)
     return states_array(np.where(state == UNMAPPED_CODE, 0, state).astype(np.int8), state == UNMAPPED_CODE)
-
-
-def write(table: pd.DataFrame, root: Path) -> None:
-    """Write table.csv and mapping.yaml, so that read(root) returns the same table.
-
-    The table must have: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS. If the table has
-    the column `drop`, all its values must be "".
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    native_columns = [str(name) for name in table.columns if str(name).startswith("native:")]
-    base = ["path", "patient_id", "split", "view", "sex", "age"]
-    table[[*base, *native_columns]].to_csv(root / TABLE, index=False)
-    rules: dict[str, Any] = {"image": "{path}", "patient": "patient_id", "age": {"column": "age"}}
-    for key, names in {"view": VIEWS, "sex": ("F", "M"), "split": SPLITS}.items():
-        rules[key] = {"column": key, **{name: [name] for name in names}}
-    states = {"present": [PRESENT], "absent": [ABSENT]}
-    rules["findings"] = {name.removeprefix("native:"): {"column": name, **states} for name in native_columns}
-    (root / MAPPING).write_text(yaml.safe_dump(rules, sort_keys=False), encoding="utf-8")
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table with every kind of row: a null state, a path with a space, missing sex and age."""
-    paths = ["images/a.png", "images/b c.png", "images/deep/d.png"]
-    columns = base_columns(
-        image_id=paths,
-        patient_id=["1", "2", "2"],
-        study_id=paths,
-        path=paths,
-        split=["train", "test", "test"],
-        view=["PA", "AP", "LATERAL"],
-        sex=["F", "", "M"],
-        age=[20.0, np.nan, 35.5],
-        drop="",
-    )
-    states = {"Pneumonia": [PRESENT, ABSENT, None], "No Finding": [ABSENT, PRESENT, None]}
-    return pd.DataFrame(columns | {native(name): pd.Series(state, dtype="Int8") for name, state in states.items()})

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, SPLITS, native
-from harmonize.datasets.columns import base_columns, state_columns
+from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import (
     faults,
     find,
@@ -34,7 +34,6 @@ LABELS = ("HeartSize", "PulmonaryCongestion", "PleuralEffusion", "PulmonaryOpaci
 _FOLDERS = ("data", "images", "data_512/images", "data_original/images")
 _PLACES = ("metadata/", "", *(f"{folder}/" for folder in _FOLDERS))
 _DAYS_PER_YEAR = 365.25
-_GRADE = {PRESENT: 2, UNCERTAIN: 1, ABSENT: 0}
 
 
 def _columns(label: str) -> tuple[str, ...]:
@@ -85,40 +84,3 @@ def _splits(root: Path, raw: pd.DataFrame) -> "pd.Series[str]":
     splits = read_text(path, ["UID", "Split"]).drop_duplicates("UID")
     require_match(raw["UID"], splits["UID"], "splits", path)
     return splits.set_index("UID")["Split"].reindex(raw["UID"]).fillna("").set_axis(raw.index)
-
-
-def write(table: pd.DataFrame, root: Path) -> None:
-    """Write metadata/annotation.csv and metadata/split.csv; the right side has the grade 2, 1 or 0, the left side 0.
-
-    The table must have: study_id = image_id, path = data/<image_id>.png, view AP, ages in whole days, states 1, 0 and -1.
-    """
-    (root / "metadata").mkdir(parents=True, exist_ok=True)
-    days = [f"{age * _DAYS_PER_YEAR:.0f}" if age == age else "" for age in table["age"]]
-    raw = pd.DataFrame({"UID": table["image_id"], "PatientID": table["patient_id"], "Age": days, "Sex": table["sex"]})
-    for label in LABELS:
-        right, *left = _columns(label)
-        raw = raw.assign(**{right: table[native(label)].map(_GRADE)}, **dict.fromkeys(left, 0))
-    raw.to_csv(root / "metadata/annotation.csv", index=False)
-    table[["image_id", "split"]].set_axis(["UID", "Split"], axis=1).to_csv(root / "metadata/split.csv", index=False)
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table with every state, every split, two images of one patient, and missing sex and age."""
-    images = [f"{k:064x}" for k in (11, 22, 33, 44)]
-    states = [
-        {"HeartSize": PRESENT, "Atelectasis": UNCERTAIN},
-        {"PleuralEffusion": PRESENT},
-        {},
-        {"PulmonaryCongestion": PRESENT},
-    ]
-    columns = base_columns(
-        image_id=images,
-        patient_id=["p1", "p1", "p2", "p3"],
-        study_id=images,
-        split=["train", "train", "val", "test"],
-        path=[f"data/{image}.png" for image in images],
-        view="AP",
-        sex=["F", "F", "M", ""],
-        age=[68.0, 68.0, 40.0, np.nan],
-    )
-    return pd.DataFrame(columns | state_columns(LABELS, states, default=ABSENT))

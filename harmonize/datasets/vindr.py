@@ -23,7 +23,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.columns import base_columns, state_columns
 from harmonize.datasets.csvfile import (
     faults,
     find,
@@ -332,24 +331,3 @@ def write_boxes(table: pd.DataFrame, root: Path, split: pd.Series) -> None:
 def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
     """Return the mask of the test split, which has the consensus of five radiologists."""
     return table["split"] == "test"
-
-
-def example() -> pd.DataFrame:
-    """Return a small native table of three train and two test images."""
-    images = [f"a{k:031x}" for k in (11, 22, 33, 44, 55)]
-    split = ["train", "train", "train", "test", "test"]
-    states = [
-        {"No finding": 1},
-        {"Nodule/Mass": 1},
-        {"Lung tumor": 1, "Edema": 1},
-        {"Other diseases": 1},
-        {"No finding": 1},
-    ]
-    columns = base_columns(
-        image_id=images,
-        patient_id=images,
-        study_id=images,
-        split=split,
-        path=[f"{folder}/{image}.dicom" for folder, image in zip(split, images, strict=True)],
-    )
-    return pd.DataFrame(columns | state_columns(LABELS, states, default=ABSENT))

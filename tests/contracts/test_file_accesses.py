@@ -19,10 +19,10 @@ from bench.planning.parsed_tables import ParsedTable
 from harmonize.cohorts.cohort import load
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.specs import CohortSpec
-from harmonize.datasets import LAYOUTS, adapter, chexpert, mimic, native, nih
+from harmonize.datasets import adapter, chexpert, mimic, native, nih
 from harmonize.datasets.open_files import REGIONS, FileSet
 from harmonize.labels.findings import FINDINGS, label_sources
-from tests.native_tables import on_disk
+from tests.native_tables import TABLES, on_disk
 
 _seen: list[str] | None = None  # opened files; an audit hook cannot be removed, so it writes only here
 
@@ -46,7 +46,7 @@ def opened() -> Iterator[list[str]]:
 
 def requests() -> Iterator[tuple[str, str, bool]]:
     """Yield each layout with each of its label sources, and with its gold subset."""
-    for layout in LAYOUTS:
+    for layout in TABLES:
         yield from ((layout, source, False) for source in ("default", *label_sources(layout)))
         if hasattr(adapter(layout), "gold"):
             yield layout, getattr(adapter(layout), "GOLD_LABEL_SOURCE", "default"), True
@@ -58,13 +58,13 @@ def put_more_files(spec: CohortSpec) -> None:
         for name in set(chexpert.TRAIN.values()):
             (spec.root / name).write_bytes((spec.root / "train.csv").read_bytes())
     if spec.layout == "mimic":
-        table = mimic.example()
+        table = TABLES["mimic"]()
         mimic.write(table.assign(**{f"expert:{name}": table[native(name)] for name in mimic.LABELS}), spec.root)
         shutil.copy(next(spec.root.glob("*-chexpert.csv.gz")), spec.root / "mimic-cxr-2.0.0-negbio.csv.gz")
     if spec.layout == "nih":
         labels = {"expert": nih.EXPERT_LABELS, "all_findings": nih.ALL_FINDINGS_LABELS}
         columns = [f"{source}:{name}" for source, names in labels.items() for name in names]
-        nih.write(nih.example().assign(**dict.fromkeys(columns, pd.Series(1, range(4), "Int8"))), spec.root)
+        nih.write(TABLES["nih"]().assign(**dict.fromkeys(columns, pd.Series(1, range(4), "Int8"))), spec.root)
     if spec.layout == "vindr":
         (spec.root / "people.csv").write_text("image_id,sex,age\nabsent,F,30\n")
     if spec.layout == "shenzhen":

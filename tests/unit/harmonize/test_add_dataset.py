@@ -14,25 +14,17 @@ SECTION = (PROJECT / "docs" / "dev" / "add.md").read_text().partition("\n## Add 
 
 LOADED = """
 from pathlib import Path
-import pandas as pd
 import harmonize
 from harmonize.cohorts.specs import with_gold
-from harmonize.datasets import adapter
 from harmonize.ground_truth.ground_truth import truth_of
 from pictures import ramp, save
 
 data = Path("data")
-module = adapter("mercy")
-table = pd.concat(
-    module.example().assign(
-        image_id=lambda t: f"{k}" + t["image_id"], patient_id=lambda t: f"{k}-" + t["patient_id"],
-        study_id=lambda t: f"{k}" + t["study_id"], path=lambda t: "images/" + t["image_id"],
-    )
-    for k in range(8)
-).reset_index(drop=True)
-module.write(table, data / "mercy")
-for number, path in enumerate(table["path"]):
-    save(data / "mercy" / path, ramp(64 + number, 64))
+rows = ["{0}a.png,{0}-1,PA,F,61,labeler,1.0,0.0", "{0}b.png,{0}-1,AP,F,62,radiologist,,1.0", "{0}c.png,{0}-2,,,,labeler,,-1.0"]
+lines = [row.format(k) for k in range(8) for row in rows]
+for number, line in enumerate(lines):
+    save(data / "mercy/images" / line.split(",")[0], ramp(64 + number, 64))
+(data / "mercy/mercy_labels.csv").write_text("\\n".join(["image,patient,view,sex,age,reader,No Finding,Edema", *lines]) + "\\n")
 (data / "mercy/mercy_boxes.csv").write_text("image_id,finding,x_min,y_min,x_max,y_max\\n0b.png,Edema,8,8,16,32\\n")
 
 specs = with_gold(harmonize.read_data(data), ["mercy-gold"])

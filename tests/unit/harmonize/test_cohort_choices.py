@@ -13,7 +13,7 @@ from harmonize import CohortSpec
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.cohort_choice import REMARKS, CohortChoice
 from harmonize.cohorts.cohort_filters import patients_within_limit
-from harmonize.datasets import LAYOUTS, brax, chexpert, nih, padchest
+from harmonize.datasets import brax, chexpert, nih, padchest
 from harmonize.errors import ConfigError, DatasetError
 
 
@@ -36,7 +36,7 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", TABLES)
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_all_removed_images_are_counted(layout: str, choice: dict[str, object], tmp_path: Path) -> None:
     spec = on_disk(layout, tmp_path)

@@ -9,13 +9,13 @@ from native_tables import TABLES, on_disk, touch
 
 import harmonize
 from harmonize import CohortSpec
-from harmonize.datasets import BASE, LAYOUTS, mimic, padchest, vindr
+from harmonize.datasets import BASE, mimic, padchest, vindr
 from harmonize.datasets.image_files import are_files
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", TABLES)
 def test_a_cohort_has_frontal_images_and_counts_all_others(layout: str, tmp_path: Path) -> None:
     cohort = harmonize.load(on_disk(layout, tmp_path))
     assert set(cohort.table["view"]) <= {"PA", "AP", "FRONTAL"}

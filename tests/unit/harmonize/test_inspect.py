@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from native_tables import on_disk
+from native_tables import TABLES, on_disk
 
 import harmonize.checks.release
 from harmonize.checks.release import Check, check_table, inspect, release_facts
@@ -27,7 +27,7 @@ def change(path: Path, edit: Callable[[str], str]) -> None:
     path.write_text(edit(path.read_text()))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", TABLES)
 def test_a_small_correct_dataset_is_a_subset_without_faults(layout: str, tmp_path: Path) -> None:
     cohort, results = inspect(on_disk(layout, tmp_path))
     assert cohort is not None

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from native_tables import TABLES
 from release_parts import FILES, on_disk
 
 from harmonize import CohortSpec
 from harmonize.checks.release import inspect
-from harmonize.datasets import LAYOUTS
 
 
 def alone(
@@ -113,6 +113,6 @@ def test_a_changed_file_is_named(
     assert any(text in line for line in results) if text else results == [], results
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", TABLES)
 def test_an_unchanged_part_of_a_release_gives_no_remark(layout: str, tmp_path: Path) -> None:
     assert said(on_disk(layout, tmp_path)) == []

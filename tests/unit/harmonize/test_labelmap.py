@@ -120,7 +120,7 @@ def test_the_strongest_state_of_several_native_labels_is_used() -> None:
     assert lesion.fillna(-9).tolist() == [1, -1, -1, 0, -9]
 
 
-@for_every_dataset
+@pytest.mark.parametrize("layout", [layout for layout in TABLES if layout != "table"])
 def test_a_finding_that_a_dataset_does_not_map_is_null(layout: str) -> None:
     states = label_mapping.apply(
         TABLES[layout](), layout, findings=("Edema", "Pneumothorax", "No Finding", "No such finding")

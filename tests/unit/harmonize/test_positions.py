@@ -29,7 +29,7 @@ BOX = ("Cardiomegaly", 60.0, 120.0, 140.0, 200.0)  # finding, x_min, y_min, x_ma
 
 def vindr_copy(root: Path, image: NDArray[np.uint8], name: str, box: tuple[object, ...] = BOX) -> CohortSpec:
     """Write a VinDr cohort of one image with one box."""
-    table = vindr.example().iloc[3:4].reset_index(drop=True)
+    table = TABLES["vindr"]().iloc[3:4].reset_index(drop=True)
     vindr.write(table, root)
     image_id = table["image_id"][0]
     columns = ["image_id", "finding", "x_min", "y_min", "x_max", "y_max"]

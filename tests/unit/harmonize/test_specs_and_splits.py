@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from native_tables import on_disk, written
+from native_tables import TABLES, on_disk, written
 
 import harmonize
 from harmonize import CohortSpec
 from harmonize.cohorts.splits import assign, position, rule, shared_patients
-from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError, DatasetError
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -120,7 +119,7 @@ def test_a_split_is_published_as_a_rule_without_patient_ids() -> None:
     assert "SHA-256" in text
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "table"])
+@pytest.mark.parametrize("layout", [name for name in TABLES if name != "table"])
 def test_the_folder_of_one_dataset_gives_an_error_that_names_the_layout(layout: str, tmp_path: Path) -> None:
     written(layout, tmp_path / layout)
     with pytest.raises(DatasetError) as caught:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
-from native_tables import touch
+from native_tables import TABLES, touch, write
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from harmonize.datasets import adapter
 from tests.conftest import Command
 
 GRID = Path(__file__).parents[4] / "grids" / "open.yaml"
@@ -15,7 +14,7 @@ GRID = Path(__file__).parents[4] / "grids" / "open.yaml"
 
 def write_many(layout: str, root: Path, number: int) -> None:
     """Write about `number` images of a layout: the rows of its example, each with other digits in its ids."""
-    example = adapter(layout).example()
+    example = TABLES[layout]()
     copies = [
         example.assign(
             **{
@@ -26,7 +25,7 @@ def write_many(layout: str, root: Path, number: int) -> None:
         for k in range(number // len(example))
     ]
     table = pd.concat(copies, ignore_index=True)
-    adapter(layout).write(table, root)
+    write(layout, table, root)
     touch(table, root)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from native_tables import written
+from native_tables import TABLES, written
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
@@ -160,7 +160,7 @@ def test_hashes_are_computed_once_for_each_build(tmp_path: Path, radiographs: di
 
 def write_nih(root: Path, first_patient: int) -> None:
     rng = np.random.default_rng(first_patient)
-    table = nih.example().iloc[[0] * 40].reset_index(drop=True)
+    table = TABLES["nih"]().iloc[[0] * 40].reset_index(drop=True)
     number = np.arange(40) // 2 + first_patient
     names = [f"{patient:08d}_{k % 2:03d}.png" for k, patient in enumerate(number)]
     table = table.assign(image_id=names, patient_id=number.astype(str), study_id=names, split="")

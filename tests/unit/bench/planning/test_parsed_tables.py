@@ -15,10 +15,9 @@ from bench.planning.parsed_tables import ParsedTable
 from harmonize.cohorts.cohort import Cohort, load
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.specs import CohortSpec
-from harmonize.datasets import LAYOUTS
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS
-from tests.native_tables import on_disk
+from tests.native_tables import TABLES, on_disk
 from tests.nonempty import nonempty
 
 WITHOUT_TABLES = {"guangzhou", "tbx11k"}  # labels are names of folders
@@ -59,7 +58,7 @@ def assert_same(kept: Cohort, read: Cohort) -> None:
     assert replace(kept).id == read.id  # computed from the table, not kept
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", TABLES)
 def test_a_kept_cohort_equals_the_cohort_that_reading_gives(layout: str, tmp_path: Path, readings: Readings) -> None:
     spec = on_disk(layout, tmp_path / layout)
     expected = load(spec)
@@ -99,7 +98,7 @@ def files_read(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - WITHOUT_TABLES))
+@pytest.mark.parametrize("layout", sorted(set(TABLES) - WITHOUT_TABLES))
 def test_one_changed_byte_of_any_file_that_is_read_is_read_again(
     layout: str, tmp_path: Path, readings: Readings
 ) -> None:
@@ -120,7 +119,7 @@ def test_one_changed_byte_of_any_file_that_is_read_is_read_again(
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", TABLES)
 def test_an_image_that_is_removed_or_added_is_noticed(layout: str, tmp_path: Path, readings: Readings) -> None:
     spec = on_disk(layout, tmp_path / layout)
     complete = cohort(tmp_path / "tables", spec)
