@@ -208,26 +208,20 @@ def write(layout: str, table: pd.DataFrame, root: Path) -> None:
     elif isinstance(module, TableSet):
         _write_tables(module, table, root)
     else:
-        {"openi": _write_openi, "taixray": _write_taixray, "table": _write_table}.get(
-            layout, getattr(module, "write", None)
-        )(table, root)
+        own = {"openi": _write_openi, "taixray": _write_taixray, "table": _write_table}
+        (own.get(layout) or module.write)(table, root)
 
 
 def _write_readings(files: FileSet, table: pd.DataFrame, root: Path) -> None:
     """Write what readings say of sex, age and of a patient with two images; the paths of the images say everything else."""
-    for row in table.itertuples() if files.reading else ():
-        path = root / files.reading.format(Path(str(row.path)).stem)
-        path.parent.mkdir(exist_ok=True)
-        age, american = float(row.age), files.layout == "montgomery"  # type: ignore[arg-type]
-        number, unit = (
-            ("999", "") if np.isnan(age) else (f"{age:03.0f}", "Y") if age.is_integer() else (f"{age * 12:03.0f}", "M")
-        )
-        text = f"Patient's Sex: {row.sex or 'O'} \nPatient's Age: {number}{unit}"
-        if not american:
-            text = f"{'male' if row.sex == 'M' else 'female'} {number}{ {'Y': 'yrs', 'M': 'month'}.get(unit, '') }"
-        same = re.match(r"\w+?_\d+", path.stem)
-        text += "" if same and row.patient_id == same[0] else f"\n(same pt as {row.patient_id}_0)"
-        path.write_text(text + "\n", encoding="utf-8")
+    for path, patient, sex, age in (
+        table[["path", "patient_id", "sex", "age"]].itertuples(index=False) if files.reading else ()
+    ):
+        stated = "999" if np.isnan(age) else f"{age:03.0f}Y" if age.is_integer() else f"{age * 12:03.0f}M"
+        same = "" if f"/{patient}_" in path else f"\n(same pt as {patient}_0)"
+        reading = root / files.reading.format(Path(path).stem)
+        reading.parent.mkdir(exist_ok=True)
+        reading.write_text(f"Patient's Sex: {sex or 'O'} \nPatient's Age: {stated}{same}\n", encoding="utf-8")
 
 
 def _write_tables(tables: TableSet, table: pd.DataFrame, root: Path) -> None:

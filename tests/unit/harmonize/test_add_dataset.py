@@ -97,4 +97,4 @@ def test_the_tests_of_every_layout_pass_for_a_new_dataset(project: Path) -> None
     selection = "mercy or every_layout or published_fact or data_folder or without_a_gold"
     paths = [f"tests/unit/harmonize/test_{file}.py" for file in files]
     output = run(project, "-m", "pytest", "-q", "-k", selection, *paths, "tests/contracts/test_metrics_and_datasets.py")
-    assert int(re.findall(r"(\d+) passed", output)[0]) > 20
+    assert int(re.findall(r"(\d+) passed", output)[0]) > 10
