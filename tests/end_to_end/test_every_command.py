@@ -27,7 +27,7 @@ MAKES_ITS_STORE = {
 OWN_MEANING = {  # options that mean another thing under the same name, where no other name would be plainer
     "--as": "a grid's name: of scores read otherwise, of a merged store",
     "--cohort": "the hospitals of a grid to show",
-    "--data": "verify compares labels with it and takes no variable of the shell; check makes no synthetic cohorts without it",
+    "--data": "check makes no synthetic cohorts without it",
     "--device": "of the networks, or the one to test",
     "--dry-run": "each command says what it would do",
     "--finding": "the one that a phantom's shortcut goes with",
@@ -57,6 +57,7 @@ TEXT_ONLY = {
     "card",
     "merge",
     "prompts",
+    "readers",
     "remove",
     "data phantom",
     "data get",
@@ -146,7 +147,7 @@ def minimal(name: str, folder: Path, run: str) -> list[str]:
                 path.write_bytes(b"")
                 words.append(str(path))
         elif parameter.required:
-            values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new", "--model": model_yaml(folder)}  # fmt: skip
+            values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new", "--model": model_yaml(folder), "--table": "nih=x.csv"}  # fmt: skip
             words += [parameter.opts[0], values[parameter.opts[0]]]
     return words + {"remove": ["--yes"], "upload": ["--repo", "lab/net"]}.get(name, [])
 

@@ -1,4 +1,4 @@
-"""Read race, ethnicity and insurance of each patient from the optional files of CheXpert and MIMIC-IV, and write such files.
+"""Read race, ethnicity and insurance of each patient from the optional files of CheXpert and MIMIC-IV.
 
 CheXpert  `CHEXPERT DEMO.xlsx` (or .csv), one row for each patient: PATIENT, PRIMARY_RACE, ETHNICITY, GENDER, AGE_AT_CXR
 MIMIC-IV  `admissions.csv.gz`, one row for each admission: subject_id, race (before version 2.0: ethnicity), insurance
