@@ -1,7 +1,8 @@
 """The page of the runs that are finished so far, while a grid trains others."""
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.executors.execute_job import Outcome
 from bench.planning.manifest import Manifest
@@ -17,7 +18,7 @@ class PageSoFar:
     manifest: Manifest
     with_images: bool
     display: Display
-    last: float = field(default_factory=time.monotonic)  # when the last page was written, or the grid begun
+    last: float = -math.inf  # when the last page was written; the first one comes with the second run
 
     def update(self, outcome: Outcome, finished: int, total: int) -> None:
         """Score the finished runs and write their page, if it can compare runs, other runs are left, and a page is due."""

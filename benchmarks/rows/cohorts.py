@@ -47,7 +47,10 @@ def write(root: Path, rows: int) -> Path:
     raw["Frontal/Lateral"], raw["AP/PA"] = "Frontal", np.where(draw.random(rows) < 0.8, "AP", "PA")
     for label in LABELS:
         state = draw.choice([np.nan, 1.0, 0.0, -1.0], rows, p=[0.7, 0.18, 0.07, 0.05])
-        raw[label] = np.where(state == 1, 1.0, np.nan) if label == "No Finding" else state
+        raw[label] = state
+    # as in CheXpert, no image has No Finding together with a finding that is present or uncertain
+    findings = [label for label in LABELS if label not in ("No Finding", "Support Devices")]
+    raw["No Finding"] = np.where(raw[findings].isin([1, -1]).any(axis=1) | (raw["No Finding"] != 1), np.nan, 1.0)
     root.mkdir(parents=True, exist_ok=True)
     raw.to_csv(root / "train.csv", index=False)
     return root / "train.csv"

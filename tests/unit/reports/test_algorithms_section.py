@@ -62,8 +62,7 @@ def test_the_title_names_the_algorithms_with_a_clear_difference_and_the_price_in
     text = section(row("GroupDRO", 0.02), row("V-REx", 0.001), *inside)
     assert "1 of 2 algorithms with a clear change of AUROC at external hospitals: GroupDRO +.020 [.014, .026]" in text
     assert (
-        "1 of 2 algorithms with a clear change of AUROC at the internal hospital: GroupDRO −.020 [−.030, −.010]"
-        in text
+        "1 of 2 algorithms with a clear change of AUROC at the internal hospital: GroupDRO −.020 [−.030, −.010]" in text
     )
 
 
