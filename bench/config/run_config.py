@@ -362,7 +362,7 @@ _TYPES |= {"object": "a block of keys", "array": "a list"}
 _BOUNDS = {">=": " of at least", ">": " above", "<": " below", "<=": " of at most"}
 # a message of msgspec: type, bound, allowed texts
 _MESSAGE = re.compile(
-    r"Expected `(\w+)`(?: ([<>]=?) (\S+))?(?: of length .*)?(?: matching regex '(?:\^\((.*)\)\$|.*)')?(?:, got .*)?"
+    r"Expected `(\w+)`(?: ([<>]=?) (\S+))?(?: matching regex '\^\((.*)\)\$')?( of length .*| matching .*)?(?:, got .*)?"
 )
 # cached, because a page of 100 runs needs the type hints of a class 600 times
 _hints = functools.cache(typing.get_type_hints)
@@ -402,9 +402,9 @@ def _error(message: str, path: str, raw: Any, where: str) -> ConfigError:
     stated = _MESSAGE.fullmatch(message)
     if not stated:  # of a `__post_init__`
         return ConfigError(message, place, "correct the value; docs/grids.md lists what each key takes")
-    kind, bound, number, names = stated.groups()
+    kind, bound, number, names, empty = stated.groups()
     wanted = f"one of {names.replace('|', ', ')}" if names else _TYPES[kind]
-    wanted += f"{_BOUNDS[bound]} {float(number):g}" if bound else ""
+    wanted += f"{_BOUNDS[bound]} {float(number):g}" if bound else " that is not empty" if empty else ""
     for part in re.findall(r"\w+", path):  # keys, and positions in lists
         raw = raw[part] if isinstance(raw, Mapping) else raw[int(part)]
     fix = f"write {wanted}"
