@@ -53,7 +53,7 @@ def test_a_run_with_lora_stores_a_plain_network_with_low_rank_changes(
     [
         ("{lora.rank: 2}", "lora is only valid with `head: lora`"),
         ("{architecture: dinov2_tiny, head: lora, lora.rank: 0}", "lora.rank must be a whole number of at least 1"),
-        ("{architecture: dinov2_tiny, head: lora, lora.alpha: 0}", "lora.alpha above 0"),
+        ("{architecture: dinov2_tiny, head: lora, lora.alpha: 0}", "lora.alpha must be a number above 0"),
         ("{architecture: dinov2_tiny, head: lora, shots: 5}", "shots needs `head: probe`"),
         ("{architecture: 'timm:resnet10t', head: lora}", "no linear layers to change"),
     ],
