@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
 from bench.store.store import Store
@@ -17,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RUN_BY = {
     "add.md": "test_contributing.py",
-    "decisions.md": "test_every_document.py",
     "heat-maps.md": "test_every_document.py",
     "library.md": "test_library.py",
     "one-run.md": "test_every_document.py",
@@ -94,22 +92,3 @@ def test_the_commands_of_a_document_run_in_their_order(
     monkeypatch.chdir(inbox)
     for block in blocks(DOCS / document, "python"):
         exec(compile(block.replace("3fa9", run_id), document, "exec"), {})
-
-
-def test_the_code_of_the_decisions_runs_on_tables_of_predictions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    label = np.arange(80) % 4 == 0
-    for name, shift in {"hospital": 1.0, "other_model": 0.5, "internal": 2.0}.items():
-        score = np.random.default_rng(7).normal(shift * label)
-        probability = 1 / (1 + np.exp(-score))
-        rows = {
-            "label": label.astype(int),
-            "score": score,
-            "probability": probability,
-            "patient_id": np.arange(80) // 2,
-        }
-        pd.DataFrame(rows).to_csv(f"{name}.csv", index=False)
-    (block,) = blocks(DOCS / "extensions" / "decisions.md", "python")
-    exec(compile(block, "decisions.md", "exec"), {})

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.influence import Estimate, error_of
+from bench.scoring.influence import Estimate, Influence
 
 Array = NDArray[np.float64]
 Values = Mapping[str, Mapping[str, float]]  # run id -> name of a score, such as "auroc/external" -> its value
@@ -41,7 +41,7 @@ class StoredEstimates:
         """Return the variance over patients of a score of a run; NaN if it is unknown."""
         if name not in self.values[run]:
             return float("nan")
-        return float(sum(error_of(influence) ** 2 for influence in self.read(run, name).values()))
+        return float(Influence(self.read(run, name)).error ** 2)
 
 
 class Covariances:
@@ -92,7 +92,7 @@ class Covariances:
         if name not in self._kept:
             all_ids = [run for run in self._members if self.has(run, name)]
             influences = self._influences(name, all_ids)
-            covariance = _products(influences.values(), len(all_ids))
+            covariance = np.zeros((len(all_ids), len(all_ids))) + Influence(influences).covariance
             seeds = self.over_seeds(name, name)
             covariance[np.diag_indices(len(all_ids))] += [seeds.get(run, 0.0) for run in all_ids]
             self._kept[name] = {run: row for row, run in enumerate(all_ids)}, covariance
@@ -110,7 +110,7 @@ class Covariances:
             used = np.flatnonzero(weight.any(0))
             for sample, influence in self._influences(name, [ids[run] for run in used.tolist()]).items():
                 of_sample[sample] = of_sample.get(sample, 0.0) + weight[:, used] @ influence
-        covariance = _products(of_sample.values(), num)
+        covariance = np.zeros((num, num)) + Influence(of_sample).covariance
         for first, weight in weights.items():
             for second, other in weights.items():
                 if seeds := self.over_seeds(first, second):
@@ -150,12 +150,3 @@ def draws(covariance: Array, num: int = NUM_DRAWS, seed: int = 0) -> Array:
     # a small number makes the matrix invertible, also if two runs have equal influences
     factor = np.linalg.cholesky(covariance + 1e-8 * scale * np.eye(len(covariance)))
     return np.random.default_rng(seed).standard_normal((num, len(covariance))) @ factor.T
-
-
-def _products(influences: Any, num: int) -> Array:
-    """Return the sum of products [num, num] of the influences [num, P] on several samples."""
-    out = np.zeros((num, num))
-    for influence in influences:
-        of_sample = influence.astype(np.float64)
-        out += of_sample @ of_sample.T
-    return out
