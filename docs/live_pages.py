@@ -31,11 +31,13 @@ from bench.results.score_runs import score_all
 from bench.results.write_report import Report, score_and_report
 from bench.store.store import Store, canonical_json, write_bytes
 from reports import extensions, hooks, verdicts
-from reports.formatting import listing, places, plural
+from reports.formatting import listing, places
 from reports.page import render
 from reports.report_data.headline_rows import MACRO, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import read
+from reports.sections.ranking_choices import of_one_finding
+from reports.sentences.members import no_mean
 from reports.tables import Tables
 
 LIVE = Path(__file__).with_name("live")
@@ -145,8 +147,8 @@ def figures(path: Path) -> dict[Path, str]:
         cells = [auroc(recipe, hospital.key).with_interval for recipe in recipes]
         rows.append([f"{hospital.short}{kind}", str(num_findings[hospital.key]), *cells, gap])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    means = listing([recipe.external.with_interval for recipe in recipes])
-    num = plural(len(data.members(recipes[0]).findings), "finding")
+    means = listing([recipe.score.with_interval for recipe in recipes])
+    score, why = of_one_finding(data) or "mean external AUROC", no_mean(data.members(recipes[0]))
     (children,) = data.of_children
     wrong = [auroc(recipe, children.key, "Pneumonia") for recipe in recipes]
     inside = listing([auroc(recipe, data.internal.key, "Pneumonia").text for recipe in recipes])
@@ -154,16 +156,19 @@ def figures(path: Path) -> dict[Path, str]:
     return {
         LIVE.with_suffix(".md"): f"""{table}
 
-- **Mean over the hospitals of adults**, over {num} that at least two of them score: AUROC {means}. The mean gap is {data.mean_gap.with_interval}.
+- **Hospitals of adults**: {score} {means}. {why}
 - **Pneumonia in children**: AUROC {listing([e.with_interval for e in wrong])}; in the internal test {inside}.""",
         README: (
             f"- **Real radiographs** ([page](docs/live/{name_of(path)}.html), [about it](docs/live.md#a-real-leaderboard)). "
             f"{len(recipes)} networks trained on NIH images: "
-            f"internal AUROC {places(min(internal))} to {places(max(internal))}, mean gap at hospitals of adults, "
-            f"over {num}, {data.mean_gap.with_interval}. In children, they rank Pneumonia the wrong way round "
-            f"({places(min(e.value for e in wrong))} to {places(max(e.value for e in wrong))})."
+            f"internal AUROC {_range(internal)}, {score} (adults) {_range([recipe.score.value for recipe in recipes])}. {why} "
+            f"In children, they rank Pneumonia the wrong way round ({_range([e.value for e in wrong])})."
         ),
     }
+
+
+def _range(values: list[float]) -> str:
+    return f"{places(min(values))} to {places(max(values))}"
 
 
 def with_figures(text: str, block: str, marks: tuple[str, str] = MARKS) -> str:

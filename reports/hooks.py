@@ -220,15 +220,11 @@ class Cohorts(Protocol):
 
 
 class Notes(Protocol):
-    """Sentences about single runs."""
+    """Sentences about two runs."""
 
     def of_comparison(self, planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
         """Return sentences of `bench compare` about two runs. table: the result of `differences`."""
         return ()
-
-    def of_run(self, manifest: Manifest, rows: pd.DataFrame) -> str:
-        """Return a sentence of a model card. rows: the mean AUROC of the run at each external hospital, with its interval."""
-        return ""
 
 
 class Sections(Protocol):

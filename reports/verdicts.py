@@ -95,8 +95,9 @@ def matrix(
 
 def _failures(data: ReportData, run: Run) -> Iterator[Verdict]:
     yield from _wrong(_cells(data, run))
-    if _lower_end(run.external) <= 0.5:
-        yield Verdict(CHANCE, run.external)
+    if data.hospitals and _lower_end(run.score) <= 0.5:
+        of_mean = data.ranked_by.finding == MACRO
+        yield Verdict(CHANCE, run.score, finding="" if of_mean else data.ranked_by.finding)
     gaps = {key: gap for key, gap in run.hospital_gaps.items() if gap.clear_above and gap.value >= LEAST_GAP}
     for key in sorted(gaps, key=lambda key: -gaps[key].value):
         yield Verdict(FAILS, gaps[key], key)
@@ -169,19 +170,25 @@ def clause(data: ReportData, verdict: Verdict) -> str:
     goal = f"an AUROC of {Estimate(data.useful_from).text} at a new hospital (lower end of the prediction: {Estimate(number.low).text})"
     return {
         WRONG: f"ranks {finding} the wrong way round {where}: AUROC {number.with_interval}",
-        CHANCE: f"is not clearly better than chance {where}: AUROC {number.with_interval}",
+        CHANCE: f"is not clearly better than chance{of} {where}: AUROC {number.with_interval}",
         FAILS: f"fails {where}: gap in AUROC {number.with_interval}",
         AT_CHANCE: f"is not clearly better than chance {where}: AUROC {number.with_interval}",
         GAP: f"loses {number.with_interval} AUROC{of} {where}",
         HIGHER: f"has a higher AUROC {where}: gap {number.with_interval}",
         UNCLEAR_GAP: f"has an unclear mean gap in AUROC, at most {Estimate(number.bounds[1]).text}",
         SMALL_GAP: f"has no mean gap in AUROC above {Estimate(number.bounds[1]).text}",
-        NO_GAP: "has too few patients for a mean gap",
+        NO_GAP: f"has {data.no_mean_gap}",
         SHORTCUT: f"uses a marker of {data.internal.short} to predict {finding}",
         USEFUL: f"reaches {goal}",
         UNCERTAIN: f"may not reach {goal}",
         WORSE_THAN_NONE: f"is worse than treating no image as positive: net benefit {number.with_interval}, at the stated thresholds",
     }[verdict.state]
+
+
+def objection(data: ReportData, run: Run) -> str:
+    """Return the clause because of which no sentence may praise a score of a recipe; "" for none."""
+    worst = of_recipe(data, run)[0] if data.hospitals else None
+    return f"it {clause(data, worst)}" if worst and worst.state in (WRONG, CHANCE) else ""
 
 
 def mark(data: ReportData, run: Run) -> str:
@@ -223,7 +230,7 @@ def _headline(data: ReportData) -> str:
         worst, members = of_recipe(data, data.ranked[0])[0], data.members(data.ranked[0])
         is_partial = members.left_out or members.num_hospitals < members.num_external
         text = f"{data.name(data.ranked[0])} {clause(data, worst)}"
-        text += f" ({over(members, brief=True)})" if is_partial and not worst.finding else ""
+        text += f" ({over(members, brief=True)})" if is_partial and members.findings and not worst.finding else ""
         return f"On synthetic images, {text}" if data.phantom else text
     if num_external:
         text = "no run is ranked"

@@ -179,6 +179,11 @@ class Manifest(PlannedGrid):
         """Return the hospitals that are external to any run: the external cohorts, and the hospitals of the pool that runs leave out."""
         return [*self.external, *self.left_out]
 
+    @property
+    def averaged(self) -> list[PlannedCohort]:
+        """Return the hospitals of `unseen` in means over hospitals: those of adults, or all if all are of children."""
+        return [cohort for cohort in self.unseen if not cohort.of_children] or self.unseen
+
     @cached_property
     def _names_left_out(self) -> set[str]:
         """Return the hospitals that the runs leave out; the set has "" if a run leaves none out."""

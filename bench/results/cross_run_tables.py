@@ -62,7 +62,8 @@ def across(
     )
     macros = macro_auroc(frames["scores"])
     seeds = seed_variance(recipes.of_one_fold, macros, estimates, internal)
-    of_findings = external_of_findings(frames["gaps"], frames["scores"], estimates.values, recipes)
+    in_means = frames["gaps"]["dataset"].isin([EXTERNAL, *(cohort.name for cohort in manifest.averaged)])
+    of_findings = external_of_findings(frames["gaps"][in_means], frames["scores"], estimates.values, recipes)
     # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
     needed = ((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")

@@ -8,16 +8,13 @@ import pandas as pd
 
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
-from bench.results.grid_recipes import recipes_of, with_chosen_runs
-from bench.results.read_predictions import load_estimates, load_scores
-from bench.results.run_table import ranked_ids, read_records, run_title
-from bench.scoring.across_runs.ranks import ranks
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.results.grid_recipes import with_chosen_runs
+from bench.results.report_state import current_tables
+from bench.results.run_table import run_title
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
-from reports.schemas.criterion import DEFAULT
-from reports.schemas.select import select
+from reports.report_data.report_data import read
 
-_SCORES = ("external", "gap", "internal")  # AUROCs and their difference, each with an interval
+_SCORES = ("external", "internal", "gap")  # AUROCs and their difference, each with an interval
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -30,43 +27,26 @@ class GridResult(Manifest):
         return cls(**{field.name: getattr(manifest, field.name) for field in fields(manifest)})
 
     def ranking(self) -> pd.DataFrame:
-        """Return one row per recipe, best first; without rows if nothing is ranked.
+        """Return one row per recipe, best first, as the page ranks them; without rows if nothing is ranked.
 
         Columns: recipe, runs, group (recipes of one number are tied), rank_low and rank_high, and the macro AUROCs `external` and
         `internal` and the `gap`, each with the bounds `_low` and `_high` of its 95 % interval. Without external hospitals, recipes are
-        ranked by `internal`.
+        ranked by `internal`. If hospitals have too few findings in common for a mean, `external` is the AUROC of one finding; the
+        attribute `attrs["ranked_by"]` names it.
         """
-        grid = with_chosen_runs(self)
-        ids = ranked_ids(grid, read_records(grid))
-        estimates = load_estimates(grid, ids)
-        recipes = recipes_of(grid, estimates.values)
-        of_runs, gaps_of_runs = (
-            select(load_scores(grid, ids, "scores"), internal=grid.source),
-            load_scores(grid, ids, "gaps"),
-        )
-        aurocs = recipes.replaced(of_runs, recipes.of_scores(of_runs))
-        gaps = recipes.replaced(gaps_of_runs, recipes.of_gaps(gaps_of_runs))
-        criterion = DEFAULT if grid.external or grid.left_out else DEFAULT._replace(dataset=grid.source)
-        ranked = ranks(aurocs, recipes.covariances(estimates), criterion)
-        by_id = {run.id: run for run in grid.ranked}
-        values = {
-            "external": aurocs[aurocs["dataset"] == EXTERNAL],
-            "internal": aurocs[aurocs["dataset"] == grid.source],
-            "gap": gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)],
-        }
-        members = [recipes.runs_of[recipe] for recipe in ranked["run_id"]]
-        columns: dict[str, object] = {
-            "recipe": [_title(grid, by_id[runs[0]], len(runs)) for runs in members],
-            "runs": [", ".join(runs) for runs in members],
-            **{name: ranked[name].to_numpy() for name in ("group", "rank_low", "rank_high")},
-        }
-        for name in _SCORES:
-            of_recipe = values[name].set_index("run_id").reindex(ranked["run_id"])
-            columns |= {
-                f"{name}{end}": of_recipe[f"value{end}".replace("value_", "")].to_numpy()
-                for end in ("", "_low", "_high")
-            }
-        return pd.DataFrame(columns)
+        data = read(current_tables(self))
+        by_id = {run.id: run for run in with_chosen_runs(self).ranked}
+        rows = []
+        for run in data.ranked:
+            ids, numbers = [member.id for member in run.members], list[float]()
+            for score in (run.score if data.hospitals else run.external, run.internal, run.gap):
+                numbers += (score.value, score.low, score.high)
+            title = _title(self, by_id[ids[0]], len(ids))
+            rows.append((title, ", ".join(ids), run.group, run.rank_low, run.rank_high, *numbers))
+        scores = [f"{name}{end}" for name in _SCORES for end in ("", "_low", "_high")]
+        table = pd.DataFrame(rows, columns=["recipe", "runs", "group", "rank_low", "rank_high", *scores])
+        table.attrs["ranked_by"] = data.ranked_by.key
+        return table
 
     def __repr__(self) -> str:
         """Return name, title, number of runs and hospitals of the grid."""

@@ -15,13 +15,12 @@ from bench.results.card_metadata import hub_metadata
 from bench.results.read_predictions import has_scores, scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.results.stored_runs import training_remark
-from bench.runs.elsewhere import elsewhere, worth_of
+from bench.runs.elsewhere import at_new_hospital, elsewhere, worth_of
 from bench.store.checked_folders import CARD, CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
-from reports import extensions, hooks
 from reports.formatting import DASH, number, with_interval
 from reports.html.markdown import escaped
 from reports.html.section import environment as html_environment
@@ -90,7 +89,7 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
         unit_rule=UNIT_RULES[manifest.settings.unit],
         hospitals=_hospitals(manifest, run),
         aurocs=_aurocs(manifest, run, [f for f in predicted if f in scored], scores, gaps),
-        new_hospital=_at_new_hospital(manifest, run, scores),
+        new_hospital=at_new_hospital(manifest, run.id),
         rules=_RULES,
         thresholds=_thresholds(points, [f for f in scored if f not in unlearnt]),
     )
@@ -200,14 +199,6 @@ def _aurocs(
         cells.append(worth.get(finding, DASH))
         rows.append(tuple(cells))
     return rows
-
-
-def _at_new_hospital(manifest: Manifest, run: PlannedRun, scores: pd.DataFrame) -> str:
-    """Return a sentence on the mean AUROC to expect at a new hospital; "" without an extension that predicts."""
-    macros = select(scores)
-    rows = macros[macros["dataset"].isin([cohort.name for cohort in manifest.external_to(run)])]
-    sentences = (module.of_run(manifest, rows) for module in extensions.modules(hooks.Notes))
-    return " ".join(filter(None, sentences))
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> list[tuple[str, ...]]:

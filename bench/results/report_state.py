@@ -15,6 +15,7 @@ from bench.store.file_integrity import file_sha256, json_object
 from bench.store.store import canonical_json, short_hash, write_bytes
 from harmonize.progress import Progress
 from reports import extensions, failed_parts, hooks
+from reports.tables import Tables
 
 FILE = "report.json"
 _CODE = Path(__file__).parents[2]  # the folder of the packages bench, harmonize and reports
@@ -47,6 +48,16 @@ def current_report(
     else:
         progress("write the leaderboard", 1, 1)
     return report.page, lines, ()
+
+
+def current_tables(manifest: Manifest) -> Tables:
+    """Return the tables of a grid's report: the stored ones if they are up to date; else they are computed, and not stored."""
+    report = _Report(manifest, with_images=False)
+    if report.lines(report.inputs()) is not None:
+        return Tables.load(report.folder / "tables")
+    from bench.results.report_tables import tables  # slow imports
+
+    return tables(manifest)
 
 
 @dataclass(frozen=True, slots=True)

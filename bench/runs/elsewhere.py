@@ -9,7 +9,7 @@ from bench.planning.manifest import Manifest
 from bench.store.checked_folders import ReportFolder, ScoresFolder
 from reports import verdicts
 from reports.formatting import DASH, with_interval
-from reports.report_data.headline_rows import Estimate, new_hospital_lookup
+from reports.report_data.headline_rows import MISSING, Estimate, new_hospital_lookup
 from reports.report_data.report_data import USEFUL_FROM
 from reports.schemas.change_rules import caught
 from reports.schemas.select import select
@@ -28,11 +28,8 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     folder, internal = ScoresFolder(manifest.scores / run_id), manifest.source
     if not folder.key():
         return elsewhere_table()
-    report, predicted, shortcuts = ReportFolder.of(manifest.store.root, manifest.name), {}, list[str]()
-    if all((report.path / f"{name}.parquet").is_file() for name in _OF_REPORT):
-        next_hospital, recipes, transplants = (report.table(f"{name}.parquet") for name in _OF_REPORT)
-        predicted = new_hospital_lookup(next_hospital, recipes)
-        shortcuts = caught(transplants[transplants["run_id"] == run_id], internal)
+    predicted, transplants = _predicted(manifest), _of_report(manifest, "transplants")
+    shortcuts = caught(transplants[transplants["run_id"] == run_id], internal) if len(transplants) else []
     rows = select(folder.table("scores"), finding=None, internal=internal).dropna(subset=["value"])
     rows = rows[~rows["dataset"].isin([internal, "external"]) & (rows["finding"] != "macro")]
     columns = ("dataset", "finding", "value", "low", "high")
@@ -43,7 +40,24 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
 
-_OF_REPORT = ("next_hospital", "recipes", "transplants")
+def at_new_hospital(manifest: Manifest, run_id: str) -> str:
+    """Return a sentence on the mean AUROC that the page of the grid predicts for the recipe of a run; "" without a prediction."""
+    expected, new = _predicted(manifest).get((run_id, "macro"), (MISSING, MISSING))
+    if not new.has_interval:
+        return ""
+    numbers = with_interval(expected.value, new.low, new.high)
+    return f"At a new hospital like the external ones, expect a mean AUROC of {numbers} (95 % prediction interval) from this recipe."
+
+
+def _predicted(manifest: Manifest) -> Mapping[tuple[str, str], tuple[Estimate, Estimate]]:
+    next_hospital, recipes = (_of_report(manifest, name) for name in ("next_hospital", "recipes"))
+    return new_hospital_lookup(next_hospital, recipes) if len(next_hospital) else {}
+
+
+def _of_report(manifest: Manifest, name: str) -> pd.DataFrame:
+    """Return a table of the report of a grid, without rows if it was not written."""
+    folder = ReportFolder.of(manifest.store.root, manifest.name)
+    return folder.table(f"{name}.parquet") if (folder.path / f"{name}.parquet").is_file() else pd.DataFrame()
 
 
 def _row(finding: str, verdict: verdicts.Verdict, titles: Mapping[str, str]) -> tuple[object, ...]:

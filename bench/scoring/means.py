@@ -71,9 +71,12 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
     return Macro(mean, influence, sizes, bounds, excess)
 
 
-def mean_of_macros(key: Key, macros: Sequence[Macro]) -> Macro:
-    """Compute the unweighted mean over hospitals of their macros of one metric; a NaN macro is ignored."""
-    known = [hospital_macro for hospital_macro in macros if np.isfinite(hospital_macro.value)]
+def mean_of_macros(key: Key, macros: Sequence[Macro], used: NDArray[np.bool_] | None = None) -> Macro:
+    """Compute the unweighted mean over hospitals of their macros of one metric; a NaN macro is ignored.
+
+    used [K]: the findings of the mean; it is NaN if there are none.
+    """
+    known = [of for of in macros if np.isfinite(of.value) and (used is None or used.any())]
     if not known:
         return Macro(np.nan, macros[0].influence)
     values = np.array([hospital_macro.value for hospital_macro in known])

@@ -16,7 +16,7 @@ from bench.scoring import curves, subgroups
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition, label_references
 from bench.scoring.gaps.gap import EXTERNAL, drifts, estimates_by_dataset, gaps
-from bench.scoring.gaps.hospital_means import findings_of_means, hospital_macros
+from bench.scoring.gaps.hospital_means import averaged, findings_of_means, hospital_macros
 from bench.scoring.influence import Estimate, Influence
 from bench.scoring.means import Macro, macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
@@ -87,7 +87,8 @@ class RunMetrics:
     """All metrics of a run: what an extension computes its tables of scores from.
 
     val: the internal validation split, on which thresholds and calibrators are fitted. test: the internal test split. external:
-    the headline split of each external hospital. used: mask [K] of the findings in external macros, None for all.
+    the headline split of each external hospital. used: mask [K] of the findings in external macros, none without a mean;
+    None without an external hospital.
     """
 
     run_id: str
@@ -137,11 +138,10 @@ def score_run(
         of_hospitals += parts
     test = next((split for split in measured if (split.scored.dataset, split.scored.split) == (internal, "test")), None)
     hospitals = [split for split in measured if split.scored.dataset != internal]
-    # means over external hospitals leave out hospitals of children, unless all are
-    external = [split for split in hospitals if not split.scored.of_children] or hospitals
+    external = averaged(hospitals)
     apart = [split for split in hospitals if split not in external]
     used, inside = findings_of_means(test, external), np.isfinite(test.value[AUROC]) if test else None
-    external_macros = _by_split(external, lambda key: hospital_macros(key, external, used))
+    external_macros = _by_split(external, lambda key: hospital_macros(key, external, used, inside))
     macros_of = dict(zip(map(id, external), external_macros, strict=True))
     macros_of_split = [
         macros_of.get(id(split)) or {key: macro(split, key, inside if split in apart else None) for key in split.value}
@@ -149,7 +149,7 @@ def score_run(
     ]
     split_and_macros = list(zip(measured, macros_of_split, strict=True))
     means = {
-        key: mean_of_macros(key, [macros[key] for macros in external_macros])
+        key: mean_of_macros(key, [macros[key] for macros in external_macros], used)
         for key in (external_macros[0] if external else ())
     }
     auroc_gaps = gaps(findings, test, external, used=used) if test else []
@@ -211,7 +211,7 @@ def score_run(
         frame([row for split in each for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
         frame([row for split in each for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
-        estimates,
+        {name: of for name, of in estimates.items() if np.isfinite(of.value)},
         {
             "decomposition": frame(decomposition_rows, SCHEMAS["decomposition"]),
             "references": frame(reference_rows, SCHEMAS["references"]),

@@ -53,7 +53,7 @@ class Run:
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
     internal: Estimate = MISSING  # over every finding that the internal hospital scores
     external: Estimate = MISSING  # mean over hospitals
-    score: Estimate = MISSING  # decides the ranking: `external`, or `internal` if no external hospital was tested
+    score: Estimate = MISSING  # decides the ranking: `external`, or see `ReportData.ranked_by`
     gap: Estimate = MISSING  # mean macro gap over external hospitals; its bounds are simultaneous over recipes
     # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals score
     internal_common: Estimate = MISSING
@@ -138,6 +138,11 @@ class Run:
     def anchor(self) -> str:
         """HTML id of the run on the page."""
         return f"run-{self.id}"
+
+    @property
+    def internal_compared(self) -> Estimate:
+        """The internal AUROC over the findings of the mean external AUROC; over all findings if there is no mean."""
+        return self.internal_common if self.internal_common.has_value else self.internal
 
     @property
     def worst(self) -> str:

@@ -9,10 +9,9 @@ from typing import Self
 import numpy as np
 
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
-from reports.schemas.common_findings import common_findings
+from reports.schemas.common_findings import common_findings, no_mean
 
 Cells = Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> estimate
-MUCH_LOWER = 0.1  # an AUROC that is lower than the mean by more than this amount changes what the mean says
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Members:
 
     A hospital scores a finding if its scored split has at least min_count patients with and without the finding. The
     mean is over `common_findings`; those that a hospital does not score are estimated from the other hospitals. left_out:
-    (hospital, finding) -> AUROC that is not in the mean, lowest first.
+    (hospital, finding) -> AUROC that is not in the mean, lowest first; all AUROCs if there is no mean.
     """
 
     findings: tuple[str, ...]  # in the mean of at least one hospital
@@ -31,7 +30,7 @@ class Members:
         int, ...
     ]  # numbers of findings in the mean of each hospital, ascending; without hospitals with none
     num_external: int  # all external hospitals
-    mean: Estimate  # the mean external AUROC
+    reason: str = ""  # why there is no mean
 
     @classmethod
     def of(
@@ -44,7 +43,10 @@ class Members:
         # without an internal test split there are no gaps, and the mean uses every finding
         inside = [any((run, h, f) not in gaps or gaps[run, h, f].has_value for h in keys) for f in findings]
         scored = np.array([[(h, f) in known for f in findings] for h in keys], bool).reshape(len(keys), len(findings))
-        common = {f for f, used in zip(findings, common_findings(scored, np.array(inside, bool)), strict=True) if used}
+        averaged = common_findings(scored, np.array(inside, bool))
+        has_mean = not known or cells.get((run, EXTERNAL, MACRO), MISSING).has_value
+        reason = "" if has_mean else no_mean(scored, averaged, len(findings))
+        common = {f for f, used in zip(findings, averaged, strict=True) if used and not reason}
         used = {key for key in known if key[1] in common}
         return cls(
             tuple(dict.fromkeys(finding for _, finding in known if any(finding == f for _, f in used))),
@@ -52,16 +54,10 @@ class Members:
             dict(sorted(((key, e) for key, e in known.items() if key not in used), key=lambda pair: pair[1].value)),
             tuple(sorted(Counter(hospital for hospital, _ in used).values())),
             num_external,
-            cells.get((run, EXTERNAL, MACRO), MISSING),
+            reason,
         )
 
     @property
     def num_hospitals(self) -> int:
         """Number of external hospitals in the mean."""
         return len(self.per_hospital)
-
-    @property
-    def hides_failure(self) -> bool:
-        """Return whether the lowest AUROC that is left out is below .5, or lower than the mean by more than MUCH_LOWER."""
-        lowest = min((e.value for e in self.left_out.values()), default=1.0)
-        return lowest < 0.5 or lowest < self.mean.value - MUCH_LOWER

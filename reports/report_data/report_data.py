@@ -72,6 +72,11 @@ class ReportData:
         return self.tables.meta
 
     @property
+    def ranked_by(self) -> Criterion:
+        """The score that decides the ranking: the mean external AUROC, that of one finding if there is no mean, or the internal AUROC."""
+        return next(iter(self.rankings), DEFAULT)
+
+    @property
     def pool(self) -> tuple[Hospital, ...]:
         """The training hospitals if there are several; () for one training hospital."""
         return tuple(_hospital(self.tables, str(key), MISSING) for key in self.meta.get("pool") or ())
@@ -324,10 +329,21 @@ class ReportData:
         hospitals = (hospital.key for hospital in self.averaged)
         return Members.of(run.id, self.cells, self.gaps, hospitals, self.findings, self.num_external)
 
+    def scoring(self, finding: str) -> list[str]:
+        """Return the names of the hospitals in the mean external score of a finding."""
+        cells = {key[1:] for key, auroc in self.cells.items() if auroc.has_value}
+        return [hospital.short for hospital in self.averaged if (hospital.key, finding) in cells]
+
     @cached_property
     def members_of_first(self) -> Members | None:
         """The members of the first recipe's mean external AUROC; None if nothing is ranked."""
         return self.members(self.ranked[0]) if self.ranked else None
+
+    @property
+    def no_mean_gap(self) -> str:
+        """Words for a mean gap that is unknown."""
+        reason = self.members_of_first.reason if self.members_of_first else ""
+        return "no mean gap" if reason else "too few patients for a mean gap"
 
     def macro_name(self, run: Run) -> str:
         """Return the name of the mean over findings in a table of a run that also lists findings outside this mean."""
@@ -455,7 +471,7 @@ def read(tables: Tables) -> ReportData:
                 cost=costs.get(run_id, {}),
                 internal=internal,
                 external=external,
-                score=cells.get((run_id, ranked_by.dataset, MACRO), MISSING),
+                score=_score(ranked_by, rank, cells, gaps, run_id),
                 gap=gap,
                 internal_common=headline_rows.gap_side(gap, gap.internal, internal),
                 external_common=headline_rows.gap_side(gap, gap.external, external),
@@ -478,8 +494,9 @@ def read(tables: Tables) -> ReportData:
     ranked = sorted(
         (r for r in runs if r.score.has_value and r.group >= 0), key=lambda r: (-r.score.value, r.label, r.id)
     )
-    derived_runs = (r for r in runs if r.is_derived and r.external.has_value and r not in ranked)
-    derived = sorted(derived_runs, key=lambda r: (-r.external.value, r.label, r.id))
+    is_external = ranked_by.dataset == EXTERNAL
+    derived_runs = (r for r in runs if r.is_derived and is_external and r.score.has_value and r not in ranked)
+    derived = sorted(derived_runs, key=lambda r: (-r.score.value, r.label, r.id))
     listed_ids = {r.id for r in (*ranked, *derived)} | {run.id for recipe in ranked for run in recipe.runs}
     unranked = sorted((r for r in runs if r.id not in listed_ids and r.kind != "recipe"), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
@@ -556,6 +573,20 @@ def _shared_auroc(
     """
     macro = cells.get(key, MISSING)
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
+
+
+def _score(
+    criterion: Criterion,
+    rank: Mapping[str, Any],
+    cells: Mapping[tuple[str, str, str], Estimate],
+    gaps: Mapping[tuple[str, str, str], Estimate],
+    run_id: str,
+) -> Estimate:
+    """Return the score that decides the ranking; that of a finding has an interval only for a ranked recipe."""
+    key = (run_id, criterion.dataset, criterion.finding)
+    if criterion.finding == MACRO:
+        return cells.get(key, MISSING)
+    return Estimate.of(rank) if rank else Estimate(gaps.get(key, MISSING).external)
 
 
 def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:

@@ -100,12 +100,13 @@ def _head(data: ReportData, hospital: Hospital) -> dict[str, Any]:
     estimates = [e for e in numbers if e.has_value]
     smallest, largest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
     num_findings = plural(largest, "finding") if smallest == largest else f"{smallest}–{largest} findings"
+    of_mean = internal and data.ranked_by.finding == MACRO
     return {
         "hospital": hospital,
         "name": "Internal" if internal else hospital.short,
         "narrow": Markup("Int.") if internal else _narrow(hospital.short),
         "internal": internal,
-        "findings": "shared findings" if internal and num_shared(data) != (smallest, largest) else num_findings,
+        "findings": "shared findings" if of_mean and num_shared(data) != (smallest, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
 

@@ -25,21 +25,22 @@ def panel(data: ReportData) -> Markup:
     rule = shown_rule(data)
     confusion = data.tables["confusion"]
     called = called_images(confusion[confusion["dataset"] != data.internal.key], rule)
-    values = {"recipes": [_recipe(data, run, hospitals, called) for run in data.ranked]}
+    findings = [*([MACRO] if data.ranked_by.finding == MACRO else []), *data.findings]
+    values = {"recipes": [_recipe(data, run, hospitals, findings, called) for run in data.ranked]}
     return write(
         "mine.html.j2",
         data=data,
         hospitals=hospitals,
         adults=data.averaged,
+        findings=findings,
         rule=POINTS.get(rule, rule),
         values=Markup(packed(json.dumps(values, separators=(",", ":")))),  # noqa: S704  (base64)
     )
 
 
 def _recipe(
-    data: ReportData, run: Run, hospitals: list[Hospital], called: dict[tuple[str, str, str], Call]
+    data: ReportData, run: Run, hospitals: list[Hospital], findings: list[str], called: dict[tuple[str, str, str], Call]
 ) -> dict[str, Any]:
-    findings = (MACRO, *data.findings)
     counts = [[[called.get((one.id, h.key, f)) for one in run.members] for h in hospitals] for f in findings]
     return {
         "name": run.label,

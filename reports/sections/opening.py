@@ -11,6 +11,7 @@ from reports.formatting import places, plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import ReportData
+from reports.sections.ranking_choices import of_one_finding
 from reports.sentences import changes as change_sentences
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
@@ -49,6 +50,7 @@ def opening(data: ReportData) -> Section:
             marker=_marker(data),
             warning=_warning(data),
             left_out=_left_out(data),
+            no_mean=bool(data.members_of_first and data.members_of_first.reason),
             left_out_of=data.ranked[:SHOWN],
             wide=gap_figure(data, WIDE),
             narrow=gap_figure(data, NARROW),
@@ -148,6 +150,7 @@ def _stand(data: ReportData) -> str:
         sum(h.mean_gap.has_value for h in data.averaged),
         data.has_common,
         not all(run.is_imported for run in data.ranked),
+        data.no_mean_gap,
     )
 
 
@@ -165,19 +168,10 @@ def _best(data: ReportData) -> str:
         len(data.ranked),
         data.unit,
         (second, first.lead) if first.lead.has_interval else None,
-        "mean external AUROC" if data.hospitals else "internal AUROC",
+        of_one_finding(data) or ("mean external AUROC" if data.hospitals else "internal AUROC"),
         over=member_sentences.over(members) if data.hospitals and not is_stated else "",
-        but=_but(data),
+        but=verdicts.objection(data, first),
     )
-
-
-def _but(data: ReportData) -> str:
-    """Return the clause because of which no sentence may praise the score of the first recipe; "" for none."""
-    hidden = member_sentences.hidden_failure(data.members(data.ranked[0]), data.short)
-    worst = verdicts.of_recipe(data, data.ranked[0])[0] if data.hospitals else None
-    if hidden or worst is None or worst.state not in (verdicts.WRONG, verdicts.CHANCE):
-        return hidden
-    return f"it {verdicts.clause(data, worst)}"
 
 
 def _further(data: ReportData) -> list[str]:
@@ -227,9 +221,8 @@ def _marker(data: ReportData) -> dict[str, Any]:
 
 
 def _warning(data: ReportData) -> str:
-    """Return the line on findings that the mean leaves out; "" for none. The sentence on the best run names a failing finding."""
-    members = data.members_of_first
-    return member_sentences.left_out(members, data.short, name_lowest=not members.hides_failure) if members else ""
+    """Return the line on findings that the mean leaves out, or why there is no mean; "" for none."""
+    return member_sentences.left_out(data.members_of_first, data.short) if data.members_of_first else ""
 
 
 def _patients(data: ReportData) -> list[str]:

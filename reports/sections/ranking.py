@@ -102,7 +102,7 @@ def ranking(data: ReportData) -> Section:
             if by
             else ""
         ),
-        "by_words": ranking_choices.external_mean("AUROC", data)
+        "by_words": ranking_choices.of_one_finding(data) or ranking_choices.external_mean("AUROC", data)
         if data.hospitals
         else f"internal AUROC at {data.internal.title}; no external hospital was tested",
         "protocol": _protocol(data),
@@ -189,7 +189,7 @@ def _strips(data: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale
     numbers = [
         b
         for r in (*data.ranked, *data.derived)
-        for e in (_internal(r), _compared(r), r.worst_auroc)
+        for e in (r.internal_compared, _compared(r), r.worst_auroc)
         for b in (e.value, e.low, e.high, *_of_seeds(r))
         if is_number(b)
     ] or [0.5, 1.0]
@@ -198,7 +198,7 @@ def _strips(data: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale
     scale = svg.Scale(low - margin, min(1.0, high + margin), 8, WIDTH - 8)
     grid = svg.ticks(scale.low, scale.high, 6)
     strips = {
-        r.id: svg.strip(r.worst_auroc, _compared(r), _internal(r), scale, _of_seeds(r))
+        r.id: svg.strip(r.worst_auroc, _compared(r), r.internal_compared, scale, _of_seeds(r))
         for r in (*data.ranked, *data.derived)
     }
     return strips, grid, scale
@@ -207,11 +207,6 @@ def _strips(data: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale
 def _of_seeds(recipe: Run) -> list[float]:
     """Return the external AUROC of each run of a recipe; empty for a recipe with one run."""
     return [_compared(run).value for run in recipe.runs if len(recipe.runs) > 1 and _compared(run).has_value]
-
-
-def _internal(run: Run) -> Estimate:
-    """Return a run's internal AUROC over the findings that external hospitals score, or over all if there is no hospital."""
-    return run.internal_common if run.external.has_value else run.internal
 
 
 def _compared(run: Run) -> Estimate:

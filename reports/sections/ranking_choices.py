@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import extensions, hooks
+from reports import extensions, hooks, verdicts
 from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
 from reports.html.compression import packed
 from reports.html.section import write
@@ -87,6 +87,9 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
             add(title, Criterion(metric, key, MACRO), place, words)
     for option in _of_extensions_and_findings(data, names):
         add(*option)
+    shown = next((title for title, of in options.items() if data.ranked_by in {choice.criterion for choice in of}), "")
+    if shown:
+        options = {shown: sorted(options[shown], key=lambda choice: choice.criterion != data.ranked_by)} | options
     return options if sum(map(len, options.values())) > 1 else {}
 
 
@@ -102,7 +105,7 @@ def _of_extensions_and_findings(
             yield sentence_case(names[criterion.metric]), criterion, place, words, True
     for metric in ("auroc", *(score.METRIC for score in further_scores())):
         for finding in data.findings:
-            words = f"mean {names[metric]} of {finding} at external hospitals"
+            words = member_sentences.of_finding(names[metric], finding, data.scoring(finding))
             title = f"{sentence_case(names[metric])} of one finding, external mean"
             yield title, Criterion(metric, EXTERNAL, finding), finding, words, False
 
@@ -121,6 +124,12 @@ def _over_findings(data: ReportData, metric: str, key: str) -> str:
     macro = first.internal if key == data.internal.key else first.hospitals.get(key, MISSING)
     number = plural(macro.num_findings, "finding") if metric == "auroc" and macro.num_findings else "findings"
     return f"mean over {number}"
+
+
+def of_one_finding(data: ReportData) -> str:
+    """Return the name of the score that decides the ranking if it is that of one finding; else ""."""
+    finding = data.ranked_by.finding
+    return "" if finding == MACRO else member_sentences.of_finding("AUROC", finding, data.scoring(finding))
 
 
 def external_mean(metric: str, data: ReportData | None) -> str:
@@ -210,21 +219,10 @@ def _leader(data: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str,
         (second.label, to_second) if to_second.has_interval else None,
         choice.words,
         choice.smallest_first,
-        but=_but(data, choice, first),
+        but=verdicts.objection(data, first),
         over_hospitals=choice.over_hospitals,
     )
     return keep_intervals(text)
-
-
-def _but(data: ReportData, choice: Choice, first: Run) -> str:
-    """Return a clause because of which no sentence may praise the first recipe of a ranking; "" for none.
-
-    Its mean leaves out a very low AUROC, or its gap is small because its internal AUROC is near chance.
-    """
-    if choice.criterion.metric == "gap" and first.internal_common.has_interval and first.internal_common.low <= 0.5:
-        return f"its internal AUROC, {first.internal_common.with_interval}, is not clearly above chance"
-    is_mean = choice.criterion.dataset == EXTERNAL and choice.criterion.finding == MACRO
-    return member_sentences.hidden_failure(data.members(first), data.short) if is_mean else ""
 
 
 def _of_derived(data: ReportData, criterion: Criterion) -> list[Estimate]:

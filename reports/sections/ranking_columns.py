@@ -77,6 +77,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
 
     num_in_mean = data.members_of_first.num_hospitals if data.members_of_first else num_external
     mean = f"mean of {num_in_mean}" if num_in_mean != 1 else "one hospital"
+    mean = mean if data.ranked_by.finding == MACRO else data.ranked_by.finding
     best = RankingColumn(
         "best",
         "P(best)",
@@ -87,7 +88,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         first=False,
     )
     at_hospitals = [
-        estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
+        estimate_column("external", "External", mean, lambda r: r.score, css="", note=_other_findings),
         estimate_column(
             "gap",
             "Gap",
@@ -107,7 +108,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         "internal",
         "Internal",
         _internal_findings(data),
-        lambda r: r.internal_common if num_external else r.internal,
+        lambda r: r.internal_compared,
         css="more" if num_external else "",
         first=not num_external,
     )

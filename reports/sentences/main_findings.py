@@ -22,12 +22,13 @@ def mean_gap(
     num_measured: int = 0,
     shared_findings: bool = True,
     trained: bool = True,
+    unknown: str = "too few patients for a mean gap",
 ) -> str:
     """State the mean generalization gap.
 
     `internal`: title of the internal hospital. `num_external`: number of external hospitals. `gap`: mean over runs and external
     hospitals. `num_measured`: number of hospitals in this mean. `trained`: whether the runs were trained at the internal hospital;
-    imported models were trained elsewhere.
+    imported models were trained elsewhere. `unknown`: words for a mean gap that is unknown.
     """
     if num_external == 0:
         return "No external hospital was tested, so the generalization gap is unknown."
@@ -41,7 +42,7 @@ def mean_gap(
     if not trained:
         start = f"Trained elsewhere and tested without changes at {internal} and at {tested}, {subject}"
     if not gap.has_value:
-        return f"{start} {_verb(num_runs, 'have', 'has')} too few patients for a mean gap."
+        return f"{start} {_verb(num_runs, 'have', 'has')} {unknown}."
     average = " on average" if num_runs > 1 or num_external > 1 else ""
     fewer = f" over {num_measured} of them" if 0 < num_measured < num_external else ""
     if gap.clear:

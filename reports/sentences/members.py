@@ -1,6 +1,6 @@
 """Sentences about the members of a mean external AUROC: findings and hospitals, and what the mean leaves out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from reports.formatting import of_all, plural
 from reports.report_data.members import Members
@@ -11,12 +11,11 @@ def over(members: Members, *, brief: bool = False) -> str:
 
     `brief`: for a headline, without the numbers per hospital.
 
-    >>> from reports.report_data.headline_rows import MISSING
-    >>> over(Members(("Edema",), 3, {}, (1, 1), 5, MISSING))
+    >>> over(Members(("Edema",), 3, {}, (1, 1), 5))
     'over 1 of 3 findings, at 2 of 5 hospitals'
-    >>> over(Members(("Edema", "Mass"), 2, {}, (1, 2, 2), 3, MISSING))
+    >>> over(Members(("Edema", "Mass"), 2, {}, (1, 2, 2), 3))
     'over 2 findings (1 to 2 per hospital, the others estimated)'
-    >>> over(Members(("Edema", "Mass"), 3, {}, (1, 2, 2), 3, MISSING), brief=True)
+    >>> over(Members(("Edema", "Mass"), 3, {}, (1, 2, 2), 3), brief=True)
     'over 2 of 3 findings'
     """
     num, total = len(members.findings), members.num_findings
@@ -31,32 +30,35 @@ def over(members: Members, *, brief: bool = False) -> str:
     return f"over {findings}{hospitals}"
 
 
-def _lowest_left_out(members: Members, title_of: Callable[[str], str]) -> str:
-    """Name the lowest AUROC that a mean leaves out, with its interval; "" if the mean leaves nothing out.
+def left_out(members: Members, title_of: Callable[[str], str]) -> str:
+    """State which findings a mean is over and the lowest AUROC that it leaves out, or why there is no mean; "" if it leaves nothing out.
 
     `title_of`: key of a hospital -> its name.
     """
-    for (hospital, finding), estimate in members.left_out.items():
-        return f"{finding} at {title_of(hospital)}, {estimate.with_interval}"
-    return ""
-
-
-def hidden_failure(members: Members, title_of: Callable[[str], str]) -> str:
-    """Return a clause on the lowest AUROC that a mean leaves out, if it is so low that no sentence may praise the mean; else ""."""
-    return f"this leaves out {_lowest_left_out(members, title_of)}" if members.hides_failure else ""
-
-
-def left_out(members: Members, title_of: Callable[[str], str], *, name_lowest: bool = True) -> str:
-    """State which findings a mean is over and which it leaves out; "" if it leaves nothing out.
-
-    `name_lowest`: whether to name the lowest AUROC left out.
-    """
     if not members.left_out:
         return ""
-    text = (
-        f"Of {plural(members.num_findings, 'finding')}, the mean has {len(members.findings)}, "
-        "which the internal test split and at least two external hospitals score."
-    )
-    if name_lowest:
-        text += f" The lowest measured AUROC left out: {_lowest_left_out(members, title_of)}."
-    return text
+    (hospital, finding), lowest = next(iter(members.left_out.items()))
+    text, left = no_mean(members), ""
+    if not text:
+        left = " left out"
+        text = (
+            f"Of {plural(members.num_findings, 'finding')}, the mean has {len(members.findings)}, "
+            "which the internal test split and at least two external hospitals score."
+        )
+    return f"{text} The lowest measured AUROC{left}: {finding} at {title_of(hospital)}, {lowest.with_interval}."
+
+
+def no_mean(members: Members) -> str:
+    """State that there is no mean over findings and hospitals, and why; "" if there is one."""
+    return f"There is no mean over findings and hospitals, because of {members.reason}." if members.reason else ""
+
+
+def of_finding(metric: str, finding: str, hospitals: Sequence[str]) -> str:
+    """Return the name of the mean score of a finding at external hospitals.
+
+    >>> of_finding("AUROC", "Edema", ["NIH", "BRAX"]), of_finding("AUROC", "Edema", ["NIH"])
+    ('mean AUROC of Edema at 2 external hospitals', 'AUROC of Edema at NIH')
+    """
+    if len(hospitals) == 1:
+        return f"{metric} of {finding} at {hospitals[0]}"
+    return f"mean {metric} of {finding} at {len(hospitals)} external hospitals"

@@ -7,7 +7,7 @@ Shapes: K findings, M measures, D thresholds, S findings or hospitals of a mean,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from bench.extensions.decisions.calls import CURVE, DecisionCounts, divide
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.hospital_means import complete, weights
 from bench.scoring.influence import Estimate, Influence, correlations, error_of, mean_of, ratio
 from bench.scoring.intervals import interval_of_difference, share_bounds
 from bench.scoring.means import Sizes, least_sizes
-from bench.scoring.metrics_of_split import SplitMetrics
+from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 from bench.scoring.rates import sizes_of
 from bench.scoring.score_run import RunMetrics
 
@@ -122,6 +123,24 @@ def intervals_of(called: Array, total: Array, threshold: Array, sizes: Array) ->
     return np.stack(bounds, axis=1), np.stack([benefit.influence, of_standardized, over_all.influence])
 
 
+class _Cells(NamedTuple):
+    """The measures of the findings at one split, from which a macro is made.
+
+    value [K, M, D] with its bounds [K, 2, M, D], the correlations of the findings [M, D, K, K], and the influence [K, P] of the patients
+    on the net benefit at the stated thresholds.
+    """
+
+    sample: Any
+    value: Array
+    bounds: Array
+    matrix: Array
+    of_stated: Array
+
+    def at(self, weight: Array) -> tuple[Array, Array, Array, Array]:
+        """Return the arguments of `_sum`. weight [K, 2]: of the findings on the curve, and at the stated thresholds."""
+        return self.value, self.bounds, self.matrix, np.repeat(weight, (STATED, 1), axis=1)[:, None]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Benefits:
     """The measures of one cohort or of the mean over hospitals, for each finding and for the macro.
@@ -146,8 +165,8 @@ class Benefits:
         decisions: Sequence[DecisionCounts],
         stated: Array,
         used: NDArray[np.bool_] | None,
-    ) -> Self:
-        """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro."""
+    ) -> tuple[Self, _Cells]:
+        """Return the benefits of one split. stated [K]: stated thresholds. used [K]: mask of the findings of the macro (None: all)."""
         at = np.stack([np.append(CURVE, threshold) for threshold in stated])
         called = np.stack([counts.called[: STATED + 1] for counts in decisions])
         total = np.stack([counts.total for counts in decisions])
@@ -169,20 +188,40 @@ class Benefits:
         sizes[MACRO] = least_sizes(split.counts, in_macro, int(in_macro.sum())) if in_macro.any() else Sizes()
         threshold = dict(zip(findings, stated.tolist(), strict=True)) | {MACRO: float("nan")}
         averaged = np.flatnonzero(in_macro)
-        covariance = np.einsum("msdp,mtdp->mdst", influence[:, averaged], influence[:, averaged], optimize=True)
+        matrix = correlations(np.einsum("msdp,mtdp->mdst", influence, influence, optimize=True))
+        cells = _Cells(split.sample.key, value, np.moveaxis(low_and_high, 2, 0), matrix, of_stated)
         measures[MACRO], bounds[MACRO] = _mean(
-            value[averaged], np.moveaxis(low_and_high, 2, 0)[averaged], correlations(covariance)
+            value[averaged], cells.bounds[averaged], matrix[..., averaged[:, None], averaged]
         )
         of_macro = mean_of(value[averaged, NET_BENEFIT, STATED], of_stated[averaged])[1]
         influences[MACRO] = Influence({split.sample.key: of_macro})
-        return cls(split.scored.dataset, measures, bounds, influences, threshold, sizes)
+        return cls(split.scored.dataset, measures, bounds, influences, threshold, sizes), cells
+
+    def with_macro(self, cells: Sequence[_Cells], weight: Array) -> "Benefits":
+        """Return the benefits with a macro that is a weighted sum of the cells of all hospitals; weight [H, K, 2]: see `_Cells.at`."""
+        value, bounds = _sum([of.at(own) for of, own in zip(cells, weight, strict=True)])
+        used = [own[:, 1] != 0 for own in weight]
+        parts = {
+            of.sample: own[in_sum, 1] @ of.of_stated[in_sum]
+            for of, own, in_sum in zip(cells, weight, used, strict=True)
+        }
+        return replace(
+            self,
+            measures={**self.measures, MACRO: value},
+            bounds={**self.bounds, MACRO: bounds},
+            influence={**self.influence, MACRO: Influence(parts)},
+        )
 
     @classmethod
-    def mean(cls, hospitals: Sequence[Self]) -> Self:
-        """Return the unweighted mean over hospitals, for each finding and for the macro; a hospital without a value is left out."""
+    def mean(cls, hospitals: Sequence[Self], has_macro: bool) -> Self:
+        """Return the unweighted mean over hospitals, for each finding and for the macro; a hospital without a value is left out.
+
+        has_macro: whether the hospitals have findings of a mean in common; else the macro is unknown.
+        """
         measures, bounds, influences, sizes = {}, {}, {}, {}
         for finding in hospitals[0].measures:
-            known = [h for h in hospitals if np.isfinite(h.measures[finding][NET_BENEFIT]).any()]
+            averaged = hospitals if has_macro or finding != MACRO else ()
+            known = [h for h in averaged if np.isfinite(h.measures[finding][NET_BENEFIT]).any()]
             value, ends = (np.array([getattr(h, name)[finding] for h in known]) for name in ("measures", "bounds"))
             measures[finding], bounds[finding] = _mean(value, ends, np.eye(len(known)))
             influences[finding] = Influence.mean(
@@ -207,13 +246,24 @@ def _mean(value: Array, bounds: Array, matrix: Array) -> tuple[Array, Array]:
         unknown = np.full((len(MEASURES), STATED + 1), np.nan)
         return unknown, np.stack([unknown, unknown])
     known = np.isfinite(value)
-    num = known.sum(0)
-    mean = divide(np.where(known, value, 0.0).sum(0), num)
-    distances = np.abs(np.where(known[:, None], bounds - value[:, None], 0.0))
-    matrix = np.broadcast_to(matrix, (*mean.shape, len(value), len(value)))
-    squares = np.einsum("semd,mdst,temd->emd", distances, matrix, distances, optimize=True)
+    return _sum([(value, bounds, matrix, divide(known.astype(np.float64), known.sum(0)))])
+
+
+def _sum(parts: Sequence[tuple[Array, Array, Array, Array]]) -> tuple[Array, Array]:
+    """Return weighted sums [M, D] of numbers of independent parts, with their intervals [2, M, D]; NaN if a weight is NaN.
+
+    A part has value, bounds and matrix as in `_mean`, and weights [S, 1 or M, D]; a number with weight 0 may be NaN.
+    """
+    mean, squares = np.zeros(parts[0][0].shape[1:]), np.zeros((2, *parts[0][0].shape[1:]))
+    for value, bounds, matrix, weight in parts:
+        share = np.broadcast_to(weight, value.shape)
+        mean += np.where(share == 0, 0.0, share * value).sum(0)
+        distances = np.where(share[:, None] == 0, 0.0, np.abs(share[:, None] * (bounds - value[:, None])))
+        distances = np.where(share[:, None] < 0, distances[:, ::-1], distances)
+        whole = np.broadcast_to(matrix, (*mean.shape, len(value), len(value)))
+        squares += np.einsum("semd,mdst,temd->emd", distances, whole, distances, optimize=True)
     below, above = np.sqrt(np.maximum(squares, 0.0))
-    return mean, np.stack([mean - divide(below, num), mean + divide(above, num)])
+    return mean, np.stack([mean - below, mean + above])
 
 
 def benefits_of(run: RunMetrics, stated: Array, decisions: Sequence[Sequence[DecisionCounts]]) -> list[Benefits]:
@@ -221,12 +271,21 @@ def benefits_of(run: RunMetrics, stated: Array, decisions: Sequence[Sequence[Dec
 
     stated [K]: stated thresholds. decisions: calls of each finding for each headline split.
     """
-    benefits = [
-        Benefits.of(run.findings, split, counts, stated, None if split is run.test else run.used)
+    used = run.used if run.used is not None and run.used.any() else None
+    found = [
+        Benefits.of(run.findings, split, counts, stated, None if split is run.test else used)
         for split, counts in zip(run.headline, decisions, strict=True)
     ]
-    num_internal = len(benefits) - len(run.external)
-    return [*benefits, *([Benefits.mean(benefits[num_internal:])] if run.external else [])]
+    benefits, cells = [of for of, _ in found], [of for _, of in found][-len(run.external) :]
+    if not run.external:
+        return benefits
+    start, has_threshold = len(benefits) - len(run.external), np.isfinite(stated)
+    if used is not None:
+        scored = used & np.isfinite(np.stack([split.value[AUROC] for split in run.external]))
+        weight = np.stack([weights(scored), weights(scored & has_threshold)], -1)
+        for h in np.flatnonzero(~complete(scored)):
+            benefits[start + h] = benefits[start + h].with_macro(cells, weight[h])
+    return [*benefits, Benefits.mean(benefits[start:], has_macro=used is not None)]
 
 
 def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row]]:

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from bench.config.settings import Settings
 from bench.extensions.labels.schemas import SCHEMAS
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
-from bench.scoring.gaps.hospital_means import findings_of_means, hospital_macros
 from bench.scoring.influence import Estimate
-from bench.scoring.means import macro
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 from bench.scoring.pooled_hospitals import measure_hospitals
 from bench.scoring.score_rows import frame
@@ -59,7 +57,8 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate
         if not any((inside, *outside)):  # such as the reading of the grid
             continue
         changed = dict(zip(names, [*outside, float(np.mean(outside))], strict=True))
-        before = dict(zip(names, _gaps_before(run.headline, [test, *external]), strict=True))
+        of_before = _gaps_before(run.findings, run.headline, [test, *external])
+        before = dict(zip(names, of_before, strict=True))
         for gap in gaps(run.findings, test, external):
             if gap.finding == MACRO:
                 numbers = (
@@ -76,7 +75,7 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate
     return {"reading_gaps": frame(rows, SCHEMAS["reading_gaps"])}, estimates
 
 
-def _gaps_before(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
+def _gaps_before(findings: Sequence[str], before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
     """Return the macro gap of each hospital as the grid reads labels, and their mean; NaN for none.
 
     It is over the findings that still have a score after the other reading. before: the internal test split and the external
@@ -86,11 +85,7 @@ def _gaps_before(before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) 
         replace(split, value={AUROC: np.where(np.isfinite(other.value[AUROC]), split.value[AUROC], np.nan)})
         for split, other in zip(before, after, strict=True)
     )
-    used = findings_of_means(test, external)
-    inside = macro(test, AUROC, used).value
-    found = [inside - there.value for there in hospital_macros(AUROC, external, used)]
-    finite = [gap for gap in found if np.isfinite(gap)]
-    return [*found, float(np.mean(finite)) if finite else float("nan")]
+    return [gap.value for gap in gaps(findings, test, external) if gap.finding == MACRO]
 
 
 def _read(split: SplitMetrics, reading: str, settings: Settings) -> tuple[SplitMetrics, float]:

@@ -26,7 +26,7 @@ from bench.extensions.next_hospital.random_effects import (
 )
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.gaps.gap import MACRO
-from reports.schemas.common_findings import common_findings
+from reports.schemas.common_findings import common_findings, no_mean
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,7 +36,6 @@ SCALES = (SCALE / 2, SCALE, 2 * SCALE)  # of the table `next_hospital_scales`
 HEAVY = "low"  # side with the heavier tail, see `Posterior.predict`
 LEAST_LEFT_OUT = LEAST_HOSPITALS + 1  # hospitals from which one can be left out
 MOST_CHECKED = 20  # recipes of which hospitals are left out: those with the highest expected macros
-LEAST_SHARE = 0.5  # of the AUROCs of hospitals and findings that must be known for a macro
 MOST_CORRELATED = 0.95  # correlation of the errors of two findings
 THRESHOLDS = np.arange(1, 100) / 100  # AUROCs of the table `next_hospital_below`
 BEYOND = 50.0  # stands for the logit of an AUROC of 1
@@ -94,14 +93,8 @@ class Areas(NamedTuple):
     @property
     def no_macro(self) -> str:
         """Return why there is no macro; "" if there is one."""
-        known = np.asarray(np.isfinite(self.panels.value[..., self.of_macro]).any(0))
-        hospitals, findings = int(known.any(1).sum()), known.shape[1]
-        if findings < min(2, self.num_findings):
-            return f"too few findings: {('none', 'only one')[findings]} is scored by two hospitals"
-        few = known.sum() < LEAST_SHARE * hospitals * findings
-        return too_few(hospitals) or (
-            "too few AUROCs: the hospitals score less than half of the findings" if few else ""
-        )
+        known = np.asarray(np.isfinite(self.panels.value).any(0))
+        return no_mean(known, self.of_macro, self.num_findings) or too_few(int(known[:, self.of_macro].any(1).sum()))
 
     def predictions(self, scale: float, panels: Panels) -> tuple[Posterior, dict[str, Prediction]]:
         """Return the predictions of the macro and of each finding for panels of these findings."""

@@ -115,8 +115,7 @@ def hospitals_once(manifest: Manifest) -> list[str]:
     A gold subset is a part of its cohort, and two cohorts that share images or patients are one hospital: only the first counts.
     A gold subset of the internal hospital does not count, nor does a hospital of children, unless all hospitals are.
     """
-    cohorts = manifest.unseen
-    names = [cohort.name for cohort in cohorts if not cohort.of_children] or [cohort.name for cohort in cohorts]
+    names = [cohort.name for cohort in manifest.averaged]
     known = {*names, *(cohort.name for cohort in manifest.trained_at(*manifest.runs))}
     names = [name for name in names if name.removesuffix(GOLD) not in known - {name}]
     for overlap in manifest.compared.external if manifest.compared else ():

@@ -45,6 +45,7 @@ def scores_to_rank_by(
 def external_of_findings(gaps: pd.DataFrame, scores: pd.DataFrame, values: Values, recipes: Recipes) -> pd.DataFrame:
     """Return the external mean AUROC of each finding and recipe: the rows of `gaps` with the columns value, low and high.
 
+    The finding that most hospitals score is first; of several, that with most positive images.
     gaps, scores: the tables of the runs. values: the stored values of the runs. A run without this value is left out.
     The interval of a mean combines those of the hospitals, whose patients are independent, as `mean_interval` does.
     """
@@ -66,4 +67,12 @@ def external_of_findings(gaps: pd.DataFrame, scores: pd.DataFrame, values: Value
     mean_scales = mean_scales.reindex(pd.MultiIndex.from_frame(rows[["run_id", "finding"]]))
     low, high = bounds_of_scales(AUROC.metric, rows["value"].to_numpy(np.float64), mean_scales.to_numpy(np.float64).T)
     rows = rows.assign(low=low, high=high)
-    return recipes.replaced(rows, recipes.averaged(rows, ("finding",)))
+    counts = pd.DataFrame(
+        {"hospitals": hospitals.groupby("finding").size(), "images": rows.groupby("finding")["num_positive"].sum()}
+    )
+    place = {
+        finding: i
+        for i, finding in enumerate(counts.sort_values(["hospitals", "images"], ascending=False, kind="stable").index)
+    }
+    rows = recipes.replaced(rows, recipes.averaged(rows, ("finding",)))
+    return rows.sort_values("finding", key=lambda names: names.map(place), kind="stable")

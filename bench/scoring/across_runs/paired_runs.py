@@ -23,7 +23,7 @@ from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMet
 from bench.scoring.pooled_hospitals import hospital_parts, measure_hospitals
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.errors import ConfigError
-from reports.schemas.common_findings import common_findings
+from reports.schemas.common_findings import averaged_findings
 
 Array = NDArray[np.float64]
 GAP = Key("auroc_gap")
@@ -232,10 +232,13 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
     inside = np.logical_and.reduce(
         [np.ones(len(findings), bool), *(np.isfinite(of.value[key]) for of in tests_of_internal)]
     )
-    external = [pair for pair in pairs if not pair.internal]
+    external = _averaged(pairs)
     scored = np.array([np.isfinite(pair.first.value[key]) for pair in external]).reshape(len(external), len(findings))
-    used = common_findings(scored, inside)
-    sides = [hospital_macros(key, of, used) for of in ([p.first for p in external], [p.second for p in external])]
+    used = averaged_findings(scored, inside)
+    of_macros = used if used.any() else inside
+    sides = [
+        hospital_macros(key, of, used, inside) for of in ([p.first for p in external], [p.second for p in external])
+    ]
     macros = {id(pair): of for pair, *of in zip(external, *sides, strict=True)}
     rows: list[tuple[Any, ...]] = []
     for pair in pairs:
@@ -251,15 +254,22 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
             rows.append(
                 (*cohort, finding, first[k], second[k], *tests[k], *analytic, *sizes[k], 1, SAME if same[k] else "")
             )
-        of_pair = macros.get(id(pair)) or [macro(of, key) for of in (pair.first, pair.second)]
-        known = np.isfinite(first) & (used | pair.internal)
+        in_macro = of_macros if id(pair) in macros else inside | pair.internal
+        of_pair = macros.get(id(pair)) or [macro(of, key, in_macro) for of in (pair.first, pair.second)]
+        known = np.isfinite(first) & in_macro
         rows.append(_mean_row(cohort, _MeanOfPair(of_pair[0], of_pair[1], bool(same[known].all()))))
     if external:
-        split = "mixed" if len(external) > 1 else rows[-1][1]
-        means = [mean_of_macros(key, of) for of in sides]
+        split = "mixed" if len(external) > 1 else external[0].first.scored.split
+        means = [mean_of_macros(key, of, used) for of in sides]
         same_everywhere = all(pair.same[np.isfinite(pair.first.value[key]) & used].all() for pair in external)
         rows.append(_mean_row((EXTERNAL, split), _MeanOfPair(means[0], means[1], same_everywhere)))
     return rows
+
+
+def _averaged(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs of external hospitals in means: those of adults, or all if all are of children."""
+    external = [pair for pair in pairs if not pair.internal]
+    return [pair for pair in external if not pair.first.scored.of_children] or external
 
 
 def _both_known(pair: Pair, key: Key) -> Pair:
@@ -323,8 +333,12 @@ def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any,
     external = [pair for pair in pairs if not pair.internal]
     if test is None or not external:
         return []
-    first_gaps = gaps(findings, test.first, [pair.first for pair in external])
-    second_gaps = gaps(findings, test.second, [pair.second for pair in external])
+    averaged = _averaged(external)
+    first_gaps = gaps(findings, test.first, [pair.first for pair in averaged])
+    second_gaps = gaps(findings, test.second, [pair.second for pair in averaged])
+    for apart in (pair for pair in external if pair not in averaged):
+        first_gaps += [gap for gap in gaps(findings, test.first, [apart.first]) if gap.dataset != EXTERNAL]
+        second_gaps += [gap for gap in gaps(findings, test.second, [apart.second]) if gap.dataset != EXTERNAL]
     splits = {pair.first.scored.dataset: pair.first.scored.split for pair in external}
     values, lows, highs = (
         np.array([[getattr(gap, name) for gap in of] for of in (first_gaps, second_gaps)])

@@ -37,22 +37,23 @@ LEADS = ("lead", "lead_low", "lead_high", "lead_all_low", "lead_all_high")
 def rankings(scores: pd.DataFrame, covariances: Covariances, smallest_first: Collection[str]) -> pd.DataFrame:
     """Build the table `ranks`: the result of the function `ranks` for each criterion; the default criterion comes first.
 
-    The default criterion is DEFAULT, or the internal macro AUROC if no external hospital was tested.
+    The default criterion is DEFAULT; the external AUROC of the first finding in `scores` if there is no mean over findings; or the
+    internal macro AUROC if no external hospital was tested.
 
     scores: the rows of all criteria, with the columns of Criterion, run_id, value, low and high. smallest_first:
     metrics of which the smallest value is best. Every ranking has only runs that are ranked by the default criterion. A ranking by
     another criterion is left out if fewer than two of these runs have the value, or if a run with the value has no
     stored influences.
     """
+    was_tested = bool((scores["dataset"] == EXTERNAL).any())
+    scores = scores[np.isfinite(scores["value"].to_numpy(np.float64))]
     rows_of = {Criterion(*map(str, key)): rows for key, rows in scores.groupby(list(Criterion._fields), sort=False)}
-    macros = (criterion for criterion in rows_of if criterion[::2] == DEFAULT[::2])
-    first = DEFAULT if DEFAULT in rows_of else next(macros, DEFAULT)
+    others_of_auroc = (of for of in rows_of if of.metric == DEFAULT.metric and (of.dataset == EXTERNAL) == was_tested)
+    first = DEFAULT if DEFAULT in rows_of else next(others_of_auroc, DEFAULT)
     default = ranks(rows_of.pop(first, scores[:0]), covariances, first)
     others = []
     for criterion, all_rows in rows_of.items():
-        rows = all_rows[
-            all_rows["run_id"].isin(default["run_id"]) & np.isfinite(all_rows["value"].to_numpy(np.float64))
-        ]
+        rows = all_rows[all_rows["run_id"].isin(default["run_id"])]
         run_ids = rows["run_id"]
         if len(run_ids) > 1 and all(covariances.has(run, criterion.estimate) for run in run_ids):
             others.append(_columns(rows, covariances, criterion, criterion.metric in smallest_first))

@@ -81,7 +81,7 @@ def rows(
     used = findings_of_means(internal, external)
     for name in METRICS:
         cells = [by_metric[name] for by_metric in of_hospitals]
-        macros = _macros(cells, used) if used is not None else {}
+        macros = _macros(cells, used) if used is not None and used.any() else {}
         for h, (hospital, by_finding) in enumerate(zip(external, cells, strict=True)):
             for k, components in by_finding.items():
                 table_rows += _rows(run_id, hospital.scored.dataset, name, findings[k], components)

@@ -59,7 +59,8 @@ def gaps(
 ) -> list[Gap]:
     """Compute the gaps of each hospital (macro, then each finding), then their unweighted means as dataset "external".
 
-    used [K]: the findings of the macros; by default `findings_of_means` of these splits.
+    used [K]: the findings of the macros; by default `findings_of_means` of these splits. If there are none, the macro of each
+    hospital is over the findings that it and the internal split score, and the mean of the macros is NaN.
     A finding without a value at the internal or external hospital has a NaN gap. The
     counts of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
     The interval of a gap in AUROC or AUPRC combines the intervals of both scores, so two perfect separations have a gap of 0
@@ -68,11 +69,15 @@ def gaps(
     if not external:
         return []
     used = findings_of_means(internal, external, key) if used is None else used
-    inside, rows = macro(internal, key, used), list[Gap]()
-    for hospital, at_hospital in zip(external, hospital_macros(key, external, used), strict=True):
-        rows += _of_hospital(findings, internal, hospital, key, (inside, at_hospital))
-    step = 1 + len(findings)
-    return rows + [_mean(rows[i : len(external) * step : step]) for i in range(step)]
+    rows, step, known = list[Gap](), 1 + len(findings), np.isfinite(internal.value[key])
+    has_mean = used is not None and bool(used.any())
+    for hospital, at_hospital in zip(external, hospital_macros(key, external, used, known), strict=True):
+        of_macro = used if has_mean else known & np.isfinite(hospital.value[key])
+        rows += _of_hospital(findings, internal, hospital, key, (macro(internal, key, of_macro), at_hospital))
+    of_means = [rows[i : len(external) * step : step] for i in range(step)]
+    if not has_mean:
+        of_means[0] = [gap._replace(value=np.nan) for gap in of_means[0]]
+    return rows + [_mean(of_hospitals) for of_hospitals in of_means]
 
 
 def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:

@@ -17,7 +17,7 @@ from bench.scoring.area_intervals import mean_interval
 from bench.scoring.influence import Influence, correlations
 from bench.scoring.means import Macro, macro
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
-from reports.schemas.common_findings import Mask, common_findings
+from reports.schemas.common_findings import Mask, averaged_findings
 
 Array = NDArray[np.float64]
 
@@ -48,19 +48,29 @@ def complete(scored_HK: Mask) -> Mask:
     return np.asarray((scored_HK | ~scored_HK.any(0)).all(1))
 
 
+def averaged(hospitals: Sequence[SplitMetrics]) -> list[SplitMetrics]:
+    """Return the hospitals in means over hospitals: those of adults, or all if all are of children."""
+    return [split for split in hospitals if not split.scored.of_children] or [*hospitals]
+
+
 def findings_of_means(internal: SplitMetrics | None, external: Sequence[SplitMetrics], key: Key = AUROC) -> Mask | None:
-    """Return the findings [K] over which the splits are compared; None without an external hospital."""
+    """Return the findings [K] of the mean over external hospitals, none if there are too few; None without an external hospital."""
     if not external:
         return None
     scored_HK = np.isfinite(np.stack([split.value[key] for split in external]))
     inside = np.isfinite(internal.value[key]) if internal else np.ones(scored_HK.shape[1], bool)
-    return common_findings(scored_HK, inside)
+    return averaged_findings(scored_HK, inside)
 
 
-def hospital_macros(key: Key, external: Sequence[SplitMetrics], used: Mask | None) -> list[Macro]:
-    """Return the macro of a metric at each external hospital over the findings `used` [K] (None: all that it scores)."""
-    plain = [macro(split, key, used) for split in external]
-    if used is None or not external:
+def hospital_macros(
+    key: Key, external: Sequence[SplitMetrics], used: Mask | None, inside: Mask | None = None
+) -> list[Macro]:
+    """Return the macro of a metric at each external hospital over the findings `used` [K] of the mean.
+
+    If there are none, the hospitals are not compared: each has the findings that it and the internal test split score (inside [K]).
+    """
+    plain = [macro(split, key, used if used is None or used.any() else inside) for split in external]
+    if used is None or not used.any():
         return plain
     value_HK = np.where(used, np.stack([split.value[key] for split in external]), np.nan)
     scored_HK: Mask = np.asarray(np.isfinite(value_HK))

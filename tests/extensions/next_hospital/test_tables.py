@@ -119,7 +119,7 @@ def test_findings_that_hospitals_do_not_score_are_no_differences_between_hospita
 @pytest.mark.parametrize(
     ("holes", "reason"),
     [
-        ({name: tuple("BCDEF") for name in HOSPITALS}, "too few findings: only one is scored by two hospitals"),
+        ({name: tuple("BCDEF") for name in HOSPITALS}, "too few findings: only one is scored by enough hospitals"),
         (
             dict(zip(HOSPITALS, ("CDEF", "ADEF", "ABEF", "ABCF", "BCDF"), strict=True)),
             "too few AUROCs: the hospitals score less than half of the findings",

@@ -58,7 +58,7 @@ def test_a_finding_and_a_custom_metric_are_options() -> None:
     options = choices(read(rescored(Tables(made.meta, frames), custom_metrics=custom)))
     [of_finding] = options["AUROC of one finding, external mean"]
     assert of_finding.criterion.key == "auroc.external.Edema"
-    assert of_finding.words == "mean AUROC of Edema at external hospitals"
+    assert of_finding.words == "mean AUROC of Edema at 2 external hospitals"
     [of_metric] = options["Separation, smallest first"]
     assert of_metric.smallest_first
 

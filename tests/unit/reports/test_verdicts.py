@@ -11,6 +11,7 @@ from reports import verdicts
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.report_data import ReportData, read
 from reports.sections.opening import opening
+from reports.sections.ranking import ranking
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 from tests.unit.reports.test_transplants import asked
@@ -60,6 +61,18 @@ def children() -> Tables:
     return changed(made, "scores", there, value=0.25, low=0.2, high=0.3)
 
 
+def one_finding() -> Tables:
+    """Two hospitals that score one finding of the internal test split: below the floors of a mean."""
+    made = tables(Invented(runs=3, hospitals=("chexpert", "mimic", "padchest"), internal_few=FINDINGS[1:]))
+    for name in ("scores", "gaps"):
+        of_means = (made[name]["dataset"] == EXTERNAL) & (made[name]["finding"] == MACRO)
+        made = changed(made, name, of_means, value=float("nan"), low=float("nan"), high=float("nan"))
+    ranks = made["ranks"][(made["ranks"]["dataset"] != EXTERNAL) | (made["ranks"]["metric"] == "auroc")]
+    ranks = ranks.assign(finding=ranks["finding"].where(ranks["dataset"] != EXTERNAL, FINDINGS[0]))
+    mean_gaps = made["mean_gaps"][made["mean_gaps"]["dataset"] != EXTERNAL]
+    return Tables(made.meta, made.frames | {"ranks": ranks, "mean_gaps": mean_gaps})
+
+
 def predicted(made: Tables, **lower_ends: float) -> Tables:
     """Return the tables with a prediction for a new hospital of each recipe and finding, and of the mean."""
     columns = list(made["next_hospital"].columns)
@@ -82,6 +95,7 @@ STUDIES = {
     "better": lambda: tables(Invented(runs=3, sign=-1)),
     "few": lambda: tables(Invented(runs=3, patients=0.15, noise=3)),
     "one": lambda: predicted(tables(Invented(runs=1)), Edema=0.75, macro=0.71),
+    "one finding": one_finding,
     "internal": lambda: tables(Invented(runs=2, hospitals=("chexpert",))),
 }
 
@@ -179,6 +193,23 @@ def test_networks_at_chance_are_not_called_best():
     data = read(at_chance())
     assert "is not clearly better than chance at external hospitals: AUROC .487" in verdicts.titles(data)[0]
     assert "but it is not clearly better than chance" in first_screen(data)
+
+
+def test_below_the_floors_the_page_ranks_by_one_finding_and_says_why_there_is_no_mean():
+    data = read(one_finding())
+    text, name = first_screen(data), FINDINGS[0]
+    assert data.ranked_by.finding == name
+    assert f"highest measured mean AUROC of {name} at 2 external hospitals, {data.ranked[0].score.text}" in text
+    assert "they have no mean gap." in text
+    assert "because of too few findings: only one is scored by enough hospitals." in text
+    assert "mean external AUROC" not in text
+    assert not re.search(r"over \d+ (of \d+ )?findings?", text)
+    page = BeautifulSoup(str(ranking(data).html), "html.parser")
+    assert f"By mean AUROC of {name} at 2 external hospitals" in " ".join(page.get_text().split())
+    cells = [cell.select_one(".v").text for cell in page.select("#rank tbody[data-group] td.c-external")]
+    assert cells == [run.score.text for run in data.ranked]
+    assert page.select("td.c-internal .v")
+    assert not page.select("td.c-gap")
 
 
 def test_a_finding_the_wrong_way_round_in_children_is_the_headline():

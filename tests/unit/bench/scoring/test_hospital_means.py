@@ -102,14 +102,16 @@ def test_an_additive_table_with_holes_gives_back_its_complete_means(seed: int, h
     assert macros == pytest.approx(table.mean(1), abs=1e-9)
 
 
-def test_hospitals_without_a_common_finding_have_no_macro() -> None:
+def test_hospitals_without_a_common_finding_have_no_mean() -> None:
     apart = [
         split("nih", "all", 3, np.array([1, 1, 0, 0], bool)),
         split("vindr", "all", 4, np.array([0, 0, 1, 1], bool)),
     ]
     found = score_run("r", FINDINGS, "chexpert", [*splits()[:2], *apart], SETTINGS).scores
-    macro = found[(found["metric"] == "auroc") & (found["finding"] == "macro") & (found["dataset"] != "chexpert")]
-    assert macro["value"].isna().all()
+    auroc = found[(found["metric"] == "auroc") & (found["split"] != "val")].set_index(["dataset", "finding"])["value"]
+    assert np.isnan(auroc["external", "macro"])
+    for name, own in (("nih", FINDINGS[:2]), ("vindr", FINDINGS[2:])):
+        assert auroc[name, "macro"] == pytest.approx(np.mean([auroc[name, finding] for finding in own]))
     alone = score_run("r", FINDINGS, "chexpert", [*splits()[:2], apart[0]], SETTINGS).scores
     row = alone[(alone["metric"] == "auroc") & (alone["finding"] == "macro") & (alone["dataset"] == "external")]
     assert row["num_findings"].tolist() == [2], "the findings of the only hospital"
@@ -123,3 +125,43 @@ def test_the_largest_connected_part_decides() -> None:
     assert rows.loc[("nih", "all"), "num_findings"] == 2
     assert np.isnan(rows.loc[("brax", "all"), "value"])
     assert np.isfinite(rows.loc["external", "value"]).all()
+
+
+def test_net_benefit_has_the_same_marginal_mean() -> None:
+    table = score_run("r", FINDINGS, "chexpert", splits(), SETTINGS).detail["net_benefit"]
+    rows = table[table["metric"] == "net_benefit"].set_index(["dataset", "finding"])
+    values = rows["value"].reindex(pd.MultiIndex.from_product([HOSPITALS, FINDINGS])).to_numpy().reshape(4, 4)
+    expected = fitted(np.where(MEASURED, values, np.nan))
+    assert [rows.loc[(name, "macro"), "value"] for name in HOSPITALS] == pytest.approx(expected, abs=1e-12)
+    mean = rows.loc[("external", "macro")]
+    assert mean["value"] == pytest.approx(expected.mean(), abs=1e-12)
+    assert mean["low"] < mean["value"] < mean["high"]
+
+
+ONE = np.array([[1, 0, 0, 0], [1, 0, 0, 1], [1, 0, 1, 0], [1, 1, 0, 0]], bool)
+HALF = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 0], [0, 0, 0, 1]], bool)
+
+
+@pytest.mark.parametrize("measured", [ONE, HALF], ids=["one finding", "less than half"])
+def test_below_the_floors_there_is_no_mean_but_hospitals_and_findings(measured: np.ndarray) -> None:
+    hospitals = (*HOSPITALS, "padchest")[: len(measured)]
+    external = [split(name, "all", 3 + h, measured[h]) for h, name in enumerate(hospitals)]
+    found = score_run("r", FINDINGS, "chexpert", [*splits()[:2], *external], SETTINGS)
+    macros = found.scores[found.scores["finding"] == "macro"]
+    assert macros.loc[macros["dataset"] == "external", "value"].isna().all()
+    rows = (
+        found.scores[found.scores["metric"] == "auroc"].set_index(["dataset", "split", "finding"])["value"].sort_index()
+    )
+    gaps = found.gaps.set_index(["dataset", "finding"]).sort_index()
+    assert np.isnan(gaps.loc[("external", "macro"), "value"])
+    assert np.isnan(found.detail["decomposition"].query("finding == 'macro'")["value"]).all()
+    for h, name in enumerate(hospitals):
+        own = [finding for finding, is_scored in zip(FINDINGS, measured[h], strict=True) if is_scored]
+        inside, outside = (rows[key][own].mean() for key in (("chexpert", "test"), (name, "all")))
+        assert rows[name, "all", "macro"] == pytest.approx(outside, abs=1e-12)
+        assert gaps.loc[(name, "macro"), "value"] == pytest.approx(inside - outside, abs=1e-12)
+    assert np.isfinite(gaps.loc[("external", FINDINGS[0]), "value"])
+    assert {"auroc/external", "gap/external", "net_benefit/external"}.isdisjoint(found.estimates)
+    assert f"auroc/external/{FINDINGS[0]}" in found.estimates
+    benefit = found.detail["net_benefit"].set_index(["dataset", "finding", "metric"])["value"].sort_index()
+    assert np.isnan(benefit.get(("external", "macro", "net_benefit"), np.nan))

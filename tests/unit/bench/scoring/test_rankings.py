@@ -169,9 +169,9 @@ def test_the_external_auroc_of_a_finding_is_averaged_over_seeds_with_an_interval
     recipes = Recipes.of(groups, values(drawn))
     hospitals = {"nih": -0.01, "vindr": 0.01}
     gaps = pd.DataFrame(
-        [(run, dataset, "Edema", 0.05, v) for run, v in value.items() for dataset in ("external", *hospitals)]
+        [(run, dataset, "Edema", 0.05, v, 30) for run, v in value.items() for dataset in ("external", *hospitals)]
     )
-    gaps.columns = ["run_id", "dataset", "finding", "value", "external"]
+    gaps.columns = ["run_id", "dataset", "finding", "value", "external", "num_positive"]
     scores = pd.DataFrame(
         [
             (run, dataset, finding, "auroc", "all", v + more, v + more - 0.04, v + more + 0.03)

@@ -11,6 +11,7 @@ from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import Key
 from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit
+from tests.unit.bench.scoring import test_score_run
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 
@@ -72,6 +73,22 @@ def test_the_gap_is_compared_on_shared_patients_of_internal_and_external() -> No
     assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(influences, own) * np.array([-1, 1]))
     elsewhere = dataclasses.replace(second, internal="nih")
     assert differences(first, elsewhere, GAP, QUICK).empty
+
+
+@pytest.mark.parametrize("key", [Key("auroc"), GAP])
+def test_a_hospital_of_children_is_compared_but_in_no_mean(key: Key) -> None:
+    children = dataclasses.replace(test_score_run.part("guangzhou", "test", 9, 2.0), of_children=True)
+    first, second = runs()
+    more = [
+        dataclasses.replace(run, scored_splits=[*run.scored_splits, split])
+        for run, split in ((first, children), (second, blurred(children, 9)))
+    ]
+    table, without = differences(*more, key, QUICK), differences(first, second, key, QUICK)
+    assert "guangzhou" in set(table["dataset"])
+    columns = ["first", "second", "difference", "low", "high"]
+    for finding in ("macro", FINDINGS[0]) if key == GAP else ("macro",):
+        row, expected = (cell(each, "external", finding)[columns].tolist() for each in (table, without))
+        assert row == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("key", [Key("npv", operating_point="youden"), Key("ece", "platt"), Key("ace"), Key("auprc")])
