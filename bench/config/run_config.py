@@ -227,6 +227,7 @@ class RunConfig:
     label_source: str = "default"
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
+    resample: str = "none"  # split: each seed divides the patients of train and val anew; the test patients stay
     weights: str = "none"  # starting weights: none (random), imagenet, or another entry of the registry
     channels: int = 3
     heads: Annotated[str, choice(*HEADS)] = "multilabel"  # auxiliary heads, see HEADS
@@ -263,6 +264,7 @@ class RunConfig:
 
             names = dict.fromkeys(name for sources in labels_yaml()["label_sources"].values() for name in sources)
             one_of("label_source", self.label_source, ("default", *names, HYBRID))
+        one_of("resample", self.resample, ("none", "split"))
         one_of("channels", self.channels, (1, 3))
         for name in differing(self.head_weights):
             if name not in HEADS[self.heads] and (name != "findings" or self.heads == "multilabel"):
@@ -283,6 +285,11 @@ class RunConfig:
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
+
+    @property
+    def drawn_by(self) -> int | None:
+        """Return the seed that divides the patients of train and val; None if all seeds have one split."""
+        return self.seed if self.resample == "split" else None
 
     @property
     def hospitals(self) -> tuple[str, ...]:

@@ -201,7 +201,14 @@ def _training_data(config: RunConfig) -> tuple[object, ...]:
 
     Runs with equal settings need only one check of the internal cohort.
     """
-    data = (config.split, config.cohort, config.schedule.watched, config.leave_out, config.label_source)
+    data = (
+        config.split,
+        config.drawn_by,
+        config.cohort,
+        config.schedule.watched,
+        config.leave_out,
+        config.label_source,
+    )
     return (*data, config.findings, config.blank, config.auxiliary_heads, config.added_head)
 
 

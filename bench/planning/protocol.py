@@ -24,7 +24,7 @@ from bench.planning.planned_grid import PlannedCohort
 from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.cohorts.pool_names import hospitals_of, is_pool, prefix_of
 from harmonize.cohorts.pooled import hospital_of
-from harmonize.cohorts.splits import assign
+from harmonize.cohorts.splits import assign, resampled
 
 INTERNAL_SPLITS = ("val", "test", "expert_valid", "expert_test")  # scored at the internal hospital
 # split of a pool: the headline images of the hospital that a run leaves out, which is an external hospital of the run
@@ -129,6 +129,9 @@ def _split_of_hospital(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str
     if (table["split"] == "test").all():
         table = table.assign(split="")
     split = assign(table, asdict(config.split))
+    if config.resample == "split":
+        val_share = config.split.val / (config.split.train + config.split.val)
+        split = resampled(table, split, val_share, config.seed)
     if config.cohort.limit:
         train = split == "train"
         kept = patients_within_limit(table.loc[train, "patient_id"], config.cohort.limit).reindex(

@@ -34,7 +34,7 @@ from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
 from reports import extensions, hooks
 
-SCORING_VERSION = 11  # increase this number if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 12  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",
@@ -282,7 +282,7 @@ def load_scored_splits(
         key = (
             cohort.name,
             "/".join(findings),
-            f"{config.cohort!r}/{config.leave_out}" if cohort.role == "internal" else "",
+            f"{config.cohort!r}/{config.leave_out}/{config.drawn_by}" if cohort.role == "internal" else "",
         )
         if key not in labels_cache:
             labels = labels_of(manifest, cohort, config)

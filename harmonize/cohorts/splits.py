@@ -54,6 +54,21 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
     return split.astype(str).rename("split")
 
 
+def resampled(table: pd.DataFrame, split: pd.Series, val_share: float, seed: int) -> pd.Series:
+    """Return the split with the patients of train and val divided anew: a hash of seed and patient id decides; other splits stay.
+
+    val_share: share of these patients in val. A table without training images, such as that of a bundle, is unchanged.
+    """
+    drawn = split.isin(("train", "val"))
+    if not (split == "train").any():
+        return split
+    codes, patients = pd.factorize(table.loc[drawn, "patient_id"])
+    is_val = np.array([position(f"{seed}/{patient}") for patient in patients]) < val_share
+    out = split.copy()
+    out.loc[drawn] = np.where(is_val, "val", "train")[codes]
+    return out
+
+
 def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
     """Return 0 if no patient is in more than one split; else raise DatasetError with the number of such patients.
 

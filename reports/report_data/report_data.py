@@ -77,6 +77,11 @@ class ReportData:
         return next(iter(self.rankings), DEFAULT)
 
     @property
+    def of_finding(self) -> str:
+        """Words after "AUROC" if the score that decides the ranking is that of one finding; else ""."""
+        return "" if self.ranked_by.finding == MACRO else f" of {self.ranked_by.finding}"
+
+    @property
     def pool(self) -> tuple[Hospital, ...]:
         """The training hospitals if there are several; () for one training hospital."""
         return tuple(_hospital(self.tables, str(key), MISSING) for key in self.meta.get("pool") or ())

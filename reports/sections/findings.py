@@ -74,7 +74,7 @@ def _matrix(data: ReportData) -> dict[str, Any]:
     shown = [state for state in verdicts.OF_FINDING if any(row["counts"][state] for row in rows)]
     useful = sum(row["first"].state == verdicts.USEFUL for row in rows)
     title = f"{data.name(data.ranked[0])} is useful at a new hospital for {of_all(useful, len(rows), 'finding')}"
-    if not data.at_new_hospital:
+    if not any(new.has_interval for _, new in data.at_new_hospital.values()):
         title = "Verdicts on findings, without a prediction for a new hospital"
     return {"rows": rows, "states": shown, "title": title, "from": places(data.useful_from, 2)}
 

@@ -47,6 +47,8 @@ WORDS = {
 }
 
 
+RESAMPLED = "Each seed trains on another sample of the patients; the test patients are the same."
+NOT_RESAMPLED = "All seeds train on the same patients: intervals do not include the variation between training samples."
 NOT_SEARCHED = "Settings of training were not searched: with others, the order can change."
 
 
@@ -257,14 +259,17 @@ def _sort_data(
 
 
 def _protocol(data: ReportData) -> list[str]:
-    """Return sentences on what the protocol of a grid that was run here leaves open."""
-    if not data.ranked or data.only_imported or data.meta.get("bundles"):
+    """Return sentences on what the protocol of a grid leaves open."""
+    if not data.ranked or data.only_imported:
         return []
     scores = data.tables["scores"]
     of_first = select(scores[scores["run_id"] == data.ranked[0].id], dataset=data.internal.key)
     validated = of_first["num_findings"][of_first["split"] == "val"]
     said = [data_sentences.few_validated(int(validated.max()), len(data.findings))] if len(validated) else []
-    if len(data.ranked) > 1 and not data.meta.get("search"):
+    if data.over_seeds:
+        kinds = {_flat(run.facts.get("config")).get("resample") for run in data.ranked_runs}
+        said.append(RESAMPLED if kinds == {"split"} else NOT_RESAMPLED)
+    if len(data.ranked) > 1 and not data.meta.get("search") and not data.meta.get("bundles"):
         said.append(NOT_SEARCHED)
     return [text for text in said if text]
 

@@ -92,7 +92,7 @@ def calibration(drift: Estimate, eces: Sequence[tuple[float, float]]) -> str:
     'Calibration is worse at external hospitals: mean change in ECE +.116 [.094, .138]. Platt scaling did not help: its ECE is higher at 2 of 2 hospitals'
     """
     if not drift.has_value:
-        return "Calibration could not be compared between internal and external hospitals"
+        return "The mean change in calibration at external hospitals is unknown"
     change = f"mean change in ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
     text = f"Calibration is {'worse' if drift.value > 0 else 'better'} at external hospitals: {change}"
     if not drift.clear:

@@ -299,7 +299,7 @@ def manifest(external: list[str], shared: tuple[tuple[str, str], ...] = ()) -> S
     overlaps = [Overlap(pair, layouts, (9, 9), None, 3) for pair in shared]
     overlaps.append(Overlap(("nih", "brax"), layouts, (9, 9)))  # compared, nothing shared
     return SimpleNamespace(
-        unseen=[SimpleNamespace(of_children=False, name=name) for name in external],
+        averaged=[SimpleNamespace(of_children=False, name=name) for name in external],
         runs=[],
         trained_at=lambda *_: [SimpleNamespace(name="chexpert")],
         compared=SimpleNamespace(external=overlaps),

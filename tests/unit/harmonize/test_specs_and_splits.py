@@ -8,7 +8,7 @@ from native_tables import TABLES, on_disk, written
 
 import harmonize
 from harmonize import CohortSpec
-from harmonize.cohorts.splits import assign, position, rule, shared_patients
+from harmonize.cohorts.splits import assign, position, resampled, rule, shared_patients
 from harmonize.errors import ConfigError, DatasetError
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -129,3 +129,17 @@ def test_the_folder_of_one_dataset_gives_an_error_that_names_the_layout(layout: 
     with pytest.raises(DatasetError) as caught:
         harmonize.read_data(tmp_path / "other")
     assert f"`{layout}: {{layout: {layout}, root: ...}}`" in caught.value.fix
+
+
+def test_each_seed_divides_train_and_val_anew_and_test_patients_stay() -> None:
+    table = pd.DataFrame({"patient_id": [f"p{i // 2}" for i in range(4000)], "split": ""})
+    split = assign(table, SHARES)
+    drawn = [resampled(table, split, 1 / 9, seed) for seed in (0, 1, 1)]
+    assert drawn[1].equals(drawn[2])
+    assert not drawn[0].equals(drawn[1])
+    for each in drawn:
+        assert shared_patients(table, each) == 0
+        assert (each[split == "test"] == "test").all()
+        assert (each == "val").sum() == pytest.approx((split == "val").sum(), rel=0.2)
+    of_bundle = split[split != "train"]  # a bundle has no training images
+    assert resampled(table.loc[of_bundle.index], of_bundle, 1 / 9, 0).equals(of_bundle)

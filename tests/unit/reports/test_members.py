@@ -15,7 +15,7 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData, read
 from reports.schemas.select import select
 from reports.sections.opening import opening
-from reports.sections.ranking import NOT_SEARCHED, ranking
+from reports.sections.ranking import NOT_RESAMPLED, NOT_SEARCHED, RESAMPLED, ranking
 from reports.sentences.members import over
 from reports.summaries.source_classifiers import verdict
 from reports.tables import Tables
@@ -170,3 +170,16 @@ def test_the_ranking_states_that_nothing_was_searched_and_for_how_many_findings_
     assert "The validation split has enough patients for 4 of 9 findings" in page
     of_bundles = Tables(made.meta | {"bundles": {"a": [{"file": "a.zip", "signed_by": ""}]}, "search": {}}, made.frames)
     assert NOT_SEARCHED not in told(ranking(read(of_bundles)).html)
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "unsaid"),
+    [("{}", NOT_RESAMPLED, RESAMPLED), ('{"resample": "split"}', RESAMPLED, NOT_RESAMPLED)],
+)
+def test_the_ranking_says_whether_seeds_vary_the_training_sample(config: str, said: str, unsaid: str) -> None:
+    data = study(Invented(runs=4, hospitals=FEW))
+    runs = [replace(run, facts={**run.facts, "config": config}) for run in data.ranked]
+    recipes = (replace(runs[0], runs=(runs[0], runs[1])), replace(runs[2], runs=(runs[2], runs[3])))
+    page = told(ranking(replace(data, ranked=recipes, groups=(recipes,))).html)
+    assert said in page
+    assert unsaid not in page

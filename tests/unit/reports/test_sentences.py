@@ -235,7 +235,7 @@ def test_external_calibration_is_called_worse_only_if_the_mean_drift_excludes_ze
         == "Calibration is worse at external hospitals: mean change in ECE +.061 [.050, .072]"
     )
     assert gap_sentences.calibration(GAIN, []).startswith("Calibration is better at external hospitals")
-    assert "could not be compared" in gap_sentences.calibration(MISSING, [])
+    assert "change in calibration at external hospitals is unknown" in gap_sentences.calibration(MISSING, [])
 
 
 def test_no_sentence_overclaims_or_shows_a_missing_number():

@@ -50,4 +50,4 @@ def test_the_grid_of_open_hospitals_is_planned_on_files_of_their_layouts(tmp_pat
     # starting weights are no part of this test
     (tmp_path / "open.yaml").write_text(f"include: {GRID}\nbase: {{weights: none}}\n")
     out = here("run", "--grid", "open.yaml", "--data", "data", "--store", "store", "--dry-run", cwd=tmp_path).stdout
-    assert "3 runs (3 to do)" in out
+    assert "5 runs (5 to do)" in out
