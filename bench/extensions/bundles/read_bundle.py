@@ -110,8 +110,14 @@ def _checked(content: Mapping[str, Any], store: Store, registry: Registry) -> Ma
         if installed.get(metric.name) != canonical_json(asdict(metric)):
             fix = "install the plug-in with the metric, or give its registry with --registry; code from a bundle is never run"
             raise refused(f"it needs the metric {metric.name!r}, which this installation does not have", fix)
-    same = canonical_json(bundle_document(manifest)) == canonical_json(content)
-    _require(same, "manifest.json has missing or unknown keys")
+    document = bundle_document(manifest)
+    for key in (
+        "runs",
+        "derived",
+    ):  # a bundle of an earlier version lacks the settings that were added since, at their defaults
+        for run, complete in zip(content[key], document[key], strict=True):
+            run["config"] = complete["config"] | run["config"]
+    _require(canonical_json(document) == canonical_json(content), "manifest.json has missing or unknown keys")
     return manifest
 
 
