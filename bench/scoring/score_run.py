@@ -16,7 +16,7 @@ from bench.scoring import curves, subgroups
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition, label_references
 from bench.scoring.gaps.gap import EXTERNAL, drifts, estimates_by_dataset, gaps
-from bench.scoring.gaps.hospital_means import averaged, findings_of_means, hospital_macros
+from bench.scoring.gaps.hospital_means import findings_of_means, hospital_macros
 from bench.scoring.influence import Estimate, Influence
 from bench.scoring.means import Macro, macro, mean_of_macros
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics
@@ -138,7 +138,8 @@ def score_run(
         of_hospitals += parts
     test = next((split for split in measured if (split.scored.dataset, split.scored.split) == (internal, "test")), None)
     hospitals = [split for split in measured if split.scored.dataset != internal]
-    external = averaged(hospitals)
+    # means over external hospitals leave out hospitals of children, unless all are
+    external = [split for split in hospitals if not split.scored.of_children] or hospitals
     apart = [split for split in hospitals if split not in external]
     used, inside = findings_of_means(test, external), np.isfinite(test.value[AUROC]) if test else None
     external_macros = _by_split(external, lambda key: hospital_macros(key, external, used, inside))

@@ -48,11 +48,6 @@ def complete(scored_HK: Mask) -> Mask:
     return np.asarray((scored_HK | ~scored_HK.any(0)).all(1))
 
 
-def averaged(hospitals: Sequence[SplitMetrics]) -> list[SplitMetrics]:
-    """Return the hospitals in means over hospitals: those of adults, or all if all are of children."""
-    return [split for split in hospitals if not split.scored.of_children] or [*hospitals]
-
-
 def findings_of_means(internal: SplitMetrics | None, external: Sequence[SplitMetrics], key: Key = AUROC) -> Mask | None:
     """Return the findings [K] of the mean over external hospitals, none if there are too few; None without an external hospital."""
     if not external:
