@@ -41,7 +41,7 @@ _MISSING = 128  # libjpeg's gray value of pixels whose data are missing
 _BLOCK = 8  # px, the side of a JPEG block
 # a marker, except the restart markers inside a scan, or bytes that no encoder writes: 255 before 0 stands for one byte
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]|\xff\xff\x00")
-_ENDS = (b"\xff\xd9", b"\xff\xdc")  # end of the image, number of lines
+_AFTER_SCAN = re.compile(rb"\xff[\xd9\xdc\xfe\xe0-\xef]")  # end of the image, number of lines, a comment, data of a program
 _FILLER = bytes(range(1, 255))  # additional scan data: bytes that contain no marker and do not decode to uniform gray
 
 Gray = NDArray[np.uint8]
@@ -112,7 +112,7 @@ def _read_jpeg(content: bytes, at_least: int) -> Gray:
     """Decode a JPEG to gray, at a reduced size if `at_least` allows it; raise UnreadableImage for a truncated file."""
     height, width = checked_jpeg_size(content)
     marker = _END_OF_SCAN.search(content, content.rfind(JPEG_SCAN) + len(JPEG_SCAN))
-    if marker and marker[0] not in _ENDS:
+    if marker and not _AFTER_SCAN.match(marker[0]):
         raise UnreadableImage("damaged JPEG: a part of its data is overwritten")
     scale = 1
     if at_least > 0:
