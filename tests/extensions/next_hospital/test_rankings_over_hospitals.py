@@ -132,6 +132,9 @@ def test_the_benchmark_shows_no_more_wrong_verdicts_than_stated() -> None:
     assert table["recipes"].nunique() * table["hospitals"].nunique() * 12 == len(table)
     assert (table["low"] <= 0.05).all()
     assert table["any"].max() <= 0.06
+    largest = (100 * table.groupby("question")["any"].max()).map("{:.1f}".format)
+    stated = f"at most {largest['expected']} % of samples by expected AUROC, and in at most {largest['lower end'].removeprefix('0')} %"
+    assert stated in (TABLE.parents[1] / "docs" / "extensions" / "estimates.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
