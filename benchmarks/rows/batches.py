@@ -1,4 +1,4 @@
-"""B3: random batches from the cache, compared with decoding the files of a batch, and with a copy of memory.
+"""B3: random batches from the cache, compared with a copy of memory.
 
 A gate checks that our result equals that of the peer, the implementation that we compare with.
 """
@@ -67,35 +67,6 @@ def gate(cache_folder: Place) -> str:
     )
 
 
-def files_way(cache_folder: Place) -> Callable[[], object]:
-    """Return a function that reads the next batch by the usual method.
-
-    The method is a DataLoader in this process over a Dataset of files, which PIL and a torchvision pipeline decode.
-    """
-    from torch.utils.data import DataLoader, Dataset
-
-    from benchmarks.rows.decode import torchvision_way
-
-    class Files(Dataset):  # type: ignore[type-arg]
-        def __len__(self) -> int:
-            return len(cache_folder.cache.images)
-
-        def __getitem__(self, row: int) -> object:
-            return torchvision_way(cache_folder.files[row % len(cache_folder.files)])
-
-    batches = iter(DataLoader(Files(), batch_size=BATCH, shuffle=True))
-
-    def batch() -> object:
-        nonlocal batches
-        batch_images = next(batches, None)
-        if batch_images is None:
-            batches = iter(DataLoader(Files(), batch_size=BATCH, shuffle=True))
-            batch_images = next(batches)
-        return batch_images
-
-    return batch
-
-
 def copied(cache_folder: Place) -> Callable[[], object]:
     """Return a function that copies a batch of neighboring images to allocated memory; no reader can be faster."""
     rng = np.random.default_rng(1)
@@ -108,26 +79,18 @@ def copied(cache_folder: Place) -> Callable[[], object]:
     return copy
 
 
-def against(implementation: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark of our BatchReader against one implementation."""
+def beside_a_copy(quick: bool) -> Measured:
+    """Return the time of a copy of memory, divided by that of our BatchReader."""
+    from bench.inputs.batches import BatchReader
 
-    def run(quick: bool) -> Measured:
-        from bench.inputs.batches import BatchReader
-
-        with place(quick) as cache_folder:
-            gate_text, rng = gate(cache_folder), np.random.default_rng(2)
-            reader = BatchReader(cache_folder.cache.images, _cpu())
-            implementations = {"ours": lambda: reader(cache_folder.rows(rng)), "peer": implementation(cache_folder)}
-            spent = interleaved(implementations, 2 if quick else 7, items=dict.fromkeys(implementations, BATCH))
-        microseconds = {name: 1e6 * float(np.median(seconds)) for name, seconds in spent.items()}
-        return compared(
-            spent["peer"],
-            spent["ours"],
-            gate_text,
-            f"time per image: peer {_digits(microseconds['peer'])} µs, ours {_digits(microseconds['ours'])} µs; all data are in memory",
-        )
-
-    return run
+    with place(quick) as cache_folder:
+        gate_text, rng = gate(cache_folder), np.random.default_rng(2)
+        reader = BatchReader(cache_folder.cache.images, _cpu())
+        implementations = {"ours": lambda: reader(cache_folder.rows(rng)), "peer": copied(cache_folder)}
+        spent = interleaved(implementations, 2 if quick else 7, items=dict.fromkeys(implementations, BATCH))
+    peer, ours = (f"{1e6 * float(np.median(spent[name])):.3g} µs" for name in ("peer", "ours"))
+    note = f"time per image: peer {peer}, ours {ours}; all data are in memory"
+    return compared(spent["peer"], spent["ours"], gate_text, note)
 
 
 def packed(quick: bool) -> Measured:
@@ -163,11 +126,6 @@ def packed(quick: bool) -> Measured:
     return compared(spent["peer"], spent["ours"], gate_text, note)
 
 
-def _digits(value: float) -> str:
-    """Return a number as text with three significant digits and without an exponent."""
-    return f"{float(f'{value:.3g}'):,g}"
-
-
 def _cpu() -> "torch.device":  # noqa: F821  (imported where it is used)
     import torch
 
@@ -176,7 +134,6 @@ def _cpu() -> "torch.device":  # noqa: F821  (imported where it is used)
 
 
 BENCHMARKS = (
-    Benchmark("B3", WHAT, "DataLoader that decodes JPEGs (PIL and torchvision)", "", against(files_way)),
-    Benchmark("B3", WHAT, "memcpy of a batch of neighboring images", ">= 0.5", against(copied)),
+    Benchmark("B3", WHAT, "memcpy of a batch of neighboring images", ">= 0.5", beside_a_copy),
     Benchmark("B3", "unpack an image of 1,024 px", "OpenCV, decoding a PNG", "", packed),
 )

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, spread
+from benchmarks.harness import Benchmark, Measured, check, interleaved, spread
 
 HEAVY = ("torch", "timm", "sklearn", "shap")
-EAGER = "import argparse, torch, timm, sklearn.metrics, shap, pandas, plotly; argparse.ArgumentParser().parse_args([])"
 PROBE = "import sys; from bench.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint(*(m for m in {heavy!r} if m in sys.modules), file=sys.stderr)"
 
 
@@ -65,23 +64,6 @@ def command(arguments: list[str]) -> Callable[[bool], Measured]:
     return run
 
 
-def against_eager(quick: bool) -> Measured:
-    """Return the CPU time of a command that imports all libraries at its start, divided by that of `bench list`."""
-    with compiled() as environment:
-        gate_text = clean(["list"], (*HEAVY, "pandas"), environment)
-        implementations = {
-            "ours": lambda: started("from bench.cli.main import main; main()", ["list"], environment),
-            "peer": lambda: started(EAGER, [], environment),
-        }
-        spent = interleaved(implementations, 1 if quick else 3, children)
-        return compared(
-            spent["peer"],
-            spent["ours"],
-            gate_text,
-            "ratio of CPU times; the peer imports torch, timm, scikit-learn, shap, pandas and plotly",
-        )
-
-
 def resumed(quick: bool) -> Measured:
     """Return the CPU seconds of `bench run` for a finished grid; this command trains nothing and writes no page."""
     with compiled() as environment, tempfile.TemporaryDirectory() as folder:
@@ -100,6 +82,5 @@ def resumed(quick: bool) -> Measured:
 BENCHMARKS = (
     Benchmark("B12", "bench --help", "-", "<= 0.3", command(["--help"]), "units"),
     Benchmark("B12", "bench list", "-", "<= 0.3", command(["list"]), "units"),
-    Benchmark("B12", "bench list", "command that imports all libraries at its start", "", against_eager),
     Benchmark("B12", "bench run of a finished grid", "-", "<= 2", resumed, "units"),
 )
