@@ -41,7 +41,8 @@ _MISSING = 128  # libjpeg's gray value of pixels whose data are missing
 _BLOCK = 8  # px, the side of a JPEG block
 # a marker, except the restart markers inside a scan, or bytes that no encoder writes: 255 before 0 stands for one byte
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]|\xff\xff\x00")
-_AFTER_SCAN = re.compile(rb"\xff[\xd9\xdc\xfe\xe0-\xef]")  # end of the image, number of lines, a comment, data of a program
+# end of the image, number of lines, a comment, data of a program
+_AFTER_SCAN = re.compile(rb"\xff[\xd9\xdc\xfe\xe0-\xef]")
 _FILLER = bytes(range(1, 255))  # additional scan data: bytes that contain no marker and do not decode to uniform gray
 
 Gray = NDArray[np.uint8]
