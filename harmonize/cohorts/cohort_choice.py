@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-VIEW_CHOICES = ("frontal", "pa", "all")
+VIEW_CHOICES = ("frontal", "pa", "ap", "lateral", "portable", "all")
 STUDY_CHOICES = ("all", "one")
 # entries of the flow that count kept images with a remark; the other entries count found, removed or kept images
 REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
@@ -19,7 +19,9 @@ class CohortChoice:
     Raises ValueError for an invalid value.
     """
 
-    views: str = "frontal"  # frontal: PA, AP and FRONTAL; pa: PA only; all: also lateral and unknown views
+    # frontal: PA, AP and FRONTAL; pa, ap, lateral: this view; portable: frontal images that the dataset states to be
+    # portable; all: also lateral and unknown views
+    views: str = "frontal"
     # all: every image of a study; one: one image per study, the first by view (PA, AP, then other views) and image id
     per_study: str = "all"
     limit: int = 0  # maximum number of patients (in a grid: of the split train), selected by patient hash; 0 = all

@@ -11,7 +11,7 @@ import pandas as pd
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.splits import position
 from harmonize.datasets import FRONTAL_VIEWS, LAYOUTS, adapter
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, DatasetError
 
 Flow = dict[str, int]
 # of the images of a study, the image whose view has the lowest number is kept
@@ -21,18 +21,25 @@ _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 def filter_rows(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
     """Filter rows by view, age and gold subset; `flow` gets the counts of removed rows.
 
-    Raises ConfigError if the layout has no gold subset, and DatasetError if files of the gold subset are missing.
+    Raises ConfigError if the layout does not state the gold subset or the portable images, and DatasetError if no image
+    has the view, or if files of the gold subset are missing.
     """
-    if choice.views != "all":
+    if choice.views not in ("all", "lateral"):
         table = _keep(table, table["view"].isin(FRONTAL_VIEWS), "not_frontal", flow)
-    if choice.views == "pa":
-        table = _keep(table, table["view"] == "PA", "not_pa", flow)
+    if choice.views in ("pa", "ap", "lateral"):
+        view, views = choice.views.upper(), sorted(table["view"].unique())
+        if view not in views:
+            raise DatasetError(f"no image has the view {view}", str(root), f"the dataset has: {', '.join(views)}")
+        table = _keep(table, table["view"] == view, f"not_{choice.views}", flow)
+    if choice.views == "portable":
+        is_portable = _subset("portable", "does not state which images are portable", table, layout, root)
+        table = _keep(table, is_portable, "not_portable", flow)
     if choice.min_age or choice.max_age:
         table = _keep(table, table["age"].notna(), "age_unknown", flow)
         oldest = choice.max_age or float("inf")
         table = _keep(table, table["age"].between(choice.min_age, oldest), "outside_ages", flow)
     if choice.gold:
-        table = _keep(table, _gold(table, layout, root), "not_gold", flow)
+        table = _keep(table, _subset("gold", "has no gold subset", table, layout, root), "not_gold", flow)
     return table
 
 
@@ -65,11 +72,11 @@ def _keep(table: pd.DataFrame, is_kept: "pd.Series[bool]", reason: str, flow: Fl
     return table[is_kept]
 
 
-def _gold(table: pd.DataFrame, layout: str, root: Path) -> "pd.Series[bool]":
-    """Return the mask of the gold subset that the adapter defines."""
-    gold = getattr(adapter(layout), "gold", None)
-    if gold is None:
-        layouts = ", ".join(name for name in LAYOUTS if hasattr(adapter(name), "gold"))
-        raise ConfigError(f"{layout} has no gold subset", "gold", f"remove `gold`; only {layouts} have one")
-    mask: pd.Series[bool] = gold(table, root)
+def _subset(name: str, lacks: str, table: pd.DataFrame, layout: str, root: Path) -> "pd.Series[bool]":
+    """Return the mask of a subset that a function of the adapter finds. `lacks` says that the layout has no such function."""
+    find = getattr(adapter(layout), name, None)
+    if find is None:
+        layouts = ", ".join(other for other in LAYOUTS if hasattr(adapter(other), name))
+        raise ConfigError(f"{layout} {lacks}", name, f"remove `{name}`; only {layouts} can have it")
+    mask: pd.Series[bool] = find(table, root)
     return mask

@@ -13,6 +13,7 @@ An adapter defines:
 An adapter may define:
 
     gold(table, root)          return the mask of rows that physicians or radiologists labeled
+    portable(table, root)      return the mask of rows of portable radiographs
     GOLD_LABEL_SOURCE          the label source of these rows (the gold subset), if the cohort has another label source
     boxes(root)                return boxes that radiologists drew: image_id, finding, x_min, y_min, x_max, y_max
     box_frames(root, images)   return {image id: (height, width)} of the image in whose pixels the boxes are, for boxes

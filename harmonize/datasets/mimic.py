@@ -260,3 +260,10 @@ def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
         fix = "put mimic-cxr-2.1.0-test-set-labeled.csv into the folder of the other tables, or remove `gold`"
         raise DatasetError("no study was labeled by radiologists", str(root), fix)
     return table[labels].notna().any(axis=1)
+
+
+def portable(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
+    """Return the mask of the images whose procedure is a portable radiograph, such as CHEST (PORTABLE AP)."""
+    column = "PerformedProcedureStepDescription"
+    raw = read_text(require(root, "mimic", "mimic-cxr-*-metadata.csv"), ["dicom_id", column])
+    return table["image_id"].isin(raw.loc[raw[column].str.contains("PORTABLE"), "dicom_id"])

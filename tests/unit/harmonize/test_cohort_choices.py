@@ -46,12 +46,34 @@ def test_all_removed_images_are_counted(layout: str, choice: dict[str, object], 
 
 
 @pytest.mark.slow
-def test_views_selects_frontal_all_or_pa_images(tmp_path: Path) -> None:
+def test_views_selects_the_images_of_a_view(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
-    views = {views: sorted(set(load_with(spec, views=views).table["view"])) for views in ("frontal", "all", "pa")}
-    assert views == {"frontal": ["AP", "FRONTAL", "PA"], "all": ["AP", "FRONTAL", "LATERAL", "PA"], "pa": ["PA"]}
+    names = ("frontal", "all", "pa", "ap", "lateral")
+    views = {views: sorted(set(load_with(spec, views=views).table["view"])) for views in names}
+    one = {"pa": ["PA"], "ap": ["AP"], "lateral": ["LATERAL"]}
+    assert views == {"frontal": ["AP", "FRONTAL", "PA"], "all": ["AP", "FRONTAL", "LATERAL", "PA"], **one}
     assert load_with(spec, views="pa").flow["not_pa"] == 4
+    assert "not_frontal" not in load_with(spec, views="lateral").flow
     assert load_with(spec, views="all").flow.get("not_frontal", 0) == 0
+
+
+def test_a_view_that_no_image_has_is_refused_with_the_views_of_the_dataset(tmp_path: Path) -> None:
+    table = TABLES["nih"]().assign(view="PA")
+    nih.write(table, tmp_path)
+    touch(table, tmp_path)
+    with pytest.raises(DatasetError) as caught:
+        load_with(CohortSpec("nih", "nih", tmp_path), views="lateral")
+    assert caught.value.what == "no image has the view LATERAL"
+    assert "PA" in caught.value.fix
+
+
+def test_portable_images_are_those_of_mimics_procedure(tmp_path: Path) -> None:
+    cohort = load_with(on_disk("mimic", tmp_path / "mimic"), views="portable")
+    assert set(cohort.table["view"]) == {"AP"}
+    assert cohort.flow["not_portable"] == 1
+    with pytest.raises(ConfigError, match="nih does not state which images are portable") as caught:
+        load_with(on_disk("nih", tmp_path / "nih"), views="portable")
+    assert "mimic" in caught.value.fix
 
 
 def test_one_image_per_study_prefers_pa(tmp_path: Path) -> None:
@@ -150,7 +172,7 @@ def test_a_data_file_may_name_one_root_twice_with_other_choices(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("views: lateral", "views must be one of frontal, pa, all", "real-data.md"),
+        ("views: oblique", "views must be one of frontal, pa, ap, lateral, portable, all", "real-data.md"),
         ("min_age: young", "min_age is 'young', not of type float", ""),
         ("gold: 1", "gold is 1, not of type bool", ""),
         ("min_age: 60, max_age: 20", "min_age and max_age must be years", ""),
