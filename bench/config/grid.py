@@ -88,6 +88,7 @@ _KEYS = (
     "sweeps",
     "skip",
     "label_sources",
+    "choose",
     "tta",
     "ensembles",
     "references",
@@ -119,6 +120,7 @@ class Grid:
     analyses: tuple[Analysis, ...] = ()
     search: Search | None = None
     left_out: tuple[str, ...] = ()  # why combinations of a pattern such as "*" cannot run
+    choose: str = ""  # label_source: one more row has, for each finding, the run of the best label source
     useful: float = 0.0  # AUROC from which a model is useful at a new hospital; 0 for the default
 
     @property
@@ -308,6 +310,7 @@ class Grid:
             read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
             search,
             left_out,
+            _choose(raw.get("choose", ""), configs, f"{path}: choose"),
             useful,
         )
 
@@ -349,6 +352,20 @@ def _training_sources(
             what, fix = "hybrid has no label sources", "add `label_sources: {Edema: chexbert}` at the top level"
         raise ConfigError(what, f"{where}: label_sources", fix)
     return sources
+
+
+def _choose(value: object, configs: Sequence[RunConfig], where: str) -> str:
+    """Return the value of the key `choose`. Raises ConfigError if there is nothing to choose from."""
+    if value not in ("", "label_source"):
+        raise ConfigError(f"choose is {value!r}", where, "write `choose: label_source`")
+    sources = {config.label_source for config in configs}
+    if value and any(config.task != "binary" for config in configs):
+        fix = "set `task: binary`, and sweep over `finding` and `label_source`"
+        raise ConfigError("choose is only valid if all runs learn one finding each", where, fix)
+    if value and (len(sources) < 2 or HYBRID in sources):
+        what = "all runs have the same label source" if len(sources) < 2 else "hybrid is a choice of its own"
+        raise ConfigError(what, where, "sweep over single sources: `label_source: [chexbert, visualchexbert]`")
+    return str(value)
 
 
 def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:

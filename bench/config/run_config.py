@@ -71,8 +71,8 @@ class Schedule:
     # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     stop_on: Annotated[str, choice("val", "expert_valid")] = "val"
     select_on: Annotated[str, choice("val", "expert_valid")] = "val"  # split whose AUROC selects the epoch
-    # whether the internal test AUROC of each epoch is recorded; the record shows by how much the test AUROC would be too
-    # high if the test split selected the epoch
+    # whether the AUROC of each epoch on `test` (and on `expert_test` if the cohort has it) is recorded; the record shows by
+    # how much the test AUROC would be too high if the test split selected the epoch
     audit: bool = False
     # balanced: each forward pass has positive and negative images of each finding (AUC losses need this)
     sampling: Annotated[str, choice("shuffled", "balanced")] = "shuffled"

@@ -63,10 +63,10 @@ class Examples:
         """
         table = internal.read()
         split_N = internal.split_of(table, config)
-        by_split = {
-            split: cls.of(table[split_N == split], cache, config, with_targets=True)
-            for split in config.schedule.watched
-        }
+        watched = config.schedule.watched
+        if config.schedule.audit and (split_N == "expert_test").any():
+            watched = (*watched, "expert_test")
+        by_split = {split: cls.of(table[split_N == split], cache, config, with_targets=True) for split in watched}
         train = training_labels(table[split_N == "train"], config)
         return cls.of(train, cache, config, with_targets=True, groups=groups), by_split
 

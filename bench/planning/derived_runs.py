@@ -2,12 +2,13 @@
 
 A derived run is scored like a trained run. The predictions of a TTA run or an ensemble are logits of a mean
 probability. TTA takes the mean over views of an image (mirrored or rotated copies); an ensemble takes the mean over
-runs. A panel takes no mean: it joins networks that learn one finding each. This module describes derived runs;
-`bench.runs.make_derived` makes them.
+runs. A panel takes no mean: it joins networks that learn one finding each. If the networks of a finding differ in
+their label source, a panel can choose one of them. This module describes derived runs; `bench.runs.make_derived` makes
+them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
 from bench.config.tta_and_ensembles import TTA, Ensemble, View
-from bench.planning.run import PANEL, RunSpec
+from bench.planning.run import CHOSEN, PANEL, RunSpec
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.store import Store, canonical_json, short_hash, table_facts
+from harmonize.labels.findings import HYBRID
 
 COMPLETE = ("trained.json", "cost.json", "seal.json", "env.json", CHECKSUMS)  # files of a finished derived run
 
@@ -38,7 +40,7 @@ class DerivedRun:
 
     @classmethod
     def of(cls, kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[RunSpec]) -> Self:
-        """Return a derived run. Its id depends neither on the name nor on the order of the runs."""
+        """Return a derived run. Its id does not depend on the order of the runs, and on the name only if it is CHOSEN."""
         content = {
             "schema": 1,
             "kind": kind,
@@ -46,13 +48,16 @@ class DerivedRun:
             "mean": "" if kind == "panel" else "probability",
             "sources": sorted(sources),
         }
+        if name == CHOSEN:
+            content["choose"] = "label_source"
         document = canonical_json(content)
         return cls(short_hash(document), kind, name, views, tuple(sorted(sources)), tuple(runs), document)
 
     @property
     def config(self) -> RunConfig:
         """Return the configuration for scoring: that of the first run, but with all findings if this is a panel."""
-        return self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
+        config = self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
+        return replace(config, label_source=HYBRID) if self.name == CHOSEN else config
 
     def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
         """Return the metadata that the derived run's prediction file of a cohort must have.
@@ -83,13 +88,16 @@ class DerivedRun:
         )
 
 
-def derived_runs(runs: Sequence[RunSpec], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[DerivedRun, ...]:
+def derived_runs(
+    runs: Sequence[RunSpec], tta: Sequence[str], ensembles: Sequence[Ensemble], choose: str = ""
+) -> tuple[DerivedRun, ...]:
     """Return a grid's derived runs: each TTA of each run, then panels, then ensembles of runs or of TTA runs.
 
-    `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel.
+    `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel. With
+    `choose`, those that also differ in their label source make one more.
     """
     rows = {(name, run.id): DerivedRun.of("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
-    derived = [*rows.values(), *_panels(runs)]
+    derived = [*rows.values(), *_panels(runs, choose)]
     for ensemble in ensembles:
         members = [run for run in runs if run.config in ensemble.configs]
         sources = [rows[ensemble.tta, run.id].id if ensemble.tta else run.id for run in members]
@@ -97,13 +105,17 @@ def derived_runs(runs: Sequence[RunSpec], tta: Sequence[str], ensembles: Sequenc
     return tuple(derived)
 
 
-def _panels(runs: Sequence[RunSpec]) -> list[DerivedRun]:
-    groups: dict[RunConfig, list[RunSpec]] = {}
+def _panels(runs: Sequence[RunSpec], choose: str) -> list[DerivedRun]:
+    panels: dict[RunConfig, list[RunSpec]] = {}
     for run in runs:
         if run.config.task == "binary":
-            groups.setdefault(run.config.of_panel, []).append(run)
-    members = [group for group in groups.values() if len(group) > 1]
-    return [DerivedRun.of("panel", PANEL, (), [r.id for r in group], group) for group in members]
+            panels.setdefault(run.config.of_panel, []).append(run)
+    candidates: dict[RunConfig, list[RunSpec]] = {}
+    for config, group in panels.items() if choose else ():
+        candidates.setdefault(replace(config, label_source=HYBRID), []).extend(group)
+    groups = [(PANEL, group) for group in panels.values() if len(group) > 1]
+    groups += [(CHOSEN, group) for group in candidates.values()]
+    return [DerivedRun.of("panel", name, (), [r.id for r in group], group) for name, group in groups]
 
 
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:

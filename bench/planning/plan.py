@@ -170,7 +170,7 @@ def make_plan(
     images = {name: cohort.table["image_id"].astype(str).tolist() for name, cohort in cohorts.items()}
     for given in {given for run in runs if (given := run.entries["architecture"].given_features)}:
         given.check_tables(runs, grid.train_on, images)
-    derived = derived_runs(runs, grid.tta, grid.ensembles)
+    derived = derived_runs(runs, grid.tta, grid.ensembles, grid.choose)
     for i, hospital in enumerate(training):
         refuse_shared_patients(store, hospital, [*training[i + 1 :], *external])
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TRAINING_VERSION = 1
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
 PANEL = "one network per finding"  # name of a panel
+CHOSEN = "best label source per finding"  # name of a panel that chooses among networks of several label sources
 
 
 @dataclass(frozen=True, slots=True)

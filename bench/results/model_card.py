@@ -132,7 +132,8 @@ def _size(cost: Mapping[str, Any], of: str) -> str:
 def _combined(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (title, value) rows that describe a TTA, an ensemble or a panel: its networks, views, cost and weights."""
     cost, env = facts["cost"], facts["env"]
-    networks = [row for row in manifest.runs if row.id in run.of]
+    chosen = facts["trained"].get("chosen", {})
+    networks = [row for row in manifest.runs if row.id in (chosen.values() or run.of)]
     licences = dict.fromkeys(str(row.licence or "not stated") for row in networks if row.config.weights != "none")
     document = CheckedFolder(manifest.store.run_dir(run.id)).json("run.json")
     if run.kind == "ensemble" and any(row.id == run.sources[0] for row in manifest.derived):
@@ -153,9 +154,10 @@ def _combined(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> 
 
 
 def _member(run: PlannedRun) -> str:
-    """Return one network of a combination as text: architecture, run id, and finding or seed."""
-    finding = run.config.finding
-    return f"{run.titles['architecture']} (run {run.id}, {finding or f'seed {run.config.seed}'})"
+    """Return one network of a combination as text: architecture, run id, finding or seed, and its source of training labels."""
+    finding, source = run.config.finding, run.config.label_source
+    labels = "" if source == "default" else f", labels of {source}"
+    return f"{run.titles['architecture']} (run {run.id}, {finding or f'seed {run.config.seed}'}{labels})"
 
 
 def _data(manifest: Manifest, run: PlannedRun) -> list[tuple[str, ...]]:

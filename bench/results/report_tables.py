@@ -161,6 +161,7 @@ class _Report:
             "phantom": manifest.phantom,
             "settings": msgspec.to_builtins(manifest.settings),
             **({"useful": manifest.useful} if manifest.useful else {}),
+            **({"peaks": peaks} if (peaks := _peaks(manifest, self.records, self.history)) else {}),
             "date": max(dates, default=""),  # of the last run
             "software": _software(),
             "links": dict(manifest.links),
@@ -292,6 +293,20 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     for dataset, finding in never.index[never.to_numpy()]:
         out.setdefault(str(dataset), []).append(str(finding))
     return out
+
+
+def _peaks(manifest: Manifest, records: RunRecords, history: Mapping[str, pd.DataFrame]) -> list[dict[str, object]]:
+    """Return the highest test AUROC over all epochs of each run with `schedule.audit`, and the AUROC of its selected epoch."""
+    peaks: list[dict[str, object]] = []
+    for run_id, epochs in history.items():
+        selected = records[run_id].facts["trained"].get("best_epoch")
+        for split in ("test", "expert_test"):
+            auroc = epochs.set_index("epoch").get(f"{split}_auroc", pd.Series(dtype=float)).to_dict()
+            if selected in auroc:
+                peak = max(auroc, key=auroc.__getitem__)
+                values = {"epoch": peak, "peak": auroc[peak], "selected": auroc[selected]}
+                peaks.append({"run": str(manifest.names[run_id]), "split": split, **values})
+    return peaks
 
 
 def _costs(records: RunRecords, scored: list[str], history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

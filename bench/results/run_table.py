@@ -275,10 +275,20 @@ def _derived_row(manifest: Manifest, run: PlannedRun, record: RunRecord, of: lis
     shared = _common_texts(of)
     first_name = manifest.names[of[0]["run_id"]]
     left_out = {key: value for key, value in run.config.settings.items() if key == "leave_out"}
+    settings = [manifest.names[row["run_id"]].settings for row in of]
+    common = [v for k, v in settings[0].items() if v and k != "finding" and all(own[k] == v for own in settings)]
+    chosen = record.facts["trained"].get("chosen", {})
     what = {
         "tta": " · ".join(filter(None, [of[0]["what"], _TTA_TITLES.get(run.name, run.name)])),
         "ensemble": _mean_of(manifest, run) if run.kind == "ensemble" else "",
-        "panel": " · ".join([f"{len(of)} networks, one finding each", *(f"seed {seed}" for seed in first_name.seeds)]),
+        "panel": " · ".join(
+            [
+                *common,
+                f"{len(chosen or of)} networks, one finding each",
+                *filter(None, [_label_sources(manifest, chosen)]),
+                *(f"seed {seed}" for seed in first_name.seeds),
+            ]
+        ),
     }
     return {
         **of[0],
@@ -295,6 +305,17 @@ def _derived_row(manifest: Manifest, run: PlannedRun, record: RunRecord, of: lis
             {k: getattr(run, k) for k in ("kind", "name", "sources", "of")} | left_out, sort_keys=True
         ),
     }
+
+
+def _label_sources(manifest: Manifest, chosen: Mapping[str, str]) -> str:
+    """Return which label source each finding of a panel has: "chexbert for Edema; visualchexbert for Pneumonia".
+
+    `chosen`: finding -> id of its run; {} gives "".
+    """
+    findings: dict[str, list[str]] = {}
+    for finding, run_id in chosen.items():
+        findings.setdefault(manifest.run_of[run_id].config.label_source, []).append(finding)
+    return "; ".join(f"{source} for {', '.join(names)}" for source, names in findings.items())
 
 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str], records: RunRecords) -> dict[str, list[str]]:

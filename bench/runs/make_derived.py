@@ -24,6 +24,7 @@ from bench.planning.derived_runs import DerivedRun, logit_of_mean
 from bench.planning.image_caches import open_images
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
+from bench.planning.run import CHOSEN
 from bench.runs.networks import normalization_of, trained_network
 from bench.runs.provenance import environment
 from bench.store.checked_folders import CheckedFolder
@@ -162,7 +163,9 @@ def _side_by_side(store: Store, derived: DerivedRun, ref: CohortRef) -> tuple[ND
 
     Each finding has its own network. The logit of a finding without a network is 0.
     """
-    frames = {run.config.finding: _predictions(store, run.id, ref).set_index("image_id") for run in derived.runs}
+    frames = {
+        f: _predictions(store, run_id, ref).set_index("image_id") for f, run_id in _networks(store, derived).items()
+    }
     first = next(iter(frames.values())).index
     ids = first[np.logical_and.reduce([first.isin(frame.index) for frame in frames.values()])]
     findings = derived.config.findings
@@ -170,14 +173,31 @@ def _side_by_side(store: Store, derived: DerivedRun, ref: CohortRef) -> tuple[ND
     return ids.to_numpy(str), np.stack([column.to_numpy(np.float32) for column in columns], axis=1)
 
 
+def _networks(store: Store, derived: DerivedRun) -> dict[str, str]:
+    """Return {finding: id of its run} of a panel: of several runs, the one with the best AUROC on the split that selected its epoch."""
+    best: dict[str, tuple[float, str]] = {}
+    for run in derived.runs:
+        folder, value = CheckedFolder(store.run_dir(run.id)), 0.0
+        if derived.name == CHOSEN:
+            history, epoch = folder.table("history.parquet"), folder.json("trained.json")["best_epoch"]
+            auroc = history.loc[history["epoch"] == epoch, f"{run.config.schedule.select_on}_auroc"]
+            value = float(auroc.fillna(0.0).iloc[0])
+        if value > best.get(run.config.finding, (-1.0, ""))[0]:
+            best[run.config.finding] = value, run.id
+    return {finding: run_id for finding, (_, run_id) in best.items()}
+
+
 def _records(store: Store, derived: DerivedRun) -> dict[str, dict[str, Any]]:
     """Return the records of a derived run, made from the records of its source runs.
 
-    The records are `trained` (findings that were not learned), `seal` (hashes, such as those of the weights) and `cost`.
+    The records are `trained` (findings that were not learned, and the runs that a panel chooses), `seal` (hashes, such as
+    those of the weights) and `cost`. The networks that a panel does not choose count for the seal only.
     """
+    chosen = _networks(store, derived) if derived.name == CHOSEN else {}
+    used = [s for s in derived.sources if not chosen or s in chosen.values()]
     records = {
-        name: [CheckedFolder(store.run_dir(s)).json(f"{name}.json") for s in derived.sources]
-        for name in ("trained", "seal", "cost")
+        name: [CheckedFolder(store.run_dir(s)).json(f"{name}.json") for s in sources]
+        for name, sources in (("trained", used), ("seal", derived.sources), ("cost", used))
     }
     unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
     # The panel did not learn a finding for which it has no network.
@@ -187,7 +207,7 @@ def _records(store: Store, derived: DerivedRun) -> dict[str, dict[str, Any]]:
     joined = {key: [seal[key] for seal in seals] for key in seals[0]}
     seal = {key: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for key, v in joined.items()}
     return {
-        "trained": {"unlearnt": list(unlearnt)},
+        "trained": {"unlearnt": list(unlearnt), **({"chosen": chosen} if chosen else {})},
         "seal": seal,
         "cost": cost_of(records["cost"], len(derived.views)),
     }

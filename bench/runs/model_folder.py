@@ -92,7 +92,7 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
                 str(own["run"]): _read_node(root, root / MEMBERS / str(own["run"]), own, device, trust)
                 for own in node["sources"]
             }
-            in_order = [sources[source] for source in document["sources"]]
+            in_order = [sources[source] for source in node.get("chosen", document["sources"])]
             combined = combination(run_id, document, in_order, unlearnt, points, str(node.get("name", "")))
             return replace(combined, elsewhere=known)
         run = parse_run(document, run_id, str(path))

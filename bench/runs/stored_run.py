@@ -226,10 +226,11 @@ def _load_combination(store: Store, run_id: str, content: Mapping[str, Any], dev
     if short_hash(canonical_json(content)) != run_id:
         raise StoreError("run.json does not match the run id", str(folder / "run.json"), "run the grid again")
     _refuse_unfinished(store, run_id)
-    sources = [_load(store, find_run(store, source), device) for source in content["sources"]]
-    unlearnt = CheckedFolder(folder).json("trained.json").get("unlearnt", ())
+    trained = CheckedFolder(folder).json("trained.json")
+    ids = trained["chosen"].values() if "chosen" in trained else content["sources"]
+    sources = [_load(store, find_run(store, source), device) for source in ids]
     points = _points(store.root / "scores", run_id)
-    return combination(run_id, content, sources, unlearnt, points, _ensemble_name(store, run_id))
+    return combination(run_id, content, sources, trained.get("unlearnt", ()), points, _ensemble_name(store, run_id))
 
 
 def combination(

@@ -15,7 +15,7 @@ from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import RunConfig
-from bench.planning.run import PANEL, RunSpec, path_of_entry, starting_weights, weights_path
+from bench.planning.run import CHOSEN, PANEL, RunSpec, path_of_entry, starting_weights, weights_path
 from bench.store.store import Store
 from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
@@ -63,7 +63,7 @@ class Request:
     def check_only(self, pattern: str | None) -> None:
         """Raise ConfigError for a pattern of --only that neither begins an id nor fits a name (see `Plan.select`)."""
         grid, names = self.grid, [config.architecture for config in self.grid.configs]
-        names += [*grid.tta, *(ensemble.name for ensemble in grid.ensembles), PANEL]
+        names += [*grid.tta, *(ensemble.name for ensemble in grid.ensembles), PANEL, CHOSEN]
         if pattern and not re.fullmatch("[0-9a-f]+", pattern) and not fnmatch.filter(names, pattern):
             fix = f"give the first digits of an id, or one of {', '.join(dict.fromkeys(names))}"
             raise ConfigError(f"no run matches {pattern!r}", "--only", fix)

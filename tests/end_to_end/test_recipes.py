@@ -19,7 +19,7 @@ def test_a_recipe_runs_in_small_on_synthetic_images(recipe: str, small: Callable
     if recipe == "chexvision":
         assert kinds == {"run": 2, "tta": 2, "ensemble": 1}
     if recipe == "xand-ray":
-        assert kinds == {"run": 2, "panel": 1}
+        assert kinds == {"run": 4, "panel": 3}
     page = (report / "leaderboard.html").read_text()
     assert (
         "cannot be compared with the synthetic images of this page" in page

@@ -30,7 +30,7 @@ from harmonize.cohorts import label_mapping
 from harmonize.cohorts.cohort import ADULT_FROM
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
-from harmonize.labels.findings import STATES, labels_yaml, space
+from harmonize.labels.findings import HYBRID, STATES, labels_yaml, space
 
 BUNDLE_SCHEMA = 1  # increase this number when the format of bundles changes
 HEAD = ("image", "patient", "split", "view", "sex", "device", "age")  # first columns of a cohort's table
@@ -229,6 +229,7 @@ def _check_derived(manifest: Manifest, run: PlannedRun, document: Mapping[str, A
     _require(same, f"derived run {run.id} has other source runs than its run.json states")
     config = manifest.run_of[run.of[0]].config
     config = config.of_panel if run.kind == "panel" else config
+    config = replace(config, label_source=HYBRID) if "choose" in document else config
     _require(config == run.config, f"the configuration of {run.id} differs from its source runs")
 
 

@@ -27,6 +27,7 @@ class Trained(TypedDict, total=False):
     peak_memory_bytes: Number
     micro_batch: Number
     unlearnt: list[str]
+    chosen: dict[str, str]
     stopped: str
     compiled: str
     elsewhere: str

@@ -122,14 +122,16 @@ def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool) -> None:
     store = manifest.store
     finding_of = {run.id: run.config.finding for run in manifest.runs}
     for cohort in manifest.cohorts if run.kind in ("ensemble", "panel") else ():
-        ids = [run.id, *run.sources]
+        chosen = CheckedFolder(store.run_dir(run.id)).facts()["trained"].get("chosen", {})
+        sources = list(chosen.values()) or run.sources
+        ids = [run.id, *sources]
         name = f"predictions/{cohort.name}.parquet"
         own, *others = (CheckedFolder(store.run_dir(i)).table(name).set_index("image_id") for i in ids)
         others = [frame.reindex(own.index) for frame in others]
         if run.kind == "ensemble":
             mean_NK = logit_of_mean(np.stack([frame[list(own.columns)].to_numpy(np.float32) for frame in others]))
         else:
-            frames = {finding_of[i]: frame for i, frame in zip(run.sources, others, strict=True)}
+            frames = {finding_of[i]: frame for i, frame in zip(sources, others, strict=True)}
             columns = [frames[f][f].to_numpy() if f in frames else np.zeros(len(own)) for f in own.columns]
             mean_NK = np.stack(columns, 1).astype(np.float32)
         own_NK = own.to_numpy(np.float32)

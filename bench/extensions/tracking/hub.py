@@ -118,15 +118,18 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     from bench.runs.internal_images import usual_gray_values  # imports OpenCV
 
     own = store.run_dir(run_id)
-    document = CheckedFolder(own).json("run.json")
+    document, trained = (CheckedFolder(own).json(f"{name}.json") for name in ("run", "trained"))
     block: dict[str, Any] = {
         "run": run_id,
-        "not_learnt": CheckedFolder(own).json("trained.json").get("unlearnt", []),
+        "not_learnt": trained.get("unlearnt", []),
         "document": document,
         "synthetic": manifest.phantom,
     }
     if "kind" in document:
-        parts = [_block(store, manifest, str(source), f"{MEMBERS}/{source}/") for source in document["sources"]]
+        if "chosen" in trained:
+            block["chosen"] = list(trained["chosen"].values())
+        sources = block.get("chosen", document["sources"])
+        parts = [_block(store, manifest, str(source), f"{MEMBERS}/{source}/") for source in sources]
         block |= {"findings": list(manifest.run_of[run_id].config.findings), "sources": [part for part, _ in parts]}
         return block, [file for _, files in parts for file in files]
     run, weights = read_run(store, run_id), own / WEIGHTS
