@@ -21,6 +21,7 @@ MAKES_ITS_STORE = {
     "run",
     "evaluate",
     "data stats",
+    "data batch",
     "merge",
     "app",
 }  # the page of `app` says what to do where there is none
@@ -59,6 +60,7 @@ TEXT_ONLY = {
     "prompts",
     "readers",
     "remove",
+    "data batch",
     "data phantom",
     "data get",
     "data people",

@@ -1,8 +1,8 @@
-"""`bench data stats`: describe cohorts as text or as JSON."""
+"""`bench data stats`: describe cohorts as text or as JSON. `bench data batch`: show a training batch."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ import typer
 
 from bench.cli import options
 from bench.cli.data import data_app
-from harmonize.errors import CxrError
+from harmonize.errors import ConfigError, CxrError
 
 if TYPE_CHECKING:
     from bench.config.grid import Grid
@@ -22,7 +22,8 @@ DEMO = "demo"  # without --grid, the split, label space and synthetic cohorts of
 
 
 def add(_app: typer.Typer) -> None:
-    """Add the command `stats` to the group `bench data`."""
+    """Add the commands `stats` and `batch` to the group `bench data`."""
+    data_app.command(epilog=options.examples("bench data batch chexnet.yaml --data data.yaml -o pictures"))(batch)
     data_app.command(
         epilog=options.examples("bench data stats --sample 100", "bench data stats --data data.yaml --no-images")
     )(stats)
@@ -80,6 +81,46 @@ def stats(
         typer.echo(f"error: {name}: {error}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+def batch(
+    grid: Annotated[str, typer.Argument(help="Grid file, or name of a shipped grid.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the PNG files and index.html.")],
+    data: options.DataOption = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", help="Only runs with this id prefix or architecture, or this TTA, ensemble or panel."),
+    ] = None,
+    store: options.StoreOption = Path("runs"),
+    registry: options.RegistryOption = None,
+    workers: options.WorkersOption = 0,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Show a training batch as the network gets it, with its labels.
+
+    The batch is the first of the grid's first run, or of the first run that --only names.
+    """
+    from bench.cli.progress_bars import choose_display
+    from bench.extensions.cohort_statistics.first_batch import FirstBatch
+    from bench.planning.image_caches import prepare
+    from bench.planning.plan import make_plan
+    from bench.store.store import Store
+    from bench.study.request import Request
+    from bench.system.devices import default_workers
+
+    if output.exists() and any(output.iterdir()):
+        raise ConfigError("the folder has files", str(output), "name an empty or new folder with -o")
+    with choose_display(quiet) as display:
+        request, opened, count = (
+            Request.read(grid, registry, data, None),
+            Store.open(store),
+            workers or default_workers(),
+        )
+        plan = make_plan(request.grid, request.registry, opened, data, None, count, request.command, display.progress)
+        run = plan.select(only)[0][0]
+        prepare(replace(plan, runs=(run,), refs=plan.refs[:1]), count, display.progress, display.say)
+        page = FirstBatch.of(run, opened, plan.refs[0]).write(output, run)
+    typer.echo(f"first training batch of run {run.id}: {page}")
 
 
 def _specs(
