@@ -29,6 +29,7 @@ from harmonize.cohorts.cohort import ABSENT, Cohort, load
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import TABLE, Remark, adapter
 from harmonize.datasets.image_files import are_files
+from harmonize.datasets.table import table_files
 from harmonize.images.image_header import IMAGE_ENDINGS
 
 _FACTS = b"facts"  # key of the facts in the metadata of the first table
@@ -79,7 +80,8 @@ class ParsedTable:
         spec = self.spec
         yield from map(str, (*spec.exclude, *(folder / "phantom.json" for folder in (spec.root, spec.root.parent))))
         if spec.layout == TABLE:
-            yield from map(str, (spec.root / spec.table, Path(spec.mapping), spec.root / spec.mapping))
+            tables = (path for _, path in table_files(spec.root, spec.table))
+            yield from map(str, (*tables, Path(spec.mapping), spec.root / spec.mapping))
         else:
             yield from _entries(str(spec.root), getattr(adapter(spec.layout), "folder_levels", _DEPTH))
 

@@ -38,6 +38,7 @@ from harmonize.disk_space import writing
 from harmonize.errors import SetupError
 from harmonize.file_lock import file_lock
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
+from harmonize.images.shards import file_of
 from harmonize.progress import Progress
 
 _COLUMNS = ["image_id", "path", "size", "mtime_ns", "crc32", "reason"]
@@ -191,7 +192,7 @@ def file_states(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     sizes, times = [], []
     for path in table["path"]:
         try:
-            status = os.stat(os.path.join(root, path)) if path else None  # noqa: PTH116, PTH118  (faster, for a million files)
+            status = os.stat(os.path.join(root, file_of(path))) if path else None  # noqa: PTH116, PTH118  (faster, for a million files)
         except OSError:
             status = None
         sizes.append(-1 if status is None else status.st_size)

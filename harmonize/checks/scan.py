@@ -27,6 +27,7 @@ from harmonize.file_lock import file_lock
 from harmonize.images.image_header import InMemory, UnreadableImage
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 from harmonize.images.pixels import PIXELS_VERSION, file_size, read_gray
+from harmonize.images.shards import file_bytes
 from harmonize.progress import Progress
 
 # px; a JPEG may be decoded at a reduced size, but each side keeps at least this length: four times the side of the
@@ -197,7 +198,7 @@ def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
         try:
             gray = read_gray(file, _MIN_SIDE)
             thumbnails[number] = thumbnail(gray)
-            content = file.read_bytes()
+            content = file_bytes(file)
             records["size"][number] = file_size(content, gray)
             records["content"][number] = hashlib.blake2b(content, digest_size=16).digest()
             records["remark"][number] = _text("; ".join(unlike_radiograph(InMemory(file.name, content), gray)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harmonize.cohorts import invariants, label_mapping
 from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
-from harmonize.cohorts.exclude_list import remove_listed
+from harmonize.cohorts.exclude_list import remove_listed, with_own_splits
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
@@ -106,7 +106,7 @@ def load(
     without any image of the cohort, or if no image remains. Raises ConfigError for a label source or gold subset (rows
     that physicians labeled) that the layout does not have.
     """
-    where = str(spec.root / spec.table) if spec.table else str(spec.root)
+    where = str(spec.root / spec.table) if isinstance(spec.table, str) else str(spec.root)
     phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
     native, invariant_remarks = invariants.checked(
         _read(spec, spec.label_source), spec.layout, spec.root, spec.label_source, phantom
@@ -123,6 +123,8 @@ def load(
         _without_unknown_words(native[native["drop"] == "no split"].copy(), spec, remarks, _SPLIT)
         native = native[native["drop"] == ""].drop(columns=["drop", f"{UNKNOWN}split"], errors="ignore")
     native, bad_rows = separate_bad_rows(native, where, flow)
+    native, own_splits = with_own_splits(native, spec.split, flow)
+    remarks += own_splits
     shared_patients(native, native["split"], where)
     if len(similar := alike(native["patient_id"])):
         remarks.append(Remark("patient ids", look_alike(similar), WRITE_ALIKE))

@@ -1,15 +1,17 @@
-"""Remove the images that are listed in the files under `exclude:` of a cohort in the data file.
+"""Apply lists of ids of the data file: images to remove (`exclude:`), and splits of your own (`split:`).
 
-A list is a CSV file with the column image_id or patient_id. A run that finds copies or shared patients writes such
-lists.
+A list is a CSV file with the column image_id or patient_id. A run that finds copies or shared patients writes lists for
+`exclude`.
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from harmonize.cohorts.splits import assign
 from harmonize.datasets import Remark
 from harmonize.datasets.ids import examples, occurs_in
 from harmonize.datasets.user_table import read_user_table
@@ -38,24 +40,54 @@ def remove_listed(
     """
     if not lists:
         return table, []
-    is_listed, num, unknown = pd.Series(False, table.index), 0, set[str]()
+    masks, remarks = _listed(table, lists, "exclude")
+    is_listed = np.logical_or.reduce(masks)
+    flow[STEP] = int(is_listed.sum())
+    return table[~is_listed], remarks
+
+
+def with_own_splits(
+    table: pd.DataFrame, split: Sequence[tuple[str, Path | float]], flow: dict[str, int]
+) -> tuple[pd.DataFrame, list[Remark]]:
+    """Return the rows with the splits of the key `split`, pairs of a split and its list or its share of the patients.
+
+    Shares apply to all rows but those of expert_valid and expert_test. With lists, the other rows are left out; `flow` gets
+    their number. Raises ConfigError for an image in two lists, and for a list as `remove_listed`.
+    """
+    shares = {name: value for name, value in split if isinstance(value, float)}
+    if shares:
+        of_experts = table["split"].str.startswith("expert_")
+        drawn = assign(table[~of_experts].assign(split=""), shares)
+        return table.assign(split=table["split"].where(of_experts, drawn.reindex(table.index))), []
+    if not split:
+        return table, []
+    masks, remarks = _listed(table, [value for _, value in split if isinstance(value, Path)], "split")
+    if repeated := int((np.sum(masks, axis=0) > 1).sum()):
+        raise ConfigError(f"{repeated} images are in two lists", "split", "put each image into one list")
+    own = np.select(masks, [name for name, _ in split], "")
+    flow["in_no_split"] = int((own == "").sum())
+    return table.assign(split=own)[own != ""], remarks
+
+
+def _listed(table: pd.DataFrame, lists: Sequence[Path], key: str) -> tuple[list["pd.Series[bool]"], list[Remark]]:
+    """Return the mask of the rows in each list, and a remark if the table does not have some of the listed ids."""
+    masks, num, unknown = [], 0, set[str]()
     for path in lists:
-        column, ids = _read_list(path)
+        column, ids = _read_list(path, key)
         present = set(table[column])
         ids = {listed if listed in present else as_written(listed) for listed in ids}
-        is_listed |= occurs_in(table[column], ids)
+        masks.append(occurs_in(table[column], ids))
         num += len(ids)
         unknown |= ids - present
-    flow[STEP] = int(is_listed.sum())
     if not unknown:
-        return table[~is_listed], []
-    share = f"{len(unknown):,} of {num:,} ids of `exclude` ({100 * len(unknown) / num:.0f} %)"
+        return masks, []
+    share = f"{len(unknown):,} of {num:,} ids of `{key}` ({100 * len(unknown) / num:.0f} %)"
     shown = examples(sorted(unknown), [*table["image_id"], *table["patient_id"]])
     found = f"{share} are not in the table and are ignored: {shown}"
-    return table[~is_listed], [Remark("exclude", found, "check that this list is of this cohort")]
+    return masks, [Remark(key, found, "check that this list is of this cohort")]
 
 
-def _read_list(path: Path) -> tuple[str, set[str]]:
+def _read_list(path: Path, key: str) -> tuple[str, set[str]]:
     """Return the name of the column of ids in a list, and its ids without blank cells."""
     try:
         rows = read_user_table(path, dtype=str, keep_default_na=False)
@@ -64,10 +96,10 @@ def _read_list(path: Path) -> tuple[str, set[str]]:
         ValueError,
     ) as error:  # pandas and text encodings raise subclasses of ValueError for an unreadable file
         fix = "name an existing CSV file with the column image_id or patient_id"
-        raise ConfigError(f"the list of `exclude` cannot be read: {error}", str(path), fix) from error
+        raise ConfigError(f"the list of `{key}` cannot be read: {error}", str(path), fix) from error
     for column in _COLUMNS:
         if column in rows:
             return column, set(rows[column]) - {""}
     present = ", ".join(map(str, rows.columns[:10]))
     fix = f"add a first line with the name of the column; the file has: {present}"
-    raise ConfigError("the list of `exclude` has no column image_id or patient_id", str(path), fix)
+    raise ConfigError(f"the list of `{key}` has no column image_id or patient_id", str(path), fix)

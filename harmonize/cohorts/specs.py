@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harmonize.cohorts.cohort_choice import CohortChoice
-from harmonize.datasets import LAYOUTS, PUBLISHED, TABLE, adapter
+from harmonize.datasets import LAYOUTS, PUBLISHED, SPLITS, TABLE, adapter
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import check_source, labels_yaml
 from harmonize.yaml_file import read_yaml
@@ -15,7 +15,7 @@ from harmonize.yaml_file import read_yaml
 GOLD = "-gold"  # X-gold is the gold subset of cohort X: the images that physicians or radiologists labeled
 _TEXTS = ("layout", "root", "table", "mapping", "population")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
-_KEYS = (*_TEXTS, "label_source", "exclude", *_CHOICES)
+_KEYS = (*_TEXTS, "label_source", "exclude", "split", *_CHOICES)
 # a cohort's name has at most 80 characters: it becomes part of file names, which have at most 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -30,18 +30,22 @@ class CohortSpec:
                   label source is `hybrid`, H has the same form as the field hybrid; otherwise H is not used
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
+    split         pairs (split, CSV file that lists its images or patients) or (split, share of the patients), in place of the
+                  dataset's own splits
     population    name of the population; cohorts with the same name use the same patient ids; "" = not stated
     """
 
     name: str
     layout: str
     root: Path
-    table: str = ""  # path relative to root
+    # path or pattern relative to root, or pairs (split, path or pattern)
+    table: str | tuple[tuple[str, str], ...] = ""
     mapping: str = ""  # path of the mapping file
     label_source: str = "default"
     hybrid: tuple[tuple[str, str], ...] = ()
     choice: CohortChoice = field(default_factory=CohortChoice)
     exclude: tuple[Path, ...] = ()
+    split: tuple[tuple[str, Path | float], ...] = ()
     population: str = ""
     training: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
@@ -131,7 +135,11 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     if population and not _NAME.fullmatch(population):
         fix = "write a short name of letters, digits, dots, dashes and underscores"
         raise ConfigError(f"invalid population {population!r}", f"{where}.population", fix)
-    return CohortSpec(name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice, exclude, population)
+    table = entry.get("table", "")
+    if isinstance(table, Mapping):
+        table = tuple((str(split), file) for split, file in table.items())
+    split = _split(entry.get("split", {}), path, f"{where}.split")
+    return CohortSpec(name, layout, root, table, mapping, source, hybrid, choice, exclude, split, population)
 
 
 def _exclude(value: Any, path: Path, where: str) -> tuple[Path, ...]:
@@ -146,6 +154,22 @@ def _exclude(value: Any, path: Path, where: str) -> tuple[Path, ...]:
         if not file.is_file():
             raise ConfigError(f"no file {str(file)!r}", where, "correct the path; it is relative to the data file")
     return files
+
+
+def _split(value: Any, path: Path, where: str) -> tuple[tuple[str, Path | float], ...]:
+    """Return the splits that the key `split` names, with their lists or their shares of the patients."""
+    shares = isinstance(value, Mapping) and all(isinstance(share, float) for share in value.values())
+    if not isinstance(value, Mapping) or not (shares or all(isinstance(name, str) for name in value.values())):
+        fix = "write {train: train.csv, val: valid.csv}, or shares such as {train: 0.8, val: 0.1, test: 0.1}"
+        raise ConfigError(f"split is {value!r}, neither files nor shares", where, fix)
+    ConfigError.known_keys(value, ("train", "val", "test"), where)
+    if not shares:
+        return tuple((str(name), file) for name, listed in value.items() for file in _exclude(listed, path, where))
+    if value and (min(value.values()) <= 0 or abs(sum(value.values()) - 1) > 1e-9):
+        raise ConfigError(
+            f"the shares of split sum to {sum(value.values()):g}", where, "write positive shares that sum to 1"
+        )
+    return tuple((str(name), share) for name, share in value.items())
 
 
 def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -199,7 +223,10 @@ def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
     """Raise ConfigError for a key that is unknown, missing or not text."""
     ConfigError.known_keys(entry, _KEYS, where)
     for key, value in entry.items():
-        if key in _TEXTS and (not isinstance(value, str) or not value):
+        files = value if key == "table" and isinstance(value, Mapping) else {"": value}
+        if unknown := sorted(map(str, {*files} - {"", *SPLITS})):
+            raise ConfigError(f"no split {unknown[0]!r}", f"{where}.table", f"choose from: {', '.join(SPLITS)}")
+        if key in _TEXTS and not (files and all(isinstance(text, str) and text for text in files.values())):
             raise ConfigError(f"{key} is {value!r}, not text", f"{where}.{key}", "put the value in quotes")
     for key in ("layout", "root"):
         if key not in entry:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from harmonize.images.shards import file_of
+
 _TRIED = 64  # number of absolute paths for whose ends files are searched
 
 
@@ -23,6 +25,7 @@ def are_files(root: Path, path: pd.Series) -> NDArray[np.bool_]:
     if path.empty:
         return np.zeros(0, bool)
     base = f"{root}/"
+    path = path.map(file_of)
     parts = [text.rpartition("/") for text in path.tolist()]
     codes, folders = pd.factorize(np.array([folder for folder, _, _ in parts], object))
     # If folders have few files (MIMIC has a folder per study), checking each file is faster.

@@ -16,7 +16,7 @@ from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
-_KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split", "lung_mask", "keep")
+_KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split", "lung_mask", "keep", "separator")
 Values = tuple[str, ...]
 STATE_KEYS = ("present", "absent", "uncertain", "doubtful")
 
@@ -43,9 +43,11 @@ class TableMapping:
     Each field except `file` is the value of the key with the same name; a field is empty if the file has no such key.
 
     image, lung_mask   path of a file, with column names in braces
+    image_bytes        column with the bytes of images, for `image: {bytes: COLUMN}`; `image` is then ""
     patient, age       column name
     view, sex, split   rule {column: ..., name: (cell values)}, such as name F of sex, or rule {constant: name}
     keep               names of further columns of the table
+    separator          text between several labels of a cell
     where, findings    dict with the columns that select rows, and dict with the columns of findings
     """
 
@@ -60,6 +62,8 @@ class TableMapping:
     split: Mapping[str, Any]
     lung_mask: str = ""
     keep: Values = ()
+    image_bytes: str = ""
+    separator: str = ""
 
     def columns(self) -> Iterator[str]:
         """Yield the columns of the table that the mapping uses."""
@@ -103,10 +107,16 @@ def read_mapping(path: Path) -> TableMapping:
     for key in ("image", "patient", "findings"):
         if not raw.get(key):
             raise ConfigError(f"the key {key} is missing", str(path), f"add `{key}:`")
-    for key in ("image", "patient"):
+    image = raw["image"]
+    image_bytes = image.get("bytes", "") if isinstance(image, Mapping) and [*image] == ["bytes"] else ""
+    if not isinstance(raw.get("separator", ""), str):
+        raise ConfigError(
+            f"separator is {raw['separator']!r}, not text", f"{path}: separator", 'write a text such as "|"'
+        )
+    for key in ("patient",) if image_bytes else ("image", "patient"):
         if not isinstance(raw[key], str):
             raise ConfigError(f"{key} is {raw[key]!r}, not text", f"{path}: {key}", "put the value in quotes")
-    if "{" not in raw["image"]:
+    if not image_bytes and "{" not in raw["image"]:
         raise ConfigError(
             "the path has no column in braces, so all rows have the same image",
             f"{path}: image",
@@ -121,7 +131,7 @@ def read_mapping(path: Path) -> TableMapping:
     age = _rule(raw, "age", (), path)
     return TableMapping(
         file=str(path),
-        image=raw["image"],
+        image="" if image_bytes else image,
         patient=raw["patient"],
         view=_rule(raw, "view", VIEWS, path) or {"constant": "FRONTAL"},
         sex=_rule(raw, "sex", ("F", "M"), path),
@@ -134,6 +144,8 @@ def read_mapping(path: Path) -> TableMapping:
         split=_rule(raw, "split", SPLITS, path),
         lung_mask=mask,
         keep=_kept(raw, path),
+        image_bytes=image_bytes,
+        separator=raw.get("separator", ""),
     )
 
 

@@ -13,13 +13,16 @@
     split: {column: split, train: [train], test: [test]}     # default: all rows are `test`
     lung_mask: "lung_masks/{filename}"                       # masks of the lungs, 0 or 255; files may be missing
     keep: [scanner]                  # further columns that the cohort gets, such as groups of training images
+    separator: "|"                   # text between several labels of a cell
 
+`image: {bytes: image}` names a column of a Parquet table that has the bytes of the images. The image id is then FILE/COLUMN/ROW.
 Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal). Patient ids are
 never changed: 12, 12.0 and 012 are three patients. An age that is not a number from 0 to 120 is unknown.
 Additional columns: those of `keep` ("" for no value), lung_mask (if the mapping has this key), and drop ("not selected" if `where` does not select the
 row; "no split" if `split` does not list the row's value).
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,8 +30,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from harmonize.datasets import FAULT, Remark, native
+from harmonize.datasets import FAULT, UNKNOWN, Remark, native
 from harmonize.datasets.csvfile import (
     MAX_AGE_YEARS,
     faults,
@@ -44,6 +49,7 @@ from harmonize.datasets.ids import look, refuse_rounded
 from harmonize.datasets.mapping import STATE_KEYS, FindingRule, TableMapping, plain, read_mapping
 from harmonize.datasets.user_table import is_parquet, read_user_table
 from harmonize.errors import ConfigError, DatasetError
+from harmonize.images.shards import has_bytes
 from harmonize.labels.findings import ABSENT, NO_FINDING, PRESENT, UNCERTAIN, UNMAPPED_CODE
 
 # texts of a cell that mean "no value"; "*" in a mapping means any text except these
@@ -65,22 +71,55 @@ _NOTHING = (
 _HEALTHY = ("no", "none", "negative", "neg", "normal", "healthy", "absent", "no finding", "0", "false")
 _PARTS = re.compile(r"[|;,/+]")  # between several labels of a cell
 TABLE, MAPPING = "table.csv", "mapping.yaml"
+Splits = tuple[tuple[str, str], ...]  # pairs (split, file)
 
 
-def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.DataFrame:
+def read(root: Path, table: str | Splits = TABLE, mapping: str | Path = MAPPING) -> pd.DataFrame:
     """Return one row per image: the base columns, `drop`, and for each mapped finding "native:<finding>" (1, 0 or null).
 
-    `table` is a path relative to root. `mapping` is a path; if there is no such file, the path is relative to root.
+    `table` is a path relative to root, or a pattern with `*` for several files; or pairs (split, path or pattern).
+    `mapping` is a path; if there is no such file, the path is relative to root.
     """
-    path, meaning = _files(root, table, mapping)
+    require_folder(root)
+    mapping_path = Path(mapping)
+    meaning = read_mapping(mapping_path if mapping_path.is_file() else root / mapping_path)
+    if meaning.split and not isinstance(table, str):
+        fix = "remove `split` from the mapping, or name one table"
+        raise ConfigError("both the data file and the mapping state the splits", f"{meaning.file}: split", fix)
+    files = table_files(root, table)
+    if missing := [path for _, path in files if not path.is_file()]:
+        what = f"no {os.path.relpath(missing[0], root)}"
+        raise DatasetError(what, str(root), "correct `table:`, which is relative to `root:`")
+    parts = [_read(root, path, meaning, split) for split, path in files]
+    whole = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+    for column in {FAULT, *(name for name in whole if str(name).startswith(UNKNOWN))} & set(whole):
+        whole[column] = whole[column].fillna("")
+    whole.attrs["remarks"] = list(dict.fromkeys(remark for part in parts for remark in part.attrs["remarks"]))
+    return whole
+
+
+def table_files(root: Path, table: str | Splits) -> list[tuple[str, Path]]:
+    """Return (split, path) of each file that the key `table` of the data file names; split "" if it names no splits.
+
+    A pattern that no file matches is returned as a path.
+    """
+    found: list[tuple[str, Path]] = []
+    for split, name in (("", table),) if isinstance(table, str) else table:
+        paths = sorted(root.glob(name)) if "*" in name else []
+        found += [(split, path) for path in paths or [root / name]]
+    return found
+
+
+def _read(root: Path, path: Path, meaning: TableMapping, split_of_file: str) -> pd.DataFrame:
+    """Return the rows of one file. `split_of_file`: their split, "" if the mapping states it."""
     unchanged = _text(path, meaning)
     raw = _compared(unchanged)
     patient = unchanged[meaning.patient].str.strip()
     for column in dict.fromkeys([meaning.patient, *meaning.columns_of_path(meaning.image)]):
         refuse_rounded(unchanged[column], column, path)
-    image = _paths(raw, meaning.image)
+    image = _cells(raw, root, path, meaning.image_bytes) if meaning.image_bytes else _paths(raw, meaning.image)
     selected = _selected(raw, meaning)
-    split = _recode(raw, meaning.split, "") if meaning.split else pd.Series("test", index=raw.index)
+    split = pd.Series(split_of_file or "test", raw.index) if not meaning.split else _recode(raw, meaning.split, "")
     age = numbers(raw[meaning.age]) if meaning.age else pd.Series(np.nan, raw.index)
     drop = np.select([~selected, split == ""], ["not selected", "no split"], "")
     columns: dict[str, Any] = {
@@ -117,8 +156,10 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         notes += _other_values("ages", stated[~numbers(stated).between(0, MAX_AGE_YEARS)], fix)
     for finding, states in meaning.findings.items():
         cells = raw[states.column]
+        if meaning.separator:
+            cells = cells.str.split(meaning.separator, regex=False).explode().str.strip()
         columns[native(finding)] = pd.Series(_states(cells, states), raw.index).where(usable)
-        notes += _label_remarks(finding, states, cells[usable], counted, path)
+        notes += _label_remarks(finding, states, cells[usable[cells.index]], counted, path)
     result = pd.DataFrame(columns)
     result.attrs["remarks"] = notes
     return result
@@ -193,17 +234,6 @@ def _stem(value: str) -> str:
     return look(value).removesuffix("s")
 
 
-def _files(root: Path, table: str, mapping: str | Path) -> tuple[Path, TableMapping]:
-    """Return the path of the table and the content of the mapping file."""
-    require_folder(root)
-    mapping_path = Path(mapping)
-    meaning = read_mapping(mapping_path if mapping_path.is_file() else root / mapping_path)
-    path = root / table
-    if not path.is_file():
-        raise DatasetError(f"no {table}", str(root), "correct `table:`, which is relative to `root:`")
-    return path, meaning
-
-
 def _selected(raw: pd.DataFrame, meaning: TableMapping) -> "pd.Series[bool]":
     """Return the mask of rows that `where` selects."""
     selected = pd.Series(True, index=raw.index)
@@ -220,20 +250,41 @@ def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:
 
 def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
     """Return the columns that the mapping uses, as unchanged text ("" for null), and the column FAULT."""
+    if not is_parquet(path):
+        if meaning.image_bytes:
+            fix = "write `image:` with a column in braces, or give the table as Parquet"
+            raise ConfigError("only a Parquet file has bytes of images", f"{meaning.file}: image", fix)
+        meaning.check_columns(header(path), path)
+        return read_text(path, list(dict.fromkeys(meaning.columns())))
     try:
-        parquet = read_user_table(path) if is_parquet(path) else None
-    except (OSError, ValueError) as error:  # the errors of pyarrow
+        schema = pq.read_schema(path)
+        meaning.check_columns(schema.names, path)
+        names = list(dict.fromkeys(meaning.columns()))
+        parquet = read_user_table(path, names)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(f"not a readable Parquet file: {error}", str(path), "write the file again") from error
-    present = [str(name) for name in parquet.columns] if parquet is not None else header(path)
-    meaning.check_columns(present, path)
-    names = list(dict.fromkeys(meaning.columns()))
-    if parquet is None:
-        return read_text(path, names)
+    column = meaning.image_bytes
+    if column and not (column in schema.names and has_bytes(schema.field(column).type)):
+        fix = "name a column of bytes, or of `bytes` and `path`"
+        raise ConfigError(f"the column {column!r} has no bytes of images", f"{meaning.file}: image", fix)
     if parquet.empty:
         raise DatasetError("the table has no rows", str(path), "correct `table:`")
-    cells = parquet[names].astype(object).where(parquet[names].notna(), "")
-    text = {name: cells[name].map(lambda cell: cell if isinstance(cell, str) else plain(cell)) for name in names}
+    cells = parquet.astype(object).where(parquet.notna(), "")
+    text = {name: cells[name].map(lambda cell: _plain(cell, meaning.separator)) for name in names}
     return pd.DataFrame(text).astype(str).assign(**{FAULT: ""})
+
+
+def _plain(cell: object, separator: str) -> str:
+    """Return a cell of a Parquet table as text; the labels of a list are joined."""
+    if isinstance(cell, np.ndarray | list):
+        return (separator or "|").join(map(plain, cell))
+    return cell if isinstance(cell, str) else plain(cell)
+
+
+def _cells(raw: pd.DataFrame, root: Path, path: Path, column: str) -> "pd.Series[str]":
+    """Return the path of the image in each row of a Parquet file."""
+    file = os.path.relpath(path, root)
+    return pd.Series([f"{file}/{column}/{i}" for i in range(len(raw))], raw.index)
 
 
 def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
@@ -259,8 +310,11 @@ def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
 
 
 def _states(cells: pd.Series, rule: FindingRule) -> Any:
-    """Return 1, 0, -1 or null for each cell."""
+    """Return 1, 0, -1 or null for each row. Cells of a row with several labels have the same index; absent applies last."""
     others = ~cells.isin(UNSTATED) & ~cells.isin(rule.listed)
-    masks = [others if values is None else cells.isin(values) for values in rule.words.values()]
-    state = np.select(masks, [PRESENT, ABSENT, UNCERTAIN, UNMAPPED_CODE], UNMAPPED_CODE).astype(np.int8)
+    code = {"present": PRESENT, "uncertain": UNCERTAIN, "doubtful": UNMAPPED_CODE, "absent": ABSENT}
+    masks = [others if words is None else cells.isin(words) for words in map(rule.words.get, code)]
+    if not cells.index.is_unique:
+        masks = [mask.groupby(level=0, sort=False).any() for mask in masks]
+    state = np.select(masks, [*code.values()], UNMAPPED_CODE).astype(np.int8)
     return states_array(np.where(state == UNMAPPED_CODE, 0, state).astype(np.int8), state == UNMAPPED_CODE)

@@ -5,6 +5,7 @@ import lzma
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,18 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def read_user_table(path: Path, **options: Any) -> pd.DataFrame:
+def read_user_table(path: Path, columns: Sequence[str] | None = None, /, **options: Any) -> pd.DataFrame:
     """Return a Parquet table, or a CSV table, which may be compressed (.gz, .bz2, .xz, .zip, .zst).
 
-    A byte order mark is removed. `options`: arguments of `pandas.read_csv`. Raises DatasetError for a table above
+    A byte order mark is removed. `columns`: the columns of a Parquet table that are read, None for all. `options`: arguments of
+    `pandas.read_csv`. Raises DatasetError for a table above
     `csvrows.MAX_UNPACKED_BYTES`, `csvrows.MAX_COLUMNS` or MAX_PARQUET_CELLS, before the table is read. Raises DatasetError for a CSV table with
     a row whose cells cannot be assigned to columns (see `csvrows`), with two columns of one name, or with another
     separator than commas; for a CSV table that is not UTF-8 text; and for ids in scientific notation (see `ids`).
     Raises OSError or ValueError for a file that cannot be read.
     """
     try:
-        table = _read_parquet(path) if is_parquet(path) else _read_csv(path, options)
+        table = _read_parquet(path, columns) if is_parquet(path) else _read_csv(path, options)
     except UnicodeDecodeError as error:
         with open_bytes(path) as file:
             raise DatasetError.not_utf8(path, file) from error
@@ -79,11 +81,12 @@ def _check_rows(path: Path) -> None:
                 raise DatasetError(what, f"{path}:{row.line}", "give each row one cell for each column")
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path, columns: Sequence[str] | None) -> pd.DataFrame:
     with open_bytes(path) as file:
         stated = pq.read_metadata(file)
     check_columns(stated.num_columns, path)
-    if stated.num_rows * stated.num_columns > MAX_PARQUET_CELLS:
-        what = f"the table has more than {MAX_PARQUET_CELLS:,} cells: {stated.num_rows:,} rows, {stated.num_columns} columns"
+    num_columns = stated.num_columns if columns is None else len(columns)
+    if stated.num_rows * num_columns > MAX_PARQUET_CELLS:
+        what = f"the table has more than {MAX_PARQUET_CELLS:,} cells: {stated.num_rows:,} rows, {num_columns} columns"
         raise DatasetError(what, str(path), "write only the columns and rows that are needed")
-    return pd.read_parquet(path)
+    return pd.read_parquet(path, columns=None if columns is None else list(columns))

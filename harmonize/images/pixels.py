@@ -22,6 +22,7 @@ from harmonize.images import roi
 from harmonize.images.gray_levels import percentiles_to_uint8
 from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, checked_jpeg_size, is_dicom, png_size
 from harmonize.images.limits import MAX_FILE_BYTES
+from harmonize.images.shards import file_bytes, file_of
 
 PIXELS_VERSION = 3
 FITS = ("squash", "letterbox", "smallest_crop")
@@ -95,13 +96,13 @@ def _content(path: ImageFile) -> bytes:
     Opening a named pipe would wait forever, and a device may have no end.
     """
     try:
-        if isinstance(path, Path):
+        if isinstance(path, Path) and file_of(str(path)) == str(path):
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise UnreadableImage("not a file, but a folder, pipe, socket or device")
             if status.st_size > MAX_FILE_BYTES:
                 raise UnreadableImage(f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
-        content = path.read_bytes()
+        content = file_bytes(path)
     except OSError as error:
         raise UnreadableImage(f"cannot open: {error.strerror}") from error
     if not content:

@@ -20,6 +20,7 @@ from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
 from bench.scoring.import_shap import import_shap
 from harmonize.images import roi
 from harmonize.images.image_header import UnreadableImage, checked_jpeg_size, is_dicom, png_size
+from harmonize.images.shards import file_bytes
 from harmonize.seeds import stream
 
 Array = NDArray[np.float64]
@@ -106,7 +107,7 @@ def header_descriptors(path: Path) -> Array:
     JPEG quantisation: mean of the first quantization table (1 = hardly any loss), 0 for files of other formats.
     """
     try:
-        content = path.read_bytes()
+        content = file_bytes(path)
         height, width, depth = _shape(content)
     except (OSError, UnreadableImage):
         return np.full(len(HEADER), np.nan)

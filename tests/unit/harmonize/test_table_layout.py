@@ -157,3 +157,39 @@ def test_a_text_that_means_no_value_is_not_a_patient(tmp_path: Path) -> None:
     root = _write_small_table(tmp_path, ["x", "y", "x"], ["a", "NA", "NA"], "present: [x], absent: [y]")
     fault = read(root, "t.csv", "m.yaml")[FAULT].tolist()
     assert [text[:4] for text in fault] == ["", "'NA'", "'NA'"]
+
+
+SEVERAL = 'image: "{filename}"\npatient: filename\nseparator: "|"\nfindings:\n  Edema: %s\n'
+
+
+def test_a_cell_of_several_labels_is_split(tmp_path: Path) -> None:
+    cells = ["Edema|Mass", "Mass", "Mass | Edema?", "todo|Mass", "", "No Finding"]
+    rows = pd.DataFrame({"filename": [f"{i}.png" for i in range(6)], "labels": cells})
+    rule = "{column: labels, present: [Edema], uncertain: ['Edema?'], doubtful: [todo], absent: '*'}"
+    table = write_and_read(tmp_path, SEVERAL % rule, rows=rows)
+    assert table["native:Edema"].fillna(-9).tolist() == [1, 0, -1, -9, -9, 0]
+    listed = write_and_read(tmp_path, SEVERAL % "{column: labels, present: [Edema], absent: [No Finding]}", rows=rows)
+    assert listed["native:Edema"].fillna(-9).tolist() == [1, -9, -9, -9, -9, 0]
+    assert [r.found for r in remarks(listed, tmp_path)] == [
+        "6 cells have other values: 'Mass' (4), 'Edema?' (1), 'todo' (1)"
+    ]
+
+
+def test_a_separator_is_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="separator is 1"):
+        write_and_read(tmp_path, MAPPING + "separator: 1\n")
+
+
+def test_each_split_may_have_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "map.yaml").write_text(MAPPING)
+    ROWS.iloc[:2].to_csv(tmp_path / "train.csv", index=False)
+    ROWS.iloc[2:].to_csv(tmp_path / "valid.csv", index=False)
+    table = read(tmp_path, (("train", "train.csv"), ("val", "valid.csv")), "map.yaml")
+    assert table["split"].tolist() == ["train", "train", "val", "val", "val"]
+    whole = write_and_read(tmp_path)
+    whole = whole.reset_index(drop=True)
+    pd.testing.assert_frame_equal(table.drop(columns="split"), whole.drop(columns="split"), check_like=True)
+    split = MAPPING + "split: {column: modality, train: [X-ray]}\n"
+    (tmp_path / "map.yaml").write_text(split)
+    with pytest.raises(ConfigError, match="both the data file and the mapping state the splits"):
+        read(tmp_path, (("train", "train.csv"), ("val", "valid.csv")), "map.yaml")
