@@ -14,6 +14,7 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.results.cohort_tables import ExposureTable, cohort_tables, findings_of
 from bench.results.cross_run_tables import RunComparison, across, stored_analyses
+from bench.results.derived_differences import derived_differences
 from bench.results.grid_recipes import trials_table, with_chosen_runs
 from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_scores
@@ -105,6 +106,7 @@ class _Report:
         if self.comparison is None:
             return self.of_runs
         frames = self.of_runs | self.comparison.tables
+        frames["derived"] = derived_differences(self.manifest, frames["scores"])
         if self.long_tables:  # the other rows were compared, and are in the files
             frames["scores"] = shown_scores(self.of_runs.pop("scores"))
         return frames

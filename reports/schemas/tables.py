@@ -184,6 +184,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # all_low, all_high: interval that is adjusted for all pairs of ranked recipes (Holm); the page calls the difference
     #     clear if this interval excludes 0
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high", *_SIMULTANEOUS),
+    # external macro AUROC of a TTA run or an ensemble minus the mean of its runs, on the same patients (internal without external hospitals)
+    "derived": ("run_id", "value", "low", "high"),
     # agreement of two cohorts on the ranking of the recipes; first, second: names of the cohorts
     # tau (may be empty): Kendall's tau-b (-1 to 1) between the macro AUROCs of the recipes at the two cohorts
     # low, high (may be empty): interval of tau; pairs of recipes whose order is not clear at both may have any order

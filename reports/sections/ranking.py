@@ -16,7 +16,7 @@ from markupsafe import Markup
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports import verdicts
 from reports.drawing import svg
-from reports.formatting import is_number
+from reports.formatting import is_number, signed
 from reports.html.section import Section, data_block, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -29,7 +29,7 @@ from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 from reports.sentences import members as member_sentences
-from reports.sentences.verdicts import CLEAR
+from reports.sentences.verdicts import CLEAR, HIGHER, LOWER, verdict
 from reports.summaries import rank_agreement
 
 WIDTH = 262.0  # px: width of the dot strip
@@ -145,8 +145,9 @@ def ranking(data: ReportData) -> Section:
 def _other_members(data: ReportData) -> dict[str, str]:
     """Return {id: note} of the listed recipes and models: the members of a mean, if not those of the first recipe.
 
-    The note also states that fewer seeds of a recipe are finished than of another recipe.
+    The note also states that fewer seeds of a recipe are finished than of another recipe, and how much TTA or an ensemble changes.
     """
+    changes = {str(row["run_id"]): Estimate.of(row) for row in data.tables["derived"].to_dict("records")}
     rows = (*data.ranked, *data.derived)
     members = {run.id: data.members(run) for run in rows}
     # without a ranked recipe, the model with the most findings stands for the first recipe
@@ -159,6 +160,9 @@ def _other_members(data: ReportData) -> dict[str, str]:
         parts = [] if same else [f"mean {member_sentences.over(own)}"]
         if not run.is_derived and data.unit == "recipe" and len(run.members) < most:
             parts.append(f"{len(run.members)} of {most} {data.member_noun(run)}s")
+        if run.id in changes:
+            change = changes[run.id]
+            parts.append(f"{signed(change.value)} {change.span} against its runs ({verdict(change, HIGHER, LOWER)})")
         notes[run.id] = ", ".join(parts)
     return notes
 

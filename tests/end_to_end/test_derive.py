@@ -26,6 +26,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.runs.make_derived import cost_of, derive_one, view_transform
 from bench.store.store import Store, short_hash
 from harmonize.errors import ConfigError, StoreError
+from reports.formatting import interval, signed
 from tests.nonempty import nonempty
 
 Command = Callable[..., Any]
@@ -160,7 +161,17 @@ def test_an_ensemble_lies_between_its_runs_and_the_page_ranks_none_of_it(made: P
     kinds = pd.read_parquet(tables / "runs.parquet").set_index("run_id")["kind"]
     assert kinds.value_counts().to_dict() == {"ensemble": 3, "run": 2, "tta": 2, "recipe": 1}
     assert set(kinds[pd.read_parquet(tables / "ranks.parquet")["run_id"]]) == {"recipe"}
-    assert set(pd.read_parquet(tables / "scores.parquet")["run_id"]) == set(kinds.index)
+    scored = pd.read_parquet(tables / "scores.parquet")
+    assert set(scored["run_id"]) == set(kinds.index)
+    macro = scored[(scored["metric"] == "auroc") & (scored["dataset"] == "external") & (scored["finding"] == "macro")]
+    value = macro.set_index("run_id")["value"]
+    changes = pd.read_parquet(tables / "derived.parquet").set_index("run_id")
+    assert set(changes.index) == {run.id for run in plan.derived} - {named(plan, "alone").id}
+    found = changes.loc[both.id]
+    assert found["value"] == pytest.approx(value[both.id] - value[list(both.sources)].mean())
+    assert found["low"] < found["value"] < found["high"]
+    page = (made / "runs" / "report" / "made" / "leaderboard.html").read_text()
+    assert f"{signed(found['value'])} {interval(found['low'], found['high'])} against its runs (" in page
     assert pd.read_parquet(tables / "costs.parquet").set_index("run_id").loc[both.id, "params"] == 2 * 311993
 
 
