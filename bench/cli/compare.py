@@ -97,9 +97,12 @@ def lines(result: "Contrast", *, every: bool = False) -> list[str]:
         shown, mean = table[table["finding"] == "macro"], "Each row: mean"
         further = ["Findings and corrected p values: --all"]
         drawn = _means(result, shown, heading)
+    of_means = table[(table["dataset"] == "external") & (table["finding"] == "macro")]
+    has_no_mean = bool(of_means["first"].isna().any())
     notes = [
         *result.notes,
         *_same(shown),
+        *(["No external mean: the external hospitals score too few findings in common."] if has_no_mean else []),
         f"{mean} over the findings that both runs, the cohort and the internal test split score.",
         "difference = first - second. Intervals and p: from the influence of each patient on the difference.",
         "The intervals do not include the variation between seeds.",
