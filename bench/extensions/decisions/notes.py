@@ -1,0 +1,36 @@
+"""What `bench compare` says about the net benefit of two runs."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bench.extensions.decisions.benefits_of_runs import METRIC
+from bench.results.compare_two_runs import EXTERNAL_MEAN, GridRun
+from bench.results.read_predictions import load_estimates, scored_ids
+from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.influence import Estimate, Influence
+from bench.scoring.metrics_of_split import AUROC, Key
+from reports.formatting import with_interval
+
+
+def of_comparison(planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
+    """State the paired differences of the net benefit; () for another metric than AUROC, and without scores of one grid.
+
+    The net benefits are those of the table `net_benefit`: means over findings, each at its stated threshold.
+    """
+    manifest, runs = planned[0].manifest, [entry.run for entry in planned]
+    ids, findings = [run.id for run in runs], {manifest.scored_findings(run) for run in runs}
+    if key != AUROC or manifest is not planned[1].manifest or len(findings) > 1 or len(scored_ids(manifest, runs)) < 2:
+        return ()
+    stored, said = load_estimates(manifest, ids), []
+    values = [stored.values[run_id] for run_id in ids]  # noqa: PD011
+    titles = {EXTERNAL: EXTERNAL_MEAN, **manifest.titles_of(*runs)}
+    for dataset in [name for name in titles if name in set(table["dataset"])]:
+        name = f"{METRIC}/{dataset}"
+        if all(name in of_run for of_run in values):
+            first, second = (Influence(stored.read(run_id, name)) for run_id in ids)
+            value = values[0][name] - values[1][name]
+            bounds = Estimate(value, first - second).bounds
+            said.append(f"{titles[dataset]} {with_interval(value, *bounds, '+.4f')}")
+    what = "Net benefit at the stated thresholds (mean over findings; found cases per image minus the cost of false alarms)"
+    return (f"{what}, first - second: {'; '.join(said)}.",) if said else ()
