@@ -78,7 +78,7 @@ class Cost:
         if config.head == "own":
             return sum(p.numel() for p in network.parameters())
         learned = [*output_layers(network), *(m for m in network.modules() if isinstance(m, AttentivePooling))]
-        changes = [m.in_features + m.out_features for m in Lora.layers(network)] if config.head == "lora" else []
+        changes = [sum(m.weight.shape) for m in Lora.layers(network)] if config.head == "lora" else []
         return config.lora.rank * sum(changes) + sum(p.numel() for module in learned for p in module.parameters())
 
     @property

@@ -26,6 +26,7 @@ MAKES_ITS_STORE = {
     "app",
 }  # the page of `app` says what to do where there is none
 OWN_MEANING = {  # options that mean another thing under the same name, where no other name would be plainer
+    "--at": "a rule of thresholds, or the hospital of an adaptation",
     "--as": "a grid's name: of scores read otherwise, of a merged store",
     "--cohort": "the hospitals of a grid to show",
     "--data": "check makes no synthetic cohorts without it",
@@ -149,7 +150,7 @@ def minimal(name: str, folder: Path, run: str) -> list[str]:
                 path.write_bytes(b"")
                 words.append(str(path))
         elif parameter.required:
-            values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new", "--model": model_yaml(folder), "--table": "nih=x.csv"}  # fmt: skip
+            values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new", "--model": model_yaml(folder), "--table": "nih=x.csv", "--at": "nih"}  # fmt: skip
             words += [parameter.opts[0], values[parameter.opts[0]]]
     return words + {"remove": ["--yes"], "upload": ["--repo", "lab/net"]}.get(name, [])
 
