@@ -22,6 +22,7 @@ from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, LABELS, TABLE, adapter, native
 from harmonize.datasets.csvfile import find, header, read_text, summary
 from harmonize.errors import CxrError
+from harmonize.images.shards import file_of
 from harmonize.labels.findings import STATES
 from harmonize.yaml_file import parse_yaml
 
@@ -302,7 +303,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
 def check_images_are_there(cohort: Cohort) -> list[Check]:
     """Return a check if no image of a cohort is on disk: a warning, or a fault if the files have another ending; [] otherwise."""
     listed = cohort.table[cohort.table["path"] != ""]
-    if any((cohort.root / path).is_file() for path in listed["path"]):
+    if any((cohort.root / file_of(path)).is_file() for path in listed["path"]):
         return []
     cause = other_files(cohort.root, listed)
     found = f"none of {len(listed):,} is there{f': {cause}' if cause else ''}; only the tables were checked"

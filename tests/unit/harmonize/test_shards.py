@@ -11,6 +11,7 @@ import pytest
 
 import harmonize
 from harmonize.cache.cache import open_cache
+from harmonize.checks.release import check_images_are_there
 from harmonize.cohorts.specs import read_data
 from harmonize.datasets.image_files import are_files
 from harmonize.errors import ConfigError, DatasetError
@@ -104,7 +105,9 @@ def test_a_column_without_bytes_a_missing_shard_and_a_csv_table_are_refused(tmp_
 
 def test_an_image_is_there_if_its_shard_is(tmp_path: Path) -> None:
     shard(tmp_path / "data" / "a.parquet", range(3))
-    paths = harmonize.load(spec(tmp_path)).table["path"]
+    cohort = harmonize.load(spec(tmp_path))
+    paths = cohort.table["path"]
     assert are_files(tmp_path, paths).all()
+    assert check_images_are_there(cohort) == []
     (tmp_path / "data" / "a.parquet").rename(tmp_path / "b.parquet")
     assert not are_files(tmp_path, paths).any()
