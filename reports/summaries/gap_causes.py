@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from reports.report_data.headline_rows import MACRO, MISSING
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -15,17 +17,21 @@ from reports.tables import records_of
 def gap_contributions(data: ReportData) -> dict[str, float]:
     """Return the contribution of each finding to the mean gap over recipes and hospitals, largest first.
 
-    The contributions add up to the mean gap. The gap at a hospital is the mean over the findings that the hospital shares
-    with the internal hospital. So a finding contributes its gap, divided by the number of these findings.
+    The contributions add up to the mean gap, which is over the findings of `Members`. So a finding contributes its mean gap, divided
+    by the number of these findings. A gap that a hospital lacks is estimated from the others: gap = hospital + finding, by least squares.
     """
     sums: dict[str, float] = defaultdict(float)
     for recipe in data.ranked:
+        names = data.members(recipe).findings
         hospitals = [h.key for h in data.averaged if recipe.hospital_gaps[h.key].has_value]
-        for hospital in hospitals:
-            gaps = {f: data.gaps.get((recipe.id, hospital, f), MISSING) for f in data.findings}
-            measured = {f: gap.value for f, gap in gaps.items() if gap.has_value}
-            for finding, value in measured.items():
-                sums[finding] += value / len(measured) / len(hospitals) / len(data.ranked)
+        gaps = [[data.gaps.get((recipe.id, h, f), MISSING).value for f in names] for h in hospitals]
+        value_HK = np.array(gaps, np.float64).reshape(len(hospitals), len(names))
+        at, of = np.nonzero(np.isfinite(value_HK))
+        design = np.concatenate([np.eye(len(hospitals))[at], np.eye(len(names))[of]], 1)
+        fit = np.linalg.pinv(design) @ value_HK[at, of]
+        of_hospitals, of_findings = fit[: len(hospitals)], fit[len(hospitals) :]
+        for finding, effect in zip(names if len(at) else (), of_findings, strict=False):
+            sums[finding] += float(effect + of_hospitals.mean()) / len(names) / len(data.ranked)
     return dict(sorted(sums.items(), key=lambda pair: -pair[1]))
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.scoring.gaps.hospital_means import weights
 from reports.report_data import report_data
 from reports.report_data.headline_rows import MACRO
 from reports.report_data.report_data import ReportData
@@ -24,9 +25,13 @@ def uneven() -> Tables:
     less = gaps["finding"].isin(board.findings[:2]) & (gaps["dataset"] == first)
     absent = (gaps["dataset"] == second) & (gaps["run_id"] == board.ranked[-1].id)
     gaps = gaps[~less & ~absent].copy()
-    for (run, hospital), rows in gaps[gaps["finding"].isin(board.findings)].groupby(["run_id", "dataset"]):
-        own = (gaps["run_id"] == run) & (gaps["dataset"] == hospital) & (gaps["finding"] == MACRO)
-        gaps.loc[own, "value"] = rows["value"].mean()
+    at_hospitals = gaps[gaps["finding"].isin(board.findings) & (gaps["dataset"] != "external")]
+    for run, rows in at_hospitals.groupby("run_id"):
+        cells = rows.pivot_table("value", "dataset", "finding")
+        macros = (weights(cells.notna().to_numpy()) * cells.fillna(0.0).to_numpy()).sum((1, 2))
+        for hospital, value in zip(cells.index, macros, strict=True):
+            own = (gaps["run_id"] == run) & (gaps["dataset"] == hospital) & (gaps["finding"] == MACRO)
+            gaps.loc[own, "value"] = value
     return Tables(made.meta, {**made.frames, "gaps": gaps})
 
 
