@@ -200,7 +200,7 @@ def test_below_the_floors_the_page_ranks_by_one_finding_and_says_why_there_is_no
     text, name = first_screen(data), FINDINGS[0]
     assert data.ranked_by.finding == name
     assert f"highest measured mean AUROC of {name} at 2 external hospitals, {data.ranked[0].score.text}" in text
-    assert "they have no mean gap." in text
+    assert "have no mean gap." in text
     assert "because of too few findings: only one is scored by enough hospitals." in text
     assert "mean external AUROC" not in text
     assert not re.search(r"over \d+ (of \d+ )?findings?", text)
