@@ -57,7 +57,7 @@ def test_shares_divide_the_patients_again_but_not_the_sets_of_experts(tmp_path: 
     [
         ("{train: 0.5, val: valid.csv}", "split is {'train': 0.5, 'val': 'valid.csv'}"),
         ("{train: 0.5, test: 0.4}", "the shares of split sum to 0.9"),
-        ("{trian: 1.0}", "unknown key 'trian'"),
+        ("{validation: 1.0}", "unknown key 'validation'"),
         ("[a.csv]", "split is ['a.csv']"),
         ("{train: missing.csv}", "no file"),
     ],
