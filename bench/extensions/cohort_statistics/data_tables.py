@@ -204,6 +204,16 @@ def _splits(described: Sequence[Stats]) -> list[str]:
 
 
 def _pixels(described: Sequence[Stats], samples: Mapping[str, ImageSample]) -> list[str]:
+    head = [
+        "",
+        "readable",
+        "median w x h, px",
+        "w / h",
+        "median gray of 255",
+        "lost by a square crop",
+        "enlarged at " + " ".join(map(str, SIDES)),
+        "no lungs found",
+    ]
     rows = []
     for stats in described:
         if stats.name not in samples:
@@ -211,7 +221,7 @@ def _pixels(described: Sequence[Stats], samples: Mapping[str, ImageSample]) -> l
         sample = samples[stats.name]
         sizes = sample.sizes
         if sizes.empty:
-            rows.append([stats.name, f"0 of {sample.drawn}", *"-----"])
+            rows.append([stats.name, f"0 of {sample.drawn}", *["-"] * (len(head) - 2)])
             continue
         size = f"{sizes['width'].median():.0f} x {sizes['height'].median():.0f}"
         aspect = sizes["width"] / sizes["height"]
@@ -227,14 +237,4 @@ def _pixels(described: Sequence[Stats], samples: Mapping[str, ImageSample]) -> l
                 f"{100 * sample.no_lungs / sample.readable:.0f} %",
             ]
         )
-    head = [
-        "",
-        "readable",
-        "median w x h, px",
-        "w / h",
-        "median gray of 255",
-        "lost by a square crop",
-        "enlarged at " + " ".join(map(str, SIDES)),
-        "no lungs found",
-    ]
     return ["Pixels: a random sample of each cohort", *_table(head, rows)]

@@ -64,6 +64,14 @@ def test_no_images_needs_only_the_tables(phantoms: Path, here: Command, tmp_path
     assert "the cohort has no images" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
 
 
+def test_a_cohort_without_a_readable_image_has_a_row_of_dashes(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    data = as_real(phantoms, tmp_path)
+    for image in data.rglob("*.png"):
+        image.write_bytes(b"")
+    rows = here("data", "stats", "--data", "data", "--sample", "3", cwd=tmp_path).stdout.splitlines()
+    assert [*["nih", "0", "of", "3"], *["-"] * 6] in [row.split() for row in rows]
+
+
 def test_one_bad_dataset_does_not_hide_the_others(phantoms: Path, here: Command, tmp_path: Path) -> None:
     data = as_real(phantoms, tmp_path)
     (data / "mimic").mkdir()
