@@ -102,6 +102,7 @@ class Areas(NamedTuple):
         used = self.of_macro / max(self.of_macro.sum(), 1)
         share = posterior.share.reshape(*posterior.mean.shape[:2], 1)
         center = expit((share * posterior.mean).sum(1))
+        # derivative of logit(macro) by the logit of each finding
         slope = center * (1 - center) * used / (center @ used * (1 - center @ used))[:, None]
         unit = np.broadcast_to(np.eye(len(used)), (len(center), len(used), len(used)))
         out = {name: posterior.predict(unit[:, k], heavy=HEAVY) for k, name in enumerate(self.findings)}
@@ -123,18 +124,22 @@ def tables(areas: Areas) -> dict[str, pd.DataFrame]:
     enough = areas.panels.enough
     if not enough.any():
         return {}
-    panels, run_ids, internal = areas.panels.at(enough), np.array(areas.run_ids, object)[enough], areas.internal[enough]
+    panels = areas.panels.at(enough)
+    run_ids = np.array(areas.run_ids, object)[enough]
+    internal = areas.internal[enough]
     posterior, predictions = areas.predictions(SCALE, panels)
-    left_out, parts = _left_out(areas, panels), []
+    left_out = _left_out(areas, panels)
+    parts = []
     for name, of_new in predictions.items():
         used = areas.columns(name)
-        num, inside = left_out[name]
+        num_left_out, num_inside = left_out[name]
         columns = dict(zip(("value", "low", "high", "new_low", "new_high"), map(expit, of_new.numbers()), strict=True))
         axis = int(name != MACRO and len(used) > 1)
         columns |= dict(zip(("sd", "sd_low", "sd_high"), posterior.tau(0.5, LOW, HIGH, axis=axis), strict=True))
-        columns |= {"num_clamped": panels.num_clamped.astype(np.float64), "num_left_out": num, "num_inside": inside}
-        columns["inconsistency"] = inconsistency(panels) if axis == 0 else np.full(len(num), np.nan)
-        columns["below_half"] = of_new.below(np.zeros(len(num)))
+        columns["num_clamped"] = panels.num_clamped.astype(np.float64)
+        columns |= {"num_left_out": num_left_out, "num_inside": num_inside}
+        columns["inconsistency"] = inconsistency(panels) if axis == 0 else np.full(len(run_ids), np.nan)
+        columns["below_half"] = of_new.below(np.zeros(len(run_ids)))  # 0 is the logit of 0.5
         with np.errstate(divide="ignore"):
             threshold = np.clip(logit(internal[:, used].mean(1)), -BEYOND, BEYOND)
         columns["below_internal"] = of_new.below(threshold)
@@ -149,7 +154,8 @@ def tables(areas: Areas) -> dict[str, pd.DataFrame]:
         out["next_hospital_below"] = pd.DataFrame(found)
         scales = []
         for scale in SCALES:
-            low, high = areas.predictions(scale, panels)[1][MACRO].numbers()[3:]
+            _, of_scale = areas.predictions(scale, panels)
+            _, _, _, low, high = of_scale[MACRO].numbers()
             scales.append(
                 pd.DataFrame({"run_id": run_ids, "scale": scale, "new_low": expit(low), "new_high": expit(high)})
             )
@@ -163,22 +169,27 @@ def _left_out(areas: Areas, panels: Panels) -> Mapping[str, tuple[NDArray[np.int
     A value is inside if it lies in the 95 % prediction interval of the other hospitals. The interval allows for the error of
     the value that was left out.
     """
-    num = {name: np.zeros((2, len(panels.value)), np.int64) for name in (MACRO, *areas.findings)}
+    num_left_out = {name: np.zeros(len(panels.value), np.int64) for name in (MACRO, *areas.findings)}
+    num_inside = {name: np.zeros(len(panels.value), np.int64) for name in num_left_out}
     best = np.argsort(-np.nanmean(panels.value, (1, 2)))[:MOST_CHECKED]
     for h in range(panels.value.shape[1]):
         others = panels.without(h)
         rows = best[others.enough[best]]
         if not len(rows):
             continue
-        for name, of_new in areas.predictions(SCALE, others.at(rows))[1].items():
+        _, predictions = areas.predictions(SCALE, others.at(rows))
+        for name, of_new in predictions.items():
             used = areas.columns(name)
             area = expit(panels.value[rows, h][:, used])
+            # derivative of the logit of the mean AUROC by the logit of each finding; 1 for a single finding
             weight = area * (1 - area) / (area.mean(1) * (1 - area.mean(1)))[:, None] / used.sum()
+            # variance of the error of that logit (delta method)
             variance = np.einsum("pk,pkl,pl->p", weight, panels.covariance[rows, h][:, used][..., used], weight)
             below = of_new.below(logit(area.mean(1)), variance)
             enough = np.isfinite(panels.value[rows][..., used]).any(2).sum(1) >= LEAST_LEFT_OUT
-            num[name][:, rows] += enough * np.isfinite(below), enough * (below >= OUTSIDE) & (below <= 1 - OUTSIDE)
-    return {name: (counts[0], counts[1]) for name, counts in num.items()}
+            num_left_out[name][rows] += enough & np.isfinite(below)
+            num_inside[name][rows] += enough & (below >= OUTSIDE) & (below <= 1 - OUTSIDE)
+    return {name: (num_left_out[name], num_inside[name]) for name in num_left_out}
 
 
 def _correlations(value: Array, variance: Array, macro: Array, of_macro: Array) -> Array:

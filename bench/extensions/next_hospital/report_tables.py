@@ -138,19 +138,26 @@ def predicted(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hosp
     rows = rows[rows["dataset"].isin(hospitals)]
     if not len(rows):
         return pd.DataFrame(columns=list(SCHEMAS["next_hospital"]))
-    metric, measured = str(rows["metric"].iloc[0]), Measured.of(_of_recipes(recipes, rows), hospitals)
-    keys, shared = measured.keys, shared_by_seeds(Measured.of(rows, hospitals), recipes)
+    metric = str(rows["metric"].iloc[0])
+    measured = Measured.of(_of_recipes(recipes, rows), hospitals)
+    keys = measured.keys
+    # variance of the error that all hospitals share: of the seeds (here), and for a gap also of the internal score (below)
+    of_seeds = shared_by_seeds(Measured.of(rows, hospitals), recipes)
+    of_one_run = pd.Series(np.diag(of_seeds), of_seeds.index)  # by finding
     num_runs = keys["run_id"].map({recipe: len(run_ids) for recipe, run_ids in recipes.runs_of.items()})
-    common = keys["finding"].map(pd.Series(np.diag(shared), shared.index)).fillna(0.0) / num_runs
-    if metric == GAP:  # all gaps of a recipe have the error of its internal score; seeds are counted above
+    common = keys["finding"].map(of_one_run).fillna(0.0) / num_runs  # the value of a recipe is the mean of its runs
+    if metric == GAP:  # all gaps of a recipe have the error of its internal score; that of seeds is already in `common`
         numbers = internal[["value", "low", "high"]].to_numpy(np.float64).T
-        errors = by_recipe(recipes, internal.assign(value=with_variance(GAP, *numbers)[1]))
-        common += errors.reindex(pd.MultiIndex.from_frame(keys[["run_id", "finding"]])).fillna(0.0).to_numpy()
+        _, variance = with_variance(GAP, *numbers)
+        of_internal = by_recipe(recipes, internal.assign(value=variance))
+        common += of_internal.reindex(pd.MultiIndex.from_frame(keys[["run_id", "finding"]])).fillna(0.0).to_numpy()
     panels = measured.panels(np.asarray(common, np.float64))
-    num, enough = panels.num_hospitals, panels.enough
-    out, fitted = keys.assign(num_hospitals=num, reason=[too_few(n) for n in num.tolist()]), panels.at(enough)
+    num_hospitals = panels.num_hospitals
+    out = keys.assign(num_hospitals=num_hospitals, reason=[too_few(num) for num in num_hospitals.tolist()])
+    enough = panels.enough
     if not enough.any():
         return _complete(out, hospitals)
+    fitted = panels.at(enough)
     fit = bayes(fitted, *prior_of(metric))
     ends = (fit.mean, fit.low, fit.high, fit.new_low, fit.new_high)
     columns = [*(from_scale(metric, end) for end in ends), fit.tau, fit.tau_low, fit.tau_high]
