@@ -52,10 +52,14 @@ class Goal(NamedTuple):
 GOALS = (Goal("sensitivity", 0.90), Goal("sensitivity", 0.95), Goal("specificity", 0.90), Goal("specificity", 0.95))
 
 
-def _at_specificity(candidate: NDArray[np.float64], false: Counts, num_negative: int, level: float) -> float:
-    """Choose the lowest threshold with a specificity of at least `level`; NaN if no score reaches this specificity."""
-    reaching = np.flatnonzero(false <= np.floor((1 - level) * num_negative + 1e-9))
-    return float(candidate[reaching[-1]]) if len(reaching) else float("nan")
+def _at_specificity(candidate: NDArray[np.float64], num_false: Counts, num_negative: int, level: float) -> float:
+    """Choose the lowest threshold with a specificity of at least `level`; NaN if no score reaches this specificity.
+
+    candidate: thresholds in falling order. num_false: number of false positives at each threshold.
+    """
+    # 1e-9 is added, so that a rounding error cannot make the result of floor too small by 1.
+    reaching = np.flatnonzero(num_false <= np.floor((1 - level) * num_negative + 1e-9))
+    return float(candidate[reaching[-1]]) if len(reaching) else float("nan")  # the last is the lowest
 
 
 def for_goals(label: Label, score: Score) -> NDArray[np.float64]:
@@ -64,14 +68,14 @@ def for_goals(label: Label, score: Score) -> NDArray[np.float64]:
     For a sensitivity, the highest threshold that reaches it; for a specificity, the lowest. NaN if a class is absent, or
     if even the highest score is given to too many negative images for the specificity.
     """
-    candidate, hit, false, num_positive, num_negative = candidates(label, score)
+    candidate, num_hits, num_false, num_positive, num_negative = candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return np.full(len(GOALS), np.nan)
     return np.array(
         [
-            at_sensitivity(candidate, hit, num_positive, level)
+            at_sensitivity(candidate, num_hits, num_positive, level)
             if goal == "sensitivity"
-            else _at_specificity(candidate, false, num_negative, level)
+            else _at_specificity(candidate, num_false, num_negative, level)
             for goal, level in GOALS
         ]
     )

@@ -44,13 +44,21 @@ def rows(run: RunMetrics, thresholds: Array, decisions: Sequence[Sequence[Decisi
     of_split: dict[str, tuple[Array, Array]] = {}
     sizes_of: dict[str, Array] = {}
     for split, counts in zip(run.headline, decisions, strict=True):
-        dataset, of_findings = split.scored.dataset, zip(split.columns, counts, strict=True)
-        quantities = [quantities_of(of_finding) for of_finding in counts]
-        of_split[dataset] = np.stack([value for value, _ in quantities]), np.stack([error for _, error in quantities])
-        sizes_of[dataset] = np.stack([sizes(*of, split.sample.num_patients) for of in of_findings], 1)
+        values: list[Array] = []
+        errors: list[Array] = []
+        sizes_of_findings: list[Array] = []
+        for column, of_finding in zip(split.columns, counts, strict=True):
+            value, error = quantities_of(of_finding)
+            values.append(value)
+            errors.append(error)
+            sizes_of_findings.append(sizes(column, of_finding, split.sample.num_patients))
+        of_split[split.scored.dataset] = (np.stack(values), np.stack(errors))
+        sizes_of[split.scored.dataset] = np.stack(sizes_of_findings, 1)
     if run.external:
         external = [split.scored.dataset for split in run.external]
-        of_split[EXTERNAL] = mean_over(*(np.stack([of_split[dataset][i] for dataset in external]) for i in (0, 1)))
+        external_values = np.stack([of_split[dataset][0] for dataset in external])
+        external_errors = np.stack([of_split[dataset][1] for dataset in external])
+        of_split[EXTERNAL] = mean_over(external_values, external_errors)
         sizes_of[EXTERNAL] = independent(np.stack([sizes_of[dataset] for dataset in external]))
     out: list[Row] = []
     for dataset, (value, error) in of_split.items():
