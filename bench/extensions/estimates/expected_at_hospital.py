@@ -24,10 +24,10 @@ from bench.extensions.estimates.expected_scores import (
     expected,
     left_out,
     macros,
-    outside,
+    why_not_estimated,
 )
 from bench.extensions.estimates.known_values import KnownValues, by_estimator, known_values
-from bench.extensions.estimates.local_labels import COLUMNS, label_table, measured, read_local_labels
+from bench.extensions.estimates.local_labels import COLUMNS, LocalLabels, label_table, measured, read_local_labels
 from bench.extensions.estimates.quantities import QUANTITIES, finite_mean
 from bench.extensions.estimates.stored_runs import InternalFindings, internal_findings_of
 from bench.extensions.next_hospital.new_hospital import predictions
@@ -138,39 +138,53 @@ def expected_scores(
     notes: list[str] = []
     if labels is not None:
         local = read_local_labels(labels, first["image_id"].astype(str).tolist(), findings)
-        from_labels = measured(local, findings, internal_of_runs, logit_of)
-        notes += local.notes
-        labeled = [name for name in local.state if local.labeled(name).any()]
-        if unmeasured := [name for name in labeled if name not in set(from_labels["finding"])]:
-            why = "too few validation patients of the internal hospital have or lack it, or no run learned it"
-            notes.append(f"No score is measured of {', '.join(unmeasured)}: {why}.")
+        from_labels, notes = _from_labels(local, findings, internal_of_runs, logit_of)
     hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
-    known = known_values(load_scores(manifest, run_ids, "estimates"), run_ids, findings, manifest.source, hospitals)
-    here = _estimates_here(findings, internal_of_runs, logit_of)
-    no_number = outside(known, here, len(first))
+    stored = load_scores(manifest, run_ids, "estimates")
+    at_labeled = known_values(stored, run_ids, findings, manifest.source, hospitals)
+    estimates_here = _estimates_here(findings, internal_of_runs, logit_of)
+    # reasons [R, K] why there is no estimate, "" if there is one
+    why_none = why_not_estimated(at_labeled, estimates_here, len(first))
     for r, logit_NK in enumerate(logit_of.values()):
         if len(logit_NK) >= LEAST_IMAGES:
-            no_number[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
-    num_images = [len(manifest.table(cohort)) for cohort in manifest.external if cohort.name in hospitals]
-    differing = ExpectedDifferences.of(estimator, known, here, num_images, len(first))
-    results = {q: expected(estimator, known[q], here[q], no_number, widest, q, differing) for q in QUANTITIES}
-    means = {q: macros(known[q], results[q], no_number == "", q in SMALLEST_FIRST) for q in QUANTITIES}
-    predicted = predictions(manifest, run_ids, findings, hospitals)
+            why_none[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
+    num_images_labeled = [len(manifest.table(cohort)) for cohort in manifest.external if cohort.name in hospitals]
+    differences = ExpectedDifferences.of(estimator, at_labeled, estimates_here, num_images_labeled, len(first))
+    results = {
+        q: expected(estimator, at_labeled[q], estimates_here[q], why_none, widest, q, differences) for q in QUANTITIES
+    }
+    means = {q: macros(at_labeled[q], results[q], why_none == "", q in SMALLEST_FIRST) for q in QUANTITIES}
     return ExpectedScores(
         manifest,
         estimator,
         run_ids,
         findings,
-        len(first),
-        tuple(manifest.titles[name] for name in hospitals),
-        results,
-        means,
-        {name: _error_of_means(name, known["auroc"]) for name in (estimator, MEAN_GAP)},
-        from_labels,
-        (*notes, *not_unseen),
-        predicted,
-        _recipes(manifest, run_ids),
+        num_images=len(first),
+        learned_from=tuple(manifest.titles[name] for name in hospitals),
+        results=results,
+        means=means,
+        errors={name: _error_of_means(name, at_labeled["auroc"]) for name in (estimator, MEAN_GAP)},
+        measured=from_labels,
+        notes=(*notes, *not_unseen),
+        predicted=predictions(manifest, run_ids, findings, hospitals),
+        recipes=_recipes(manifest, run_ids),
     )
+
+
+def _from_labels(
+    labels: LocalLabels,
+    findings: Sequence[str],
+    internal_of_runs: InternalFindings,
+    logit_of: Mapping[str, NDArray[np.float32]],
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the scores that some labels of the hospital give (see `measured`), and notes about the labels."""
+    table = measured(labels, findings, internal_of_runs, logit_of)
+    notes = list(labels.notes)
+    labeled = [name for name in labels.state if labels.labeled(name).any()]
+    if unmeasured := [name for name in labeled if name not in set(table["finding"])]:
+        why = "too few validation patients of the internal hospital have or lack it, or no run learned it"
+        notes.append(f"No score is measured of {', '.join(unmeasured)}: {why}.")
+    return table, notes
 
 
 def _error_of_means(estimator: str, known: KnownValues) -> float:

@@ -160,10 +160,10 @@ class ExpectedDifferences:
 def widening(known: Mapping[str, KnownValues], here: Mapping[str, Mapping[str, Array]]) -> Array:
     """Compute the factor [R, K] by which intervals are wider at a hospital that differs from the labeled hospitals.
 
-    The logits are described as in `outside`. The distance of a description is its difference from the mean of the labeled
-    hospitals, divided by their standard deviation. The factor is the root mean square distance of the finding and of all
-    findings of the run, and at least 1: errors as large as those at the labeled hospitals are expected within one
-    standard deviation, and errors grow in proportion to the distance.
+    The logits are described as in `why_not_estimated`. The distance of a description is its difference from the mean of
+    the labeled hospitals, divided by their standard deviation. The factor is the root mean square distance of the finding
+    and of all findings of the run, and at least 1: errors as large as those at the labeled hospitals are expected within
+    one standard deviation, and errors grow in proportion to the distance.
     """
     distances = []
     for quantity in _SHOWS_SHIFT:
@@ -259,7 +259,7 @@ def expected(
     return ExpectedValues(value, np.asarray(half), extra, reason, error, at_internal, growth)
 
 
-def outside(
+def why_not_estimated(
     known: Mapping[str, KnownValues], here: Mapping[str, Mapping[str, Array]], num_images: int
 ) -> NDArray[np.object_]:
     """Return why no score can be estimated [R, K], "" where nothing speaks against it.

@@ -15,8 +15,8 @@ from bench.extensions.estimates.expected_scores import (
     half_widths,
     left_out,
     macros,
-    outside,
     sampling_variance,
+    why_not_estimated,
     widening,
 )
 from bench.extensions.estimates.known_values import KnownValues
@@ -215,8 +215,8 @@ def test_too_few_images_are_a_reason_for_every_cell() -> None:
     values = known()
     both = {"auroc": values, "prevalence": values}
     here = {name: {key: value[0] for key, value in values.estimates.items()} for name in both}
-    assert set(outside(both, here, 49).ravel()) == {"49 of 50 images needed"}
-    assert set(outside(both, here, 50).ravel()) == {""}
+    assert set(why_not_estimated(both, here, 49).ravel()) == {"49 of 50 images needed"}
+    assert set(why_not_estimated(both, here, 50).ravel()) == {""}
 
 
 @pytest.mark.parametrize("quantity", ["auroc", "prevalence"])
@@ -227,13 +227,13 @@ def test_logits_outside_the_widened_range_of_the_labeled_hospitals_are_a_reason(
     both = {"auroc": usual, "prevalence": usual}
     inside = np.array([[0.36, 0.64, 0.5, 0.5, 0.1], [0.5, 0.5, 0.5, 0.5, np.nan]])
     here = {name: {"cbpe": inside} for name in both}
-    assert set(outside(both, here, 60).ravel()) == {""}
+    assert set(why_not_estimated(both, here, 60).ravel()) == {""}
     here[quantity] = {"cbpe": np.array([[0.34, 0.5, 0.5, 0.5, 0.1], [0.34, 0.66, 0.5, np.nan, 0.5]])}
-    unlike = outside(both, here, 60) == "logits unlike those at the labeled hospitals"
+    unlike = why_not_estimated(both, here, 60) == "logits unlike those at the labeled hospitals"
     # one of four findings of the first run is outside, and two of four of the second run, so all its findings count
     assert unlike.tolist() == [[True, False, False, False, False], [True, True, True, True, False]]
     one = {name: values.without(0).without(0) for name, values in both.items()}
-    assert set(outside(one, here, 60).ravel()) == {""}  # one hospital has no range
+    assert set(why_not_estimated(one, here, 60).ravel()) == {""}  # one hospital has no range
 
 
 def test_a_run_that_is_better_by_far_is_alone_at_rank_1() -> None:
