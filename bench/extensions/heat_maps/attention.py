@@ -103,7 +103,7 @@ class HeatMapper:
         name = left_out or ref.name
         cache = open_images(self.job.store, ref, self.run.geometry)
         table = ref.read()
-        scored, rows = self.scored_images(ref, table, cache, left_out)
+        scored, cache_rows = self.scored_images(ref, table, cache, left_out)
         truth = truth_of_places(ref.places, table)
         sample = positives(scored, truth.located, self.options.images)
         gallery = cases(scored, self.points, self.options.gallery)
@@ -121,14 +121,13 @@ class HeatMapper:
         truth = with_anatomy(truth, ref.places, scored.image_id[image_rows].astype(str).tolist())
         regions_of = self.region_cache(ref, truth, cache, table)
         for row, gray, heat_KHW in self.heat_maps(
-            image_rows, rows, BatchReader(cache.images, self.device), progress, name
+            image_rows, cache_rows, BatchReader(cache.images, self.device), progress, name
         ):
             image_id = str(scored.image_id[row])
             regions = regions_of(image_id)
-            for finding in findings_of_row.get(row, ()):
-                if regions is None:
-                    break
-                measurements += measure(regions, heat_KHW[column[finding]], finding, str(scored.patient_id[row]))
+            if regions is not None:
+                for finding in findings_of_row.get(row, ()):
+                    measurements += measure(regions, heat_KHW[column[finding]], finding, str(scored.patient_id[row]))
             for i in cases_of_row.get(row, ()):
                 pictures[i] = gallery_picture(
                     gray, heat_KHW[column[gallery["finding"][i]]], str(gallery["finding"][i]), regions
@@ -146,16 +145,16 @@ class HeatMapper:
         """
         columns = list(SCHEMAS["randomization"])
         cache = open_images(self.job.store, internal, self.run.geometry)
-        scored, rows = self.scored_images(internal, internal.read(), cache)
-        sample = {
-            f: sampled_rows for f, sampled_rows in positives(scored, frozenset(), len(rows)).items() if f != NO_FINDING
-        }
+        scored, cache_rows = self.scored_images(internal, internal.read(), cache)
+        sample = positives(scored, outlined_pairs=frozenset(), most_per_finding=len(cache_rows))
+        sample.pop(NO_FINDING, None)
         finding = max(sample, key=lambda name: len(sample[name]), default="")
-        sampled_rows = sample.get(finding, np.zeros(0, np.int64))[: self.options.sanity]
+        num_checked = self.options.sanity
+        sampled_rows = sample.get(finding, np.zeros(0, np.int64))[:num_checked]
         if not len(sampled_rows):
             return pd.DataFrame(columns=columns)
         progress("check the maps", 0, 1)
-        x_NCHW = self.normalizer(BatchReader(cache.images, self.device)(rows[sampled_rows]))
+        x_NCHW = self.normalizer(BatchReader(cache.images, self.device)(cache_rows[sampled_rows]))
         similarity_N = randomization(self.network, x_NCHW, scored.findings.index(finding), self.run.config.seed)
         progress("check the maps", 1, 1)
         return pd.DataFrame([(self.run.id, internal.name, finding, *mean_of_images(similarity_N))], columns=columns)

@@ -20,25 +20,27 @@ COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the
 
 def heat_maps(data: ReportData) -> Section:
     """Write the section on heat maps; empty without heat maps."""
-    table = heatmaps.rows_of_runs(data.tables["attention"], [r.id for r in data.scored])
+    run_ids = [run.id for run in data.scored]
+    table = heatmaps.rows_of_runs(data.tables["attention"], run_ids)
     gallery = data.tables["gallery"]
     if table.empty and gallery.empty:
         return Section("attention", "", Markup(""))
     rows_with_value = table.dropna(subset=["value"])
     enrichment = rows_with_value[rows_with_value["metric"] == "enrichment"]
-    columns = [c for c in COLUMNS if c in set(heatmaps.regions_in(enrichment))]
-    finding, _ = heatmaps.tagged(table, data.internal.key)
+    measured = heatmaps.regions_in(enrichment)
+    regions = [region for region in COLUMNS if region in measured]
+    tagged_finding, _ = heatmaps.tagged(table, data.internal.key)
     pictures = pictures_of(data, gallery)
     context = {
         "data": data,
         "title": heatmaps.title(table),
         "answer": heatmaps.answer(table, table["run_id"].nunique()),
         "tag": heatmaps.tag_sentence(table, data.internal.key),
-        "trust": heatmaps.trust(heatmaps.rows_of_runs(data.tables["randomization"], [r.id for r in data.scored])),
-        "columns": [WORDS[c] for c in columns],
+        "trust": heatmaps.trust(heatmaps.rows_of_runs(data.tables["randomization"], run_ids)),
+        "columns": [WORDS[region] for region in regions],
         "axis": heatmaps.axis(),
-        "rows": [_hospital(enrichment, data, h.key, columns, finding) for h in data.all_hospitals],
-        "tagged": finding,
+        "rows": [_hospital(enrichment, data, hospital.key, regions, tagged_finding) for hospital in data.all_hospitals],
+        "tagged": tagged_finding,
         "findings": _findings(data, table),
         "overlap": _overlap(table),
         "cases": len(gallery),
