@@ -195,14 +195,12 @@ def _write_run(
     From each record (such as env.json), only the keys in RECORDS are written. Other keys may have private content, such as the
     text of uncommitted code changes.
     """
-    stored_run, config = manifest.store.run_dir(run.id), run.config
+    stored_run = manifest.store.run_dir(run.id)
     write_bytes(folder / "run.json", (stored_run / "run.json").read_bytes())
-    for name, facts in CheckedFolder(manifest.store.run_dir(run.id)).facts().items():
-        write_bytes(
-            folder / f"{name}.json",
-            canonical_json({k: v for k, v in facts.items() if k in RECORDS[name].__annotations__}),
-        )
-    if not run.kind:
+    for name, record in CheckedFolder(stored_run).facts().items():
+        published = {key: value for key, value in record.items() if key in RECORDS[name].__annotations__}
+        write_bytes(folder / f"{name}.json", canonical_json(published))
+    if not run.kind:  # only a trained run has a history
         history = CheckedFolder(stored_run).table("history.parquet")
         write_columns(folder / "history.parquet", history, HISTORY)
     for cohort in cohorts:
@@ -213,9 +211,14 @@ def _write_run(
         frame = frame.assign(
             image=frame["image_id"].astype(str).map(ordinals_of[name].image).to_numpy(np.int32)
         ).sort_values("image")
-        facts = {k: table_facts(path).get(k, "") for k in ("fingerprint", "weights")} | {"cohort": cohort.id}
-        columns = {"image": "ordinal", **dict.fromkeys(config.findings, "logit")}
-        facts["logits"] = table_id(frame[list(columns)])
+        columns = {"image": "ordinal", **dict.fromkeys(run.config.findings, "logit")}
+        stored_facts = table_facts(path)
+        facts = {
+            "fingerprint": stored_facts.get("fingerprint", ""),
+            "weights": stored_facts.get("weights", ""),
+            "cohort": cohort.id,
+            "logits": table_id(frame[list(columns)]),
+        }
         write_columns(folder / "predictions" / f"{name}.parquet", frame, columns, facts)
 
 

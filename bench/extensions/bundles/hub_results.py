@@ -30,8 +30,9 @@ def write_hub_results(bundle: OpenBundle, repo: str, folder: Path) -> list[str]:
     repo: the dataset repository of the benchmark, OWNER/NAME. The scores must have been computed (`verify`).
     """
     manifest = bundle.manifest
-    splits = {cohort.name: CohortRole.of(cohort).headline_name for cohort in manifest.cohorts}
-    splits = {EXTERNAL: "test", **{name: split or "test" for name, split in splits.items()}}
+    splits = {EXTERNAL: "test"}  # task -> split
+    for cohort in manifest.cohorts:
+        splits[cohort.name] = CohortRole.of(cohort).headline_name or "test"
     synthetic = " The images are synthetic." if manifest.phantom else ""
     benchmark = {
         "name": manifest.title,

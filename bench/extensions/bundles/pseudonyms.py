@@ -21,6 +21,8 @@ from harmonize.labels.states import states
 
 ABOUT = ("split", "view", "sex", "device")  # text columns of a cohort's table in a bundle
 OLDEST = 90  # years; all ages from 90 years on are one group
+COLUMN_SEPARATOR = b"\x1e"  # in the bytes that `table_id` hashes
+TEXT_SEPARATOR = "\x1f"  # between the cells of a column of texts
 ROWS_AT_ONCE = 100_000  # number of texts that `_content` joins at once
 
 
@@ -125,7 +127,9 @@ def table_id(frame: pd.DataFrame) -> str:
     """Return a hash of a table in a bundle, 12 hex digits. The hash depends on every cell and column name."""
     digest = hashlib.sha256()
     for number, name in enumerate(frame.columns):
-        digest.update(b"\x1e" * (number > 0) + str(name).encode() + b"\x1e")
+        if number > 0:
+            digest.update(COLUMN_SEPARATOR)
+        digest.update(str(name).encode() + COLUMN_SEPARATOR)
         for content in _content(frame[name]):
             digest.update(content)
     return digest.hexdigest()[:12]
@@ -142,8 +146,9 @@ def _content(column: pd.Series) -> Iterator[bytes]:
     elif not pd.api.types.is_numeric_dtype(column):
         texts = column.to_numpy(object)
         for start in range(0, len(texts), ROWS_AT_ONCE):
-            part = "\x1f".join(map(str, texts[start : start + ROWS_AT_ONCE].tolist()))
-            yield ("\x1f" * (start > 0) + part).encode()
+            if start > 0:
+                yield TEXT_SEPARATOR.encode()
+            yield TEXT_SEPARATOR.join(map(str, texts[start : start + ROWS_AT_ONCE].tolist())).encode()
     else:
         values = column.to_numpy()
         if values.dtype.kind == "f":
