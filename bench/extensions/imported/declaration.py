@@ -245,7 +245,10 @@ def _file(raw: str, folder: Path, where: str) -> Path:
 def _input(raw: Any, where: str) -> Input:
     """Return the checked block `preprocessing:` of model.yaml. A range is converted to mean and std."""
     block = _typed(raw, _Preprocessing, where)
-    if (block.range is not None) == (block.mean is not None) or (block.mean is None) != (block.std is None):
+    has_range = block.range is not None
+    has_mean = block.mean is not None
+    has_std = block.std is not None
+    if has_range == has_mean or has_mean != has_std:
         fix = "add either `mean:` and `std:` for images in [0, 1], or `range: [low, high]`"
         raise ConfigError("the scale of the gray values is missing or given twice", where, fix)
     if block.range is not None:
@@ -253,7 +256,9 @@ def _input(raw: Any, where: str) -> Input:
         if high <= low:
             what = f"the first number of range must be below the second (got {[low, high]})"
             raise ConfigError(what, f"{where}.range", "write [low, high], e.g. [-1024, 1024]")
-        mean, std = (-low / (high - low),) * 3, (1 / (high - low),) * 3
+        # so that (x - mean) / std = low + (high - low) x for gray values x from 0 to 1, in each of the three channels
+        mean = (-low / (high - low),) * 3
+        std = (1 / (high - low),) * 3
     else:
         mean, std = (each if isinstance(each, tuple) else (each or 0.0,) * 3 for each in (block.mean, block.std))
         if not 0 <= min(mean) <= max(mean) <= 1:

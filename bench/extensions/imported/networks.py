@@ -69,6 +69,7 @@ class ImportedNetwork(nn.Module):
         return output_NO[:, :0]
 
     def _outputs(self, x_NCHW: Tensor) -> Tensor:
+        """Return output_NO. A network with a fixed batch size gets zeros as the missing images of the last chunk."""
         outputs = []
         size = self.batch or len(x_NCHW)
         for chunk in torch.split(x_NCHW, size):
