@@ -26,14 +26,15 @@ def attributes(manifest: Manifest, cohort: PlannedCohort, table: pd.DataFrame) -
     The attribute `child` exists only in a table with children and adults. Raises StoreError for a damaged file of attributes.
     """
     out: dict[str, Text] = {}
-    if name := manifest.extras.get(KEY, {}).get(cohort.name):
-        rows = people(manifest.store, name).reindex(table["patient_id"].astype(str))
-        out = {column: rows[column].fillna(UNKNOWN).to_numpy(object) for column in OF_FILES if rows[column].any()}
+    if file := manifest.extras.get(KEY, {}).get(cohort.name):
+        of_images = people(manifest.store, file).reindex(table["patient_id"].astype(str))
+        stated = [name for name in OF_FILES if of_images[name].any()]
+        out = {name: of_images[name].fillna(UNKNOWN).to_numpy(object) for name in stated}
     age = table["age"].to_numpy(np.float64)
-    if (
-        not manifest.of_bundles and (age < ADULT_FROM).any() and (age >= ADULT_FROM).any()
-    ):  # a bundle has decades of ages
-        group = np.where(age < ADULT_FROM, f"below {ADULT_FROM}", f"from {ADULT_FROM}").astype(object)
+    is_child = age < ADULT_FROM
+    is_adult = age >= ADULT_FROM  # neither of both if the age is unknown
+    if is_child.any() and is_adult.any() and not manifest.of_bundles:  # a bundle has decades of ages
+        group = np.where(is_child, f"below {ADULT_FROM}", f"from {ADULT_FROM}").astype(object)
         out[CHILD] = np.where(np.isfinite(age), group, UNKNOWN)
     return out
 

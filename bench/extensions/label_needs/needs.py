@@ -75,15 +75,17 @@ def labels_needed(
     few: dict[str, dict[str, int]] = {}  # hospital -> finding -> patients in the smaller class
     seen: dict[str, list[str]] = {}  # hospital -> runs that had seen it
     labels: dict[tuple[str, str, str], CohortLabels] = {}
-    least, measured = 2 * manifest.settings.min_count, False
+    least = 2 * manifest.settings.min_count
+    measured = False
     for done, entry in enumerate(chosen):
         progress(STEP, done, len(chosen))
         scored = load_scored_run(
             manifest.by_image, entry, labels
         )  # images are labeled, also where scores are of studies
         val = next((s for s in scored.scored_splits if (s.dataset, s.split) == (scored.internal, "val")), None)
-        external, exposed = [h.name for h in manifest.external_to(entry)], manifest.exposed(entry)
-        for split in (split for split in scored.scored_splits if split.dataset in external):
+        external = {hospital.name for hospital in manifest.external_to(entry)}
+        exposed = manifest.exposed(entry)
+        for split in [split for split in scored.scored_splits if split.dataset in external]:
             if split.dataset in exposed:
                 seen.setdefault(manifest.titles[split.dataset], []).append(entry.id)
                 continue

@@ -54,7 +54,10 @@ def measured(manifest: Manifest, recipes: Mapping[str, Sequence[str]]) -> dict[s
         table = images(manifest, cohort)
         table = table[table[IMAGE].isin(answers[IMAGE])]
         logits = {run: logits_of(manifest, cohort, run) for ids in recipes.values() for run in ids}
-        unit = pd.Index(sorted(set(table[IMAGE].astype(str)).intersection(*(set(of.index) for of in logits.values()))))
+        common = set(table[IMAGE].astype(str))  # the images that every run predicts
+        for of_run in logits.values():
+            common &= set(of_run.index)
+        unit = pd.Index(sorted(common))
         if logits and len(unit):
             patient_of = dict(zip(table[IMAGE].astype(str), table["patient_id"].astype(str), strict=True))
             sample = Sample.of(np.array([patient_of[name] for name in unit], object), f"{cohort.name}/readers")
