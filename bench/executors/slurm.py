@@ -94,16 +94,17 @@ class Slurm:
 
 
 def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:
-    """Return the outcome of a task that has ended. A task without a result is recorded as failed."""
-    error: Exception | str | None = "lost"
-    if ticket.paths.result_pickle.exists():
-        error = ticket.exception()
-    if error is None:
+    """Return the outcome of a task that has ended.
+
+    A task without a result is recorded as failed, and so is a task with an error outside the job, for example of an import.
+    """
+    has_result = ticket.paths.result_pickle.exists()
+    if has_result and ticket.exception() is None:
         state, reason = ticket.result()
     else:
-        where = ticket.paths.stderr
         state = "failed"
-        reason = f"the task {ticket.job_id} ended without a result (killed, or out of memory): see {where}"
+        how = "with an error" if has_result else "without a result (killed, or out of memory)"
+        reason = f"the task {ticket.job_id} ended {how}: see {ticket.paths.stderr}"
         job.begin()
         job.fail(reason)
     return Outcome(job.id, state, reason, seconds, job.folder / "log.txt")

@@ -8,12 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 from disturbed import WITH_IMAGES, assert_same_bytes, holder, wait_for, with_parts
+from submitit.core.utils import cloudpickle_dump
+from submitit.local.local import LocalJob
 
+from bench.executors import slurm
 from bench.executors.choose_executor import ExecutorChoice
 from bench.executors.local import Local
 from bench.executors.ray import Ray
@@ -73,6 +77,26 @@ def test_without_its_package_or_its_cluster_an_executor_says_what_to_do(monkeypa
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(SetupError, match="is not installed"):
             executor.prepare()
+
+
+@pytest.mark.parametrize(
+    ("trace", "how"),
+    [
+        ("ModuleNotFoundError: No module named 'bench'", "with an error"),
+        (None, "without a result (killed, or out of memory)"),
+    ],
+)
+def test_the_reason_tells_a_task_with_an_error_from_one_that_was_killed(
+    trace: str | None, how: str, tmp_path: Path
+) -> None:
+    task: LocalJob[object] = LocalJob(tmp_path, "7")
+    if trace:
+        cloudpickle_dump(("error", trace), task.paths.result_pickle)
+    recorded: list[str] = []
+    job = SimpleNamespace(id="a", folder=tmp_path, begin=lambda: None, fail=recorded.append)
+    outcome = slurm._ended(task, job, 1.0)  # type: ignore[arg-type]
+    assert outcome.state == "failed"
+    assert recorded == [outcome.reason] == [f"the task 7 ended {how}: see {task.paths.stderr}"]
 
 
 @pytest.fixture
