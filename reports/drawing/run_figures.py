@@ -234,9 +234,10 @@ def by_epoch(title: str, curves: Sequence[EpochCurve]) -> Markup:
     )
     whole = (t for t in svg.ticks(x.low, x.high, 5) if t == int(t))
     body += "".join(svg.text(x(t), TOP + SIDE + 14, f"{t:g}", "tk", "middle") for t in whole)
-    for k, (name, path, best) in reversed(list(enumerate(curves))):
-        marks = svg.polyline([(x(e), y(v)) for e, v in path], "cv-external" if k else "cv-internal") if path[1:] else ""
-        selected = [(e, v) for e, v in path if e == best] or path[: len(path) == 1]
+    for k, (name, path, best) in reversed(list(enumerate(curves))):  # the first curve is drawn last, on top
+        line = "cv-external" if k else "cv-internal"
+        marks = svg.polyline([(x(e), y(v)) for e, v in path], line) if len(path) > 1 else ""
+        selected = path if len(path) == 1 else [spot for spot in path if spot[0] == best]
         marks += "".join(svg.circle(x(e), y(v), 3.2, "m-ext" if k else "dot") for e, v in selected)
         body += f"<g><title>{escape(name or title)}</title>{marks}</g>"
         if path and name and len(curves) == 2:
