@@ -390,21 +390,23 @@ def _with_trials(
 ) -> tuple[Search | None, tuple[RunConfig, ...], tuple[str, ...]]:
     """Return the search of a grid (None without one), all its distinct configurations, those of trial 0 first, and what `_expand` left out."""
     search = read_search(raw, where)
-    blocks, cannot_run = _expand(raw, registry, where)
-    left_out, place = raw.get("leave_one_out", False), f"{where}: leave_one_out"
+    block_of, cannot_run = _expand(raw, registry, where)  # block_of: configuration -> its block of settings
+    left_out = raw.get("leave_one_out", False)
+    place = f"{where}: leave_one_out"
     if search is None:
-        return None, _leave_one_out(tuple(blocks), left_out, place), cannot_run
-    refuse_binary(blocks, where)
-    if len(blocks) * search.trials > MAX_COMBINATIONS:
-        what = f"{len(blocks):,} settings with {search.trials:,} trials are more than {MAX_COMBINATIONS:,} runs"
+        return None, _leave_one_out(tuple(block_of), left_out, place), cannot_run
+    refuse_binary(block_of, where)
+    if len(block_of) * search.trials > MAX_COMBINATIONS:
+        what = f"{len(block_of):,} settings with {search.trials:,} trials are more than {MAX_COMBINATIONS:,} runs"
         raise ConfigError(what, f"{where}: search.trials", "lower `trials`, or list fewer values in `sweeps`")
     later = (
-        tuple(_trial(block, search, trial, registry, where) for block in blocks.values())
+        tuple(_trial(block, search, trial, registry, where) for block in block_of.values())
         for trial in range(1, search.trials)
     )
-    columns = [_leave_one_out(column, left_out, place) for column in (tuple(blocks), *later)]
-    distinct = tuple(dict.fromkeys(config for column in columns for config in column))
-    return replace(search, configs=tuple(zip(*columns, strict=True))), distinct, cannot_run
+    configs_of_trial = [_leave_one_out(configs, left_out, place) for configs in (tuple(block_of), *later)]
+    distinct = tuple(dict.fromkeys(config for configs in configs_of_trial for config in configs))
+    trials_of_config = tuple(zip(*configs_of_trial, strict=True))  # as `Search.configs`
+    return replace(search, configs=trials_of_config), distinct, cannot_run
 
 
 def _trial(block: Mapping[str, Any], search: Search, trial: int, registry: Registry, where: str) -> RunConfig:
