@@ -34,7 +34,7 @@ from harmonize.cohorts.cohort import Cohort, training_column
 from harmonize.cohorts.pool_names import is_pool
 from harmonize.cohorts.pooled import Place, hospital_of, members_of, places_of
 from harmonize.cohorts.specs import read_data
-from harmonize.cohorts.splits import shared_patients
+from harmonize.cohorts.splits import refuse_two_splits
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import space
 from harmonize.labels.states import states
@@ -274,7 +274,7 @@ def _check_splits(hospital: str, table: pd.DataFrame, split: "pd.Series[str]", c
         if not (split == name).any():
             fix = "give the cohort more patients, or change `split` in the grid"
             raise DatasetError(f"the {name} split of {hospital} is empty ({len(table)} images in all)", where, fix)
-    shared_patients(table, split, where)
+    refuse_two_splits(table, split, where)
     for name in config.schedule.watched:
         if not (split == name).any():
             fix = "remove schedule.stop_on and schedule.select_on: the split val is then used"

@@ -15,7 +15,7 @@ from bench.results.read_predictions import CohortLabels, labels_of, load_scored_
 from bench.scoring.scored_split import without
 from bench.store.checked_folders import CheckedFolder
 from harmonize.cohorts.cohort import ADULT_FROM
-from harmonize.cohorts.splits import shared_patients
+from harmonize.cohorts.splits import refuse_two_splits
 from harmonize.labels.findings import UNMAPPED_CODE, space
 from reports.schemas.exposure import NO
 from reports.schemas.select import select
@@ -38,7 +38,6 @@ class CohortTables:
     """The report tables about the data, and numbers of patients and images."""
 
     frames: dict[str, pd.DataFrame]  # name -> table: cohorts, splits and prevalence
-    shared_patients: int  # number of patients in more than one split of the internal hospital
     test_images: int  # number of images behind the headline scores; an image of a pool counts once
 
 
@@ -49,7 +48,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
     of its own as an external hospital.
     """
     config = manifest.shared
-    rows, splits, prevalence, shared = [], [], [], 0
+    rows, splits, prevalence = [], [], []
     tested: dict[str, list[pd.Series[str]]] = {}  # id of a cohort -> ids of images behind headline scores
     for cohort in (manifest.cohorts[0], *manifest.unseen):
         labels = labels_of(manifest, cohort, config, findings)
@@ -60,7 +59,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
         hospital = manifest.hospital(cohort)
         split = pd.Series(labels.split, index=table.index)
         if internal:
-            shared += shared_patients(table, split, cohort.name)
+            refuse_two_splits(table, split, cohort.name)
         sex, view, age = table["sex"], table["view"], table["age"]
         if manifest.of_bundles:  # middles of decades: from 10 to 19 years are children and adults
             age = age.mask(age == ADULT_FROM // 10 * 10 + 5)
@@ -117,7 +116,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
         "prevalence": pd.DataFrame(prevalence),
     }
     test_images = sum(ids[0].size if len(ids) == 1 else pd.concat(ids).nunique() for ids in tested.values())
-    return CohortTables(frames, shared, test_images)
+    return CohortTables(frames, test_images)
 
 
 class ExposureTable:

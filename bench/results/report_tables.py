@@ -102,13 +102,15 @@ class _Report:
 
     @cached_property
     def compared(self) -> dict[str, pd.DataFrame]:
-        """The tables `of_runs`, of which long tables keep only the rows of the page, and those that compare recipes."""
+        """The tables `of_runs`, and the tables that compare recipes. With `long_tables`, `scores` has only rows of the page."""
         if self.comparison is None:
             return self.of_runs
         frames = self.of_runs | self.comparison.tables
         frames["derived"] = derived_differences(self.manifest, frames["scores"])
-        if self.long_tables:  # the other rows were compared, and are in the files
-            frames["scores"] = shown_scores(self.of_runs.pop("scores"))
+        if self.long_tables:
+            frames["scores"] = shown_scores(frames["scores"])
+            # to free the memory of the rows that are not shown: they were compared, and are in the files
+            del self.of_runs["scores"]
         return frames
 
     @cached_property
@@ -124,8 +126,8 @@ class _Report:
         """All tables without the rows of recipes, also of analyses, and the facts of analyses."""
         frames = dict(self.compared)
         if self.all_ids:
-            shown = dict.fromkeys(DETAILS, self.detailed) | {AVERAGED: None}
-            frames |= {name: self._load(name, shown[name]) for name in DETAILS}
+            # AVERAGED has the rows of all runs until `frames` has averaged them
+            frames |= {name: self._load(name, None if name == AVERAGED else self.detailed) for name in DETAILS}
         for name, table in stored_analyses(self.manifest, self.all_ids, self.analyses).items():
             frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
         facts = _of_analyses(self.manifest, frames, self.with_images)
@@ -168,7 +170,7 @@ class _Report:
             "software": _software(),
             "links": dict(manifest.links),
             "split": asdict(manifest.shared.split),
-            "shared_patients": self.data.shared_patients,
+            "shared_patients": 0,  # `cohort_tables` raises an error if there are any
             "command": manifest.command,
             "created_from": self.all_ids,
             "findings": findings,

@@ -18,7 +18,7 @@ import pandas as pd
 
 from harmonize.cohorts.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load, other_files
 from harmonize.cohorts.specs import GOLD, CohortSpec
-from harmonize.cohorts.splits import shared_patients
+from harmonize.cohorts.splits import refuse_two_splits
 from harmonize.datasets import FAULT, LABELS, TABLE, adapter, native
 from harmonize.datasets.csvfile import find, header, read_text, summary
 from harmonize.errors import CxrError
@@ -263,7 +263,7 @@ def check_leakage(name: str, table: pd.DataFrame) -> Check:
     patients = table[table["split"] != ""].groupby("split")["patient_id"].nunique()
     patients_of_split = " / ".join(f"{split} {number:,}" for split, number in patients.items()) or "no official split"
     try:
-        shared_patients(table, table["split"])
+        refuse_two_splits(table, table["split"])
     except CxrError as error:
         return Check(name, "leakage", "fault", "0 shared patients", error.what, error.fix)
     return Check(name, "leakage", "ok", "", f"0 shared patients ({patients_of_split})")

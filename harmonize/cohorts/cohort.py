@@ -16,7 +16,7 @@ from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
 from harmonize.cohorts.exclude_list import remove_listed, with_own_splits
 from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
-from harmonize.cohorts.splits import shared_patients
+from harmonize.cohorts.splits import refuse_two_splits
 from harmonize.datasets import FAULT, TABLE, UNKNOWN, Remark, adapter
 from harmonize.datasets.ids import WRITE_ALIKE, alike, look_alike, require_match
 from harmonize.datasets.image_files import are_files, other_ending, relative_paths, same_name
@@ -125,7 +125,7 @@ def load(
     native, bad_rows = separate_bad_rows(native, where, flow)
     native, own_splits = with_own_splits(native, spec.split, flow)
     remarks += own_splits
-    shared_patients(native, native["split"], where)
+    refuse_two_splits(native, native["split"], where)
     if len(similar := alike(native["patient_id"])):
         remarks.append(Remark("patient ids", look_alike(similar), WRITE_ALIKE))
     native, more = remove_listed(native, spec.exclude, flow)

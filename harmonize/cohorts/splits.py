@@ -69,8 +69,8 @@ def resampled(table: pd.DataFrame, split: pd.Series, val_share: float, seed: int
     return out
 
 
-def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
-    """Return 0 if no patient is in more than one split; else raise DatasetError with the number of such patients.
+def refuse_two_splits(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> None:
+    """Raise DatasetError if a patient is in more than one split; the message has the number of such patients.
 
     Ids that look alike (see `ids.look`) count as one patient; the message has examples of them, and no other patient id. Rows with
     split "" are ignored.
@@ -81,11 +81,12 @@ def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort 
     if number:
         fix = "put each patient into one split: correct the split column or files"
         raise DatasetError(f"{number} patients are in more than one split", where, fix)
+    # number of splits of each group of ids that look alike; such ids have the same index in `similar`
     similar = alike(pairs["patient"])
-    splits = pairs.set_index("patient")["split"].reindex(similar).groupby(similar.index).nunique()
-    if len(shared := similar[similar.index.isin(splits.index[splits > 1])]):
+    split_of = pairs.set_index("patient")["split"]
+    num_splits = split_of.reindex(similar).groupby(similar.index).nunique()
+    if len(shared := similar[similar.index.isin(num_splits.index[num_splits > 1])]):
         raise DatasetError(f"patients are in more than one split: {look_alike(shared)}", where, WRITE_ALIKE)
-    return 0
 
 
 def rule(shares: Mapping[str, float]) -> str:

@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harmonize.cohorts.splits import assign, position, shared_patients
+from harmonize.cohorts.splits import assign, position, refuse_two_splits
 from harmonize.datasets.ids import alike
 from tests.nonempty import nonempty
 
@@ -29,7 +29,7 @@ def test_no_patient_is_ever_in_two_splits(
     table = table_of(patients, official)
     assume(alike(table["patient_id"]).empty)  # such patients count as one
     split = assign(table, parts)
-    assert shared_patients(table, split) == 0
+    refuse_two_splits(table, split)
     assert (split != "").all()
     stated = table["split"].isin(["val", "test", "expert_test"])
     assert (split[stated] == table.loc[stated, "split"]).all()

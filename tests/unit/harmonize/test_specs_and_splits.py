@@ -8,7 +8,7 @@ from native_tables import TABLES, on_disk, written
 
 import harmonize
 from harmonize import CohortSpec
-from harmonize.cohorts.splits import assign, position, resampled, rule, shared_patients
+from harmonize.cohorts.splits import assign, position, refuse_two_splits, resampled, rule
 from harmonize.errors import ConfigError, DatasetError
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -83,14 +83,14 @@ def test_official_splits_stay_and_missing_splits_are_taken_from_train() -> None:
     from_train = split[table["split"] == "train"]
     assert set(from_train) == {"train", "val"}
     assert 0.09 < (from_train == "val").mean() < 0.135  # 0.1 / 0.9
-    assert shared_patients(table, split) == 0
+    refuse_two_splits(table, split)
 
 
 def test_without_official_splits_all_patients_are_divided_by_their_shares() -> None:
     table = patients(5000)
     split = assign(table, SHARES)
     assert split.value_counts(normalize=True).round(1).to_dict() == SHARES
-    assert shared_patients(table, split) == 0
+    refuse_two_splits(table, split)
 
 
 def test_a_table_with_only_a_test_split_does_not_change() -> None:
@@ -110,7 +110,7 @@ def test_the_hash_position_of_a_patient_is_fixed() -> None:
 def test_patients_in_two_splits_raise_an_error_with_their_number() -> None:
     table = pd.DataFrame({"patient_id": ["a", "a", "b", "b", "c"], "split": ["train", "test", "val", "val", ""]})
     with pytest.raises(DatasetError, match="1 patients are in more than one split"):
-        shared_patients(table, table["split"], "here.csv")
+        refuse_two_splits(table, table["split"], "here.csv")
 
 
 def test_a_split_is_published_as_a_rule_without_patient_ids() -> None:
@@ -138,7 +138,7 @@ def test_each_seed_divides_train_and_val_anew_and_test_patients_stay() -> None:
     assert drawn[1].equals(drawn[2])
     assert not drawn[0].equals(drawn[1])
     for each in drawn:
-        assert shared_patients(table, each) == 0
+        refuse_two_splits(table, each)
         assert (each[split == "test"] == "test").all()
         assert (each == "val").sum() == pytest.approx((split == "val").sum(), rel=0.2)
     of_bundle = split[split != "train"]  # a bundle has no training images
