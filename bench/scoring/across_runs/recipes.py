@@ -176,38 +176,45 @@ class Recipes:
         return Covariances(estimates, members, self.over_seeds, self.left_out)
 
     def over_seeds(self, first: str, second: str) -> dict[str, float]:
-        """Return the covariance over seeds of two scores of each recipe with both: recipe id -> covariance of its means.
+        """Return how two scores of a recipe, which are means over its runs, vary together over seeds: recipe id -> covariance.
 
-        It is the moderated variance, or covariance, divided by the number of seeds, and stretched so that 1.96 standard errors
-        are the half width of Student's t. {} without enough seeds.
+        Recipes without one of the scores are left out. For `first` = `second`, the covariance is the variance. It is
+        moderated (see `own_weight`), divided by the number of runs, and stretched so that 1.96 standard errors are the
+        half width of Student's t. {} without enough seeds.
         """
-        table, recipe, free = self._scatter_of_runs
+        table, recipe_of_run, degrees_of_run = self._scatter_of_runs
         if not self.has_seeds or not {first, second} <= set(table):
             return {}
 
-        def per_recipe(of_runs: Any) -> Array:
-            return np.asarray(np.bincount(recipe, of_runs, len(self.runs_of)), np.float64)
+        def sum_per_recipe(of_runs: Any) -> Array:
+            return np.asarray(np.bincount(recipe_of_run, of_runs, len(self.runs_of)), np.float64)
 
-        known = [table[name].notna().to_numpy(np.float64) for name in (first, second)]
-        num_runs = [per_recipe(of) for of in known]
-        degrees = [per_recipe(of * free) for of in known]
+        has_score = [table[name].notna().to_numpy(np.float64) for name in (first, second)]  # 1 or 0 for each run
+        num_runs = [sum_per_recipe(has) for has in has_score]
+        degrees = [sum_per_recipe(has * degrees_of_run) for has in has_score]
+        # A covariance of runs is the sum of the products of their deviations, divided by the degrees of freedom (where the
+        # scores have different ones, by their geometric mean): `own` over the runs of each recipe, `pooled` over all runs.
         product = np.nan_to_num(table[first].to_numpy() * table[second].to_numpy())
-        own = per_recipe(product) / np.sqrt(np.maximum(degrees, 1.0).prod(0))
-        pooled = product.sum() / np.sqrt(np.prod([max(of.sum(), 1.0) for of in degrees]))
-        weight, quantile = np.array([(self.own_weight(name), self.quantile(name)) for name in self.runs_of]).T
-        both = np.prod(num_runs, 0) > 0
-        covariance = (weight * own + (1 - weight) * pooled) * (quantile / NORMAL_QUANTILE) ** 2
-        covariance = covariance[both] / np.sqrt(np.prod(num_runs, 0)[both])
-        return dict(zip(np.array(list(self.runs_of), object)[both].tolist(), covariance.tolist(), strict=True))
+        own = sum_per_recipe(product) / np.sqrt(np.maximum(degrees, 1.0).prod(0))
+        pooled = product.sum() / np.sqrt(np.prod([max(of_score.sum(), 1.0) for of_score in degrees]))
+        own_weight, quantile = np.array([(self.own_weight(name), self.quantile(name)) for name in self.runs_of]).T
+        moderated = own_weight * own + (1 - own_weight) * pooled
+        stretched = moderated * (quantile / NORMAL_QUANTILE) ** 2
+        has_both = np.prod(num_runs, 0) > 0
+        of_means = stretched[has_both] / np.sqrt(np.prod(num_runs, 0)[has_both])
+        return dict(zip(np.array(list(self.runs_of), object)[has_both].tolist(), of_means.tolist(), strict=True))
 
     @cached_property
     def _scatter_of_runs(self) -> tuple[pd.DataFrame, NDArray[np.intp], Array]:
-        """Return `scatter` as a table, the number of each run's recipe, and the degrees of freedom of each run."""
+        """Return `scatter` as a table, and the index of the recipe and the degrees of freedom of each run.
+
+        Each of the n runs of a fold has (n - 1) / n degrees of freedom, so the fold has n - 1.
+        """
         recipe_of = {run: number for number, run_ids in enumerate(self.runs_of.values()) for run in run_ids}
         table = pd.DataFrame.from_dict(dict(self.scatter), orient="index").reindex(list(recipe_of))
         sizes = {run: len(fold) for recipe in self.runs_of for fold in self.folds(recipe) for run in fold}
-        free = np.array([1 - 1 / sizes[run] for run in recipe_of])
-        return table, np.array(list(recipe_of.values()), np.intp), free
+        degrees_of_run = np.array([1 - 1 / sizes[run] for run in recipe_of])
+        return table, np.array(list(recipe_of.values()), np.intp), degrees_of_run
 
     def averaged(
         self,
