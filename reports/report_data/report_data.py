@@ -230,7 +230,8 @@ class ReportData:
     def only_exposed_models(self) -> bool:
         """Return whether nothing is ranked, but an imported model has an external score.
 
-        This is so if every scored model is imported and was trained on images of an external hospital.
+        This is so if no run is scored (`scored` has no unranked imported models), and every scored imported model was
+        trained on images of an external hospital, which leaves it without a rank.
         """
         return not self.ranked and not self.scored and any(r.external.has_value for r in self.imported)
 

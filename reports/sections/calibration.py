@@ -44,12 +44,13 @@ def calibration(data: ReportData) -> Section:
     drawn_runs = [r for r in data.ranked_runs if r.id in run_ids][:DRAWN]
     drawn = curves[curves["run_id"].isin([r.id for r in drawn_runs])]
     bins = dict(iter(drawn.groupby(["run_id", "dataset", "calibrator"])))
-    first = drawn_runs[0] if drawn_runs else (data.ranked_runs[0] if data.ranked else None)
+    first = next(iter(drawn_runs or data.ranked_runs), None)
 
     def title(run: Run) -> str:
         eces = [_cell(run, hospital.key, platt, uncalibrated) for hospital in data.of_run(run).all_hospitals]
-        both = [(e["platt"].value, e["plain"].value) for e in eces if e["platt"].has_value and e["plain"].has_value]
-        return gap_sentences.calibration(drift.get((run.id, EXTERNAL, MACRO), MISSING), both)
+        pairs = [(ece["platt"], ece["uncalibrated"]) for ece in eces]
+        known = [(scaled.value, plain.value) for scaled, plain in pairs if scaled.has_value and plain.has_value]
+        return gap_sentences.calibration(drift.get((run.id, EXTERNAL, MACRO), MISSING), known)
 
     context = {
         "data": data,
@@ -82,7 +83,9 @@ def calibration(data: ReportData) -> Section:
 def _cell(
     run: Run, key: str, platt: dict[tuple[str, str, str], Estimate], uncalibrated: dict[tuple[str, str, str], Estimate]
 ) -> dict[str, Estimate]:
-    return {"platt": platt.get((run.id, key, MACRO), MISSING), "plain": uncalibrated.get((run.id, key, MACRO), MISSING)}
+    """Return the ECE of a run at a hospital, with Platt scaling and uncalibrated."""
+    of_macro = (run.id, key, MACRO)
+    return {"platt": platt.get(of_macro, MISSING), "uncalibrated": uncalibrated.get(of_macro, MISSING)}
 
 
 def _panels(

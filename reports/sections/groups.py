@@ -274,15 +274,20 @@ def _row(
     """Return the table row of a group such as "sex=F" (its value at each hospital), or of an attribute such as "sex".
 
     The row of an attribute has the spread at each hospital: the largest minus the smallest value of its groups.
+    metric_entry: an entry of METRICS.
     """
     metric, finding, word = metric_entry
-    spread = "=" not in name
-    values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
+    is_attribute = "=" not in name
+    if is_attribute:
+        metric = f"{metric}_spread"
+        metric_word = word if word.isupper() else word.lower()  # AUROC stays in capitals
+        title = f"{WORDS.get(name, name)}: highest minus lowest {metric_word} of the groups"
+    else:
+        title = name.replace("=", " ")
+    values = [cells.get((run.id, h.key, name, metric, finding), MISSING) for h in hospitals]
     return {
-        "name": f"{WORDS.get(name, name)}: highest minus lowest {word if word.isupper() else word.lower()} of the groups"
-        if spread
-        else name.replace("=", " "),
-        "spread": spread,
+        "name": title,
+        "spread": is_attribute,
         "values": values,
         "known": any(e.has_value for e in values),
     }
