@@ -52,10 +52,13 @@ FAMILIES = (
 NEAR_LOSS = {"fp32": 0.01, "bf16": 0.05}
 NEAR_LOGIT = 1e-3  # largest difference of a logit in standard deviations: predictions do not use TF32
 LEARNING_RATES = {"sgd": 0.02, "sam": 1e-3, "adamw": 1e-4}
-SIDE, BATCH, K = 64, 8, 9
+SIDE = 64  # pixels of a side of an image
+BATCH = 8  # images of a batch
+K = 9  # outputs of a network
 # kind of device -> network, pixels of a side, images of a batch, grid; seconds of a measurement
 SIZES = {"cpu": ("seresnet_tiny", SIDE, BATCH, "tiny", 0.5), "gpu": ("resnet50", 224, 64, "demo", 3.0)}
-NEEDED_BYTES, OTHERS_BYTES = 4e9, 2e9  # free memory that is necessary, and memory that other processes may use
+NEEDED_BYTES = 4e9  # free memory that is necessary
+OTHERS_BYTES = 2e9  # memory that other processes may use
 CPU = torch.device("cpu")
 
 
@@ -68,20 +71,26 @@ def examine_device(name: str, progress: Progress) -> tuple[list[Check], str]:
 
     Raises ConfigError for an invalid name, SetupError if the device is missing, does not work, or is used by others.
     """
-    device, began, measured = usable_device(name), time.time(), dict[str, float]()
-    tests, checks, texts = _tests(device, measured), list[Check](), dict[str, str]()
+    device = usable_device(name)
+    began = time.time()
+    measured: dict[str, float] = {}
+    tests = _tests(device, measured)
+    checks: list[Check] = []
+    tracebacks: dict[str, str] = {}  # name of a failed test -> its traceback
     for what, test in tests.items():
         progress(what, len(checks), len(tests))
         try:
             checks.append(Check("", what, "ok", "", test()))
         except Exception as error:  # noqa: BLE001  (a driver may raise anything, and the other tests go on)
-            texts[what] = traceback.format_exc()
+            tracebacks[what] = traceback.format_exc()
             checks.append(Check("", what, "fault", "", f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"))
-    facts = environment(device, 1, began) | {"diff": ""}
+    facts = environment(device, 1, began) | {"diff": ""}  # the file may be attached to an issue: without local changes
     parts = [f"unseen-cxr {facts['versions'].get('unseen-cxr')} {facts['commit']}", f"torch {torch.__version__}"]
-    parts += [f"{device}: {facts['device']}", f"{len(checks) - len(texts)} of {len(checks)} ok"]
-    parts += [f"failed: {', '.join(texts)}"] * bool(texts) + [f"{key} {value:.4g}" for key, value in measured.items()]
-    facts |= {"checks": {check.what: check.found for check in checks}, "measured": measured, "tracebacks": texts}
+    parts += [f"{device}: {facts['device']}", f"{len(checks) - len(tracebacks)} of {len(checks)} ok"]
+    if tracebacks:
+        parts.append(f"failed: {', '.join(tracebacks)}")
+    parts += [f"{key} {value:.4g}" for key, value in measured.items()]
+    facts |= {"checks": {check.what: check.found for check in checks}, "measured": measured, "tracebacks": tracebacks}
     path = Path(f"check-{str(device).replace(':', '-')}.json")
     path.write_text(json.dumps({"summary": "; ".join(parts)} | facts, indent=1))
     return checks, f"{path} has the details. To paste into an issue:\n{'; '.join(parts)}"

@@ -28,13 +28,17 @@ class ExecutorChoice:
     """
 
     text: str
-    per_device: int = 0
+    per_device: int = 0  # 0 if the option is not given
     together: int = 1
 
     @classmethod
     def of(cls, text: str, per_device: int = 0, together: int = 1, device: str = "auto") -> Self:
-        """Raise ConfigError for an unknown name, and for options or resources that the executor does not have."""
-        (name, _, resources), where = text.partition(":"), f"--executor {text}"
+        """Return the choice. Raises ConfigError for an unknown name, and for options or resources that the executor does not have.
+
+        `device`: the option --device, which is only checked here.
+        """
+        name, _, resources = text.partition(":")
+        where = f"--executor {text}"
         ConfigError.check_choices("executor", [name], [*EXECUTORS])
         if name == "local" and resources:
             fix = "use --device, --workers, --together and --per-device"
@@ -53,7 +57,8 @@ class ExecutorChoice:
 
         device: auto, cpu, cuda or cuda:N. workers: number of cores. Only the executor local uses these two.
         """
-        where, (name, _, resources) = f"--executor {self.text}", self.text.partition(":")
+        name, _, resources = self.text.partition(":")
+        where = f"--executor {self.text}"
         module, _, kind_name = EXECUTORS[name].partition(":")
         kind = getattr(import_module(module), kind_name)
         if name == "local":

@@ -31,12 +31,14 @@ def kept_models(store: Store, before: PlannedGrid, after: PlannedGrid) -> list[P
     old, new = ([(c.name, c.id, c.role) for c in content.planned_cohorts] for content in (before, after))
     if old != new:
         return []
+    # Models have the settings of the first run. Other runs may differ in `label_source`. A grid without runs compares none.
+    first_run = after.runs[:1]
     return [
         model
         for model in before.derived
         if model.is_imported
         and store.state(model.id) == "done"
-        and all(comparable(model.config, run.config) for run in after.runs[:1])
+        and all(comparable(model.config, run.config) for run in first_run)
     ]
 
 

@@ -37,7 +37,7 @@ class DataParallelGroup:
 
     @classmethod
     def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":
-        """Connect to the other processes through the TCP store that rank 0 opens at host:port.
+        """Connect to the other processes through the TCP store at host:port, which must be open (see `launched_group`).
 
         Raises RuntimeError when the processes do not connect within TIMEOUT.
         """

@@ -157,11 +157,12 @@ def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame
     is_unknown = ~raw["class_name"].isin(KAGGLE_LABELS)
     kind = f"of {', '.join(KAGGLE_LABELS)},"
     fault = first_fault(raw[FAULT], faults(is_unknown, raw["class_name"], "class_name", kind, path))
-    marks = raw.drop_duplicates()
+    marks = raw.drop_duplicates()  # a reader who draws several boxes with one label marks the label once
     codes, images = pd.factorize(marks["image_id"])
     num_marks = np.zeros((len(images), len(KAGGLE_LABELS)), np.int32)
-    column = pd.Index(KAGGLE_LABELS).get_indexer(pd.Index(marks["class_name"]))
-    np.add.at(num_marks, (codes[column >= 0], column[column >= 0]), 1)
+    column = pd.Index(KAGGLE_LABELS).get_indexer(pd.Index(marks["class_name"]))  # -1 for an unknown label
+    is_known = column >= 0
+    np.add.at(num_marks, (codes[is_known], column[is_known]), 1)
     reader_rows = marks.drop_duplicates(["image_id", "rad_id"])["image_id"]
     num_readers = np.bincount(pd.Index(images).get_indexer(pd.Index(reader_rows)))
     state = _states_from_marks(num_marks, num_readers[:, None], source)

@@ -240,17 +240,20 @@ def _tag(x: Tensor, y: Tensor, value_MV11: Tensor) -> tuple[Tensor, Tensor]:
     """Return which pixels a tag covers [M, H, W], and their gray values [M, H, W]; a corner has a tag with probability 1/2.
 
     `x` and `y`: position of the pixels, as shares of the sides of a corner. Half of the tags are dark letters on a
-    bright plate, the others bright letters. A letter pattern is a grid of random cells.
+    bright plate, the others bright letters. A letter pattern is a grid of random cells. All gray values are uniform: 0.6 to 1
+    of the plate and of bright letters, 0 to 0.4 of dark letters.
     """
-    drawn, plate, paper, ink, share_x, share_y, at_x, at_y = value_MV11[:, :8].unbind(1)
-    share_x, share_y = 0.4 + 0.5 * share_x, 0.25 + 0.35 * share_y
-    x, y = (x - at_x * (1 - share_x)) / share_x, (y - at_y * (1 - share_y)) / share_y
+    drawn, plate, bright, dark, share_x, share_y, at_x, at_y = value_MV11[:, :8].unbind(1)
+    share_x = 0.4 + 0.5 * share_x  # sides of the tag, as shares of the sides of the corner
+    share_y = 0.25 + 0.35 * share_y
+    x = (x - at_x * (1 - share_x)) / share_x  # from here on as shares of the sides of the tag
+    y = (y - at_y * (1 - share_y)) / share_y
     inside = (x >= 0) & (x < 1) & (y >= 0) & (y < 1) & (drawn < 0.5)
     rows, columns = _CELLS
     cell = (y * rows).long().clamp(0, rows - 1) * columns + (x * columns).long().clamp(0, columns - 1)
     letters = value_MV11[:, 8:, 0, 0].gather(1, cell.flatten(1)).view_as(inside) < 0.5
-    has_plate, paper, dark = plate < 0.5, 0.6 + 0.4 * paper, 0.4 * ink
-    gray = torch.where(has_plate & letters, dark, paper)
+    has_plate = plate < 0.5
+    gray = torch.where(has_plate & letters, 0.4 * dark, 0.6 + 0.4 * bright)
     return inside & (has_plate | letters), gray
 
 

@@ -49,7 +49,7 @@ class Batch:
         return output_NO, features[0]
 
     def loss(self, output_NO: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return the loss of the run of the images at `rows` of the batch (default: all).
+        """Return the loss of the images at `rows` of the batch (default: all): the loss function that the run names.
 
         `output_NO`: the outputs of all images of the batch.
         """
@@ -69,9 +69,8 @@ class Batch:
         """Return the loss of each group that the batch has, in the order of the groups."""
         return torch.stack([self.loss(output_NO, rows) for rows in self.rows_of_group.values()])
 
-    @property
-    def generator(self) -> np.random.Generator:
-        """Return the random generator of this step."""
+    def new_generator(self) -> np.random.Generator:
+        """Return a new random generator of this step. Each call returns a generator of the same numbers."""
         return np.random.default_rng(self.seed)
 
 

@@ -17,7 +17,7 @@ def mixup(batch: Batch, alpha: float) -> Tensor:
     Beta(alpha, alpha), once for each pair of groups. With one group, its images are mixed with themselves and stay as they are.
     Source: Zhang et al. 2018, arXiv:1710.09412; between groups: Xu et al. 2020, arXiv:1912.01805, as in DomainBed.
     """
-    draw = batch.generator
+    draw = batch.new_generator()
     order = draw.permutation(list(batch.rows_of_group)).tolist()
     following = [*order[1:], order[0]]
     return mixed_loss(batch, [(a, b, float(draw.beta(alpha, alpha))) for a, b in zip(order, following, strict=True)])
