@@ -7,6 +7,7 @@ ends them with SIGTERM, so that they release the leases of their runs.
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -116,16 +117,20 @@ def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnE
     waiting, free = list(jobs), list(slots)
     busy: dict[Connection, _Worker] = {}
     spare: dict[tuple[str, ...], list[_Worker]] = {}
+
+    def start_next() -> None:
+        while waiting and free:
+            devices = free.pop(0)
+            job = placed(waiting.pop(0), devices)
+            sharing = sum(slot[0] == devices[0] for slot in slots)
+            worker = spare[devices].pop() if spare.get(devices) else _start(context, job, devices, sharing)
+            worker.job, worker.began = job, time.monotonic()
+            worker.connection.send(job)
+            busy[worker.connection] = worker
+
     try:
-        while waiting or busy:
-            while waiting and free:
-                devices = free.pop(0)
-                job = placed(waiting.pop(0), devices)
-                sharing = sum(slot[0] == devices[0] for slot in slots)
-                worker = spare[devices].pop() if spare.get(devices) else _start(context, job, devices, sharing)
-                worker.job, worker.began = job, time.monotonic()
-                worker.connection.send(job)
-                busy[worker.connection] = worker
+        start_next()
+        while busy:
             for ready in wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
                 try:
@@ -143,7 +148,9 @@ def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnE
                 if worker.process.is_alive():
                     spare.setdefault(worker.devices, []).append(worker)
                 seconds, log = time.monotonic() - worker.began, worker.job.folder / "log.txt"
-                yield Outcome(worker.job.id, kind, rest[0], seconds, log)
+                outcome = Outcome(worker.job.id, kind, rest[0], seconds, log)
+                start_next()  # first, because the caller may take minutes for an outcome, such as to write a page
+                yield outcome
     finally:
         workers = [*busy.values(), *(worker for idle in spare.values() for worker in idle)]
         for worker in workers:
@@ -172,7 +179,8 @@ def _work(connection: Connection, sharing: int) -> None:
     def progress(what: str, done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if done >= total or now - last > 0.2:
+        is_due = done >= total or now - last > 0.2
+        if is_due and select.select((), (connection,), (), 0)[1]:  # a parent that does not read must not delay the job
             last = now
             connection.send(("progress", what, done, total))
 
