@@ -33,6 +33,7 @@ from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
 from harmonize.images.pixels import Geometry, Gray, file_size, fit_to_square, read_gray
 from harmonize.images.regions import InputTransform, Mask, border, box_mask, padding, pleura
+from harmonize.images.shards import file_bytes
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.folder import SETTINGS_FILE
 from harmonize.phantom.radiograph import twin
@@ -179,7 +180,7 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
     picture = read_gray(path, geometry.decode_at)
     transform = InputTransform.of(picture, geometry, center)
     image = transform.center_crop(fit_to_square(np.ascontiguousarray(picture[transform.box]), geometry))
-    size = file_size(path.read_bytes(), picture)
+    size = file_size(file_bytes(path), picture)
     native = truth.masks(image_id, size)
     if image_id in truth.lung_masks:
         native[LUNGS] = read_gray(truth.lung_masks[image_id]) >= 128

@@ -11,6 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from harmonize.images.image_header import UnreadableImage
+from harmonize.images.shards import file_bytes
+
 QUALITIES = range(1, 101)
 
 
@@ -21,8 +24,8 @@ def jpeg_quality(path: Path) -> int:
     mean. If another encoder wrote the file, the result is the quality at which OpenCV loses about as much.
     """
     try:
-        mean = mean_quantization(path.read_bytes())
-    except OSError:
+        mean = mean_quantization(file_bytes(path))
+    except (OSError, UnreadableImage):
         return 0
     if not mean:
         return 0

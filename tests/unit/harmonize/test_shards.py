@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import harmonize
+from bench.analyses.shortcuts.jpeg_quality import jpeg_quality
 from harmonize.cache.cache import open_cache
 from harmonize.checks.release import check_images_are_there
 from harmonize.cohorts.specs import read_data
 from harmonize.datasets.image_files import are_files
 from harmonize.errors import ConfigError, DatasetError
+from harmonize.ground_truth.ground_truth import Truth, scene
 from harmonize.images import shards
 from harmonize.images.image_header import UnreadableImage
 from harmonize.images.pixels import Geometry, read_gray
@@ -61,6 +63,15 @@ def test_the_images_of_several_shards_are_read_by_file_column_and_row(tmp_path: 
     assert (cache.index["reason"] == "").all()
     for i in range(9):
         np.testing.assert_array_equal(cache.images[i], picture(i))
+
+
+def test_masks_and_the_quality_of_an_image_are_read_from_its_cell(tmp_path: Path) -> None:
+    content = cv2.imencode(".jpg", picture(0), [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes()
+    shard(tmp_path / "data" / "a.parquet", range(1), image=[content])
+    cell = tmp_path / "data" / "a.parquet" / "image" / "0"
+    assert jpeg_quality(cell) == 60
+    assert jpeg_quality(cell.with_name("1")) == 0
+    assert scene(cell, "a", Geometry(40, "squash"), 0, Truth("")).image.shape == (40, 40)
 
 
 def test_a_row_group_is_read_once_for_images_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
