@@ -21,9 +21,12 @@ MAX_BYTES = 2_000_000
 MAX_DEPTH = 50
 # maximum number of values after aliases (*name) are replaced by what they stand for: a short file may stand for billions
 MAX_VALUES = 500_000
+# a key or value that begins with a typographic quotation mark, which YAML reads as a part of the text; at the beginning of a line,
+# after a key or a dash, or in a list or block on one line. Marks inside a text are no error
+_QUOTED = re.compile(
+    r"""^ *(?:- +)*(?:[^\s#"':\[{][^#"':\n]*: +)?(?:[\[{](?:[^#"'\n]*[\[{,:])? *)?[\u2018-\u201f]""", re.MULTILINE
+)
 # PyYAML raises YAMLError for invalid YAML, and the other errors for invalid values such as the date 2024-13-45
-# a value in typographic quotes, which YAML reads as a part of the text
-_QUOTED = re.compile(r"^[^#\n]*?(?:^|[:,\[{-]) *[\u2018-\u201f]", re.MULTILINE)
 _INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError, RecursionError)
 
 

@@ -65,6 +65,18 @@ def test_values_that_python_cannot_represent_are_refused(value: str) -> None:
     assert "quote" in error.value.fix
 
 
+@pytest.mark.parametrize("text", ["a: “x”", "- ‘x’", "- a: “x”", "a: [b, “x”]", "a: {b: 1, c: ”x”}", "“a”: 1"])
+def test_a_typographic_quotation_mark_does_not_begin_a_value(text: str) -> None:
+    with pytest.raises(ConfigError, match="typographic quotation mark quotes nothing") as error:
+        parse_yaml(f"first: 1\n{text}\n", "grid.yaml")
+    assert error.value.where == "grid.yaml:2"
+
+
+@pytest.mark.parametrize("value", ["Smith et al., “Deep”, 2019", '"Results: “A”"', "rock - ’n’ roll", "'“x”'"])
+def test_a_typographic_quotation_mark_inside_a_text_is_read(value: str) -> None:
+    assert "”" in parse_yaml(f"a: {value}", "grid.yaml")["a"].replace("’", "”")
+
+
 def test_an_error_of_the_syntax_names_its_line() -> None:
     with pytest.raises(ConfigError) as error:
         parse_yaml("a: 1\nb: [1\n", "grid.yaml")
