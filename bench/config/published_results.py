@@ -48,7 +48,7 @@ class _Row:
     name: Annotated[str, Meta(pattern=r"\S")]
     source: Annotated[str, Meta(pattern=r"\S")]  # the publication
     # DATASET or DATASET/SPLIT -> finding (or "macro") -> value
-    numbers: Annotated[dict[str, dict[str, Annotated[float, Meta(ge=0, le=1)]]], Meta(min_length=1)]
+    numbers: Annotated[dict[str, dict[str, Any]], Meta(min_length=1)]
     setting: str = ""
     metric: Annotated[str, choice(*METRICS)] = "auroc"
 
@@ -59,17 +59,19 @@ def _result(raw: Any, where: str) -> PublishedResult:
     return PublishedResult(row.name, row.source, row.setting, row.metric, tuple(numbers))
 
 
-def _numbers(dataset_split: str, values: Mapping[str, float], where: str) -> list[tuple[str, str, str, float]]:
+def _numbers(dataset_split: str, values: Mapping[str, Any], where: str) -> list[tuple[str, str, str, float]]:
     """Return (dataset, split, finding, value) of each number; without a split, the split is "".
 
-    Raises ConfigError for an unknown split or finding.
+    Raises ConfigError for an unknown split or finding, and for a value that is no number from 0 to 1.
     """
     dataset, _, split = dataset_split.partition("/")
     if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}", where, f"choose from: {', '.join(s for s in SPLITS if s)}")
     names = {"macro", *(finding for space in labels_yaml()["spaces"].values() for finding in space)}
-    for finding in values:
+    for finding, value in values.items():
         if finding not in names:
             fix = ConfigError.suggestion(finding, names, "name a finding of harmonize/labels/labels.yaml, or macro")
             raise ConfigError(f"unknown finding {finding!r}", where, fix)
-    return [(dataset, split, finding, value) for finding, value in values.items()]
+        if type(value) not in (int, float) or not 0 <= value <= 1:
+            raise ConfigError(f"{finding} must be a number from 0 to 1 (got {value!r})", where, "correct the number")
+    return [(dataset, split, finding, float(value)) for finding, value in values.items()]
