@@ -403,6 +403,9 @@ def _check_keys(kind: type[Any], raw: object, where: str) -> None:
 
 def _error(message: str, path: str, raw: Any, where: str) -> ConfigError:
     """Return the error for a message of msgspec about the value at `path` in a block."""
+    if of_key := re.fullmatch(r"Expected .* - at `key` in `\$\.(.*)`", message):
+        fix = "put the key in quotes"
+        return ConfigError(f"a key of {of_key[1]} is not a text", _inside(where, of_key[1]), fix)
     place = _inside(where, path) if path else where
     if missing := re.fullmatch("Object missing required field `(.*)`", message):
         return ConfigError(f"{missing[1]} is missing", place, f"add `{missing[1]}: ...`")

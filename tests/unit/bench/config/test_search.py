@@ -149,6 +149,7 @@ LR = "over: {schedule.lr: [log, 0.0001, 0.01]}"
         (f"search: {{trials: 3, seed: -1, {LR}}}", "seed must be", "search.seed"),
         (f"search: {{trials: 3, sed: 1, {LR}}}", "unknown key 'sed'", "search.sed"),
         ("search: {trials: 3}", "over is missing", "search"),
+        ("search: {trials: 3, over: {1: [choice, 2, 3]}}", "a key of over is not a text", "search.over"),
         ("search: [3]", "expected a block of keys", "search"),
         ("search: {trials: 3, over: {schedule.rate: [log, 1, 2]}}", "cannot be searched", "search.over.schedule.rate"),
         ("search: {trials: 3, over: {seed: [choice, 1, 2]}}", "cannot be searched", "search.over.seed"),
