@@ -35,7 +35,7 @@ from bench.results.score_runs import score_all
 from bench.store.checked_files import read_cohort, read_grid, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, canonical_json, short_hash
-from harmonize.errors import CxrError, StoreError
+from harmonize.errors import ConfigError, CxrError, StoreError
 from reports.schemas.select import select
 
 pytestmark = pytest.mark.grid
@@ -806,6 +806,15 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
     assert {p.name for p in store_copy.iterdir()} == {"runs", "c.zip"}, "nothing is left of what failed"
     with pytest.raises(CxrError):
         verified_rows(store_copy / "runs" / "store.json")
+
+
+def test_runs_with_validation_splits_of_their_own_are_no_bundle(finished: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(Store.open(finished / "runs"), None)
+    runs = tuple(replace(run, config=replace(run.config, resample="split")) for run in manifest.runs)
+    with pytest.raises(ConfigError, match="each seed of these runs has its own"):
+        exporting.export(
+            replace(manifest, runs=runs), [run.id for run in runs], tmp_path / "b.zip", Registry.read(), quiet
+        )
 
 
 def test_a_store_older_than_a_configuration_key_can_be_exported(finished: Path, tmp_path: Path, here: Command) -> None:
