@@ -15,9 +15,17 @@ _NAME = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.[a-z0-9_]{8}\.part")
 _FORGOTTEN_S = 86_400  # seconds without a change after which the half-written file of another machine is removed
 
 
+@lru_cache(1)
+def _namespace() -> str:
+    """Return the process namespace: containers may share a host name, but a process id is valid in its own namespace only."""
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115  (no file)
+    return ""
+
+
 def label(host: str, pid: int) -> str:
-    """Return a process as a short text for file names: hash of its machine, and process id."""
-    return f"{sha256(host.encode()).hexdigest()[:8]}-{pid}"
+    """Return a process as a short text for file names: hash of its machine and of this process's namespace, and process id."""
+    return f"{sha256((host + _namespace()).encode()).hexdigest()[:8]}-{pid}"
 
 
 def prefix(target: Path) -> str:
@@ -40,7 +48,7 @@ def remove_abandoned(folder: Path, now: float, dead: str = "") -> None:
     """Remove the half-written files of dead processes from a folder.
 
     A process of this machine is dead if it does not exist. The process with the label `dead` is dead. Whether another process on
-    another machine is dead is unknown; its file is removed if the file has not changed for a day. `now`: current time of the
+    another machine or in another container is dead is unknown; its file is removed if the file has not changed for a day. `now`: current time of the
     file server in seconds since 1970.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.store import unfinished_files
 from bench.store.lease import lease
 from bench.store.store import write_bytes
 from bench.store.unfinished_files import label
@@ -100,6 +101,16 @@ def test_only_files_of_dead_processes_and_old_ones_of_other_machines_are_removed
     os.utime(path, (time.time() - age,) * 2)
     write_bytes(tmp_path / "page.html", b"whole")
     assert path.exists() is kept
+
+
+def test_a_process_of_another_container_with_this_host_name_may_be_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as there:
+        there.setattr(unfinished_files, "_namespace", lambda: "pid:[7]")
+        path = part_of(label(HERE, dead()), tmp_path / "page.html")
+    write_bytes(tmp_path / "page.html", b"whole")
+    assert path.exists()
 
 
 def test_files_with_other_names_are_not_touched(tmp_path: Path) -> None:
