@@ -90,7 +90,7 @@ def run(
     with choose_display(quiet) as display:
         here = executor.partition(":")[0] == "local"
         choice = ExecutorChoice.of(executor, per_device, together, device)
-        devices = Devices.of(device, workers, per_device, here=here)
+        devices = Devices.of(device, workers, here=here)
         request = Request.read(grid, registry, data, weights)
         _say(request.grid.left_out)
         request.check_only(only)

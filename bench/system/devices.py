@@ -18,14 +18,13 @@ _NEVER = 2**31 - 1  # bytes; the largest value that the setting takes
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """The devices that a command may use: its options --device, --workers and --per-device."""
+    """The devices that a command may use: its options --device and --workers."""
 
     name: str  # auto, cpu, cuda or cuda:N
     workers: int  # number of cores
-    per_device: int = 0  # number of runs that share a device, as in `choose_devices`; 0 means the default
 
     @classmethod
-    def of(cls, name: str, workers: int, per_device: int = 0, *, here: bool = True) -> Self:
+    def of(cls, name: str, workers: int, *, here: bool = True) -> Self:
         """Check the options and return them. If `workers` is 0, all cores are used.
 
         Raises ConfigError for an invalid device name. With `here`, raises SetupError if this machine does not have the device.
@@ -33,11 +32,7 @@ class Devices:
         check_device(name)
         if here:
             require_device(name)
-        return cls(name, workers or default_workers(), per_device)
-
-    def in_parallel(self, threads: int) -> list[str]:
-        """Return the devices of the runs that can run in parallel, one device name per run. `threads`: cores that a run uses."""
-        return choose_devices(self.name, self.workers, threads, self.per_device)
+        return cls(name, workers or default_workers())
 
 
 def check_device(device: str) -> None:
