@@ -9,6 +9,7 @@ from bench.scoring.across_runs.covariances import Covariances
 from bench.scoring.across_runs.paired_tests import TINY, differences_of, errors_of_pairs, own_error
 from bench.scoring.across_runs.recipes import macro_auroc
 from bench.scoring.gaps.gap import EXTERNAL
+from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
 
 OF = "of"  # the mean of the runs that a derived run combines
@@ -19,7 +20,7 @@ def derived_differences(manifest: Manifest, scores: pd.DataFrame) -> pd.DataFram
 
     The AUROC is the external mean, or internal without external hospitals. The error of the mean is at most the mean of the runs' own errors.
     """
-    macros = macro_auroc(scores)
+    macros = macro_auroc(select(scores, internal=manifest.source))
     dataset = EXTERNAL if (macros["dataset"] == EXTERNAL).any() else manifest.source
     own = macros[macros["dataset"] == dataset].drop_duplicates("run_id").set_index("run_id")[["value", "low", "high"]]
     rows = []
