@@ -2,7 +2,7 @@
 
 from collections import ChainMap
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import metadata
 from typing import Any
@@ -139,7 +139,8 @@ class _Report:
         frames = dict(self.with_analyses[0])
         if self.comparison:
             recipes = self.comparison.recipes
-            rows = self.comparison.of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
+            tested = {analysis.run for analysis in self.manifest.analyses if analysis.name == "transplants"}
+            rows = self.comparison.of_recipes | _shortcut_scores(frames, recipes, tested) | _components(frames, recipes)
             frames |= _with_recipes(frames, rows, self.long_tables)
             if self.detailed is not None:
                 frames[AVERAGED] = _of_runs(frames[AVERAGED], self.detailed)
@@ -244,10 +245,13 @@ def _compared(manifest: Manifest) -> dict[str, object]:
     return {**asdict(manifest.compared), "left_out": rows}
 
 
-def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[str, pd.DataFrame]:
+def _shortcut_scores(
+    frames: Mapping[str, pd.DataFrame], recipes: Recipes, tested: Collection[str]
+) -> dict[str, pd.DataFrame]:
     """Return the rows of recipes for the shortcut scores that the ranking shows: source probe and causal score.
 
-    The rows belong to the tables `sources` (source probe) and `transplants` (causal score).
+    The rows belong to the tables `sources` (source probe) and `transplants` (causal score). tested: the runs for which the grid
+    plans region transplant tests; with the key `seeds`, they are some runs of each recipe.
     """
     out = {}
     if "sources" in frames:
@@ -258,7 +262,10 @@ def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> di
         rows = frames["transplants"]
         rows = rows[(rows["kind"] == "causal") & (rows["finding"] == MACRO)]
         key = ("donor", "host", "subset", "measure")
-        out["transplants"] = recipes.averaged(rows, key, ("effect", "value", "control"), DIFFERENCE)
+        runs_of = {name: tuple(i for i in ids if i in tested) or ids for name, ids in recipes.runs_of.items()}
+        out["transplants"] = replace(recipes, runs_of=runs_of).averaged(
+            rows, key, ("effect", "value", "control"), DIFFERENCE
+        )
     return out
 
 
