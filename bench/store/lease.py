@@ -67,10 +67,10 @@ def _locked(lock: Path) -> int | None:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # else the holder before has just removed this file
-            if lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat()):
-                return descriptor
-            os.close(descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                    return descriptor
+            os.close(descriptor)  # the holder before has just removed this file
         except BlockingIOError:
             os.close(descriptor)
             return None
