@@ -78,7 +78,8 @@ class ParsedTable:
         The time of a folder changes when a file in it is added or removed.
         """
         spec = self.spec
-        yield from map(str, (*spec.exclude, *(folder / "phantom.json" for folder in (spec.root, spec.root.parent))))
+        lists = (*spec.exclude, *(value for _, value in spec.split if isinstance(value, Path)))
+        yield from map(str, (*lists, *(folder / "phantom.json" for folder in (spec.root, spec.root.parent))))
         if spec.layout == TABLE:
             tables = (path for _, path in table_files(spec.root, spec.table))
             yield from map(str, (*tables, Path(spec.mapping), spec.root / spec.mapping))

@@ -184,6 +184,19 @@ def test_each_argument_has_a_table_of_its_own(tmp_path: Path, readings: Readings
     assert first not in set(cohort(folder, requests[3][0]).table["path"])
 
 
+def test_a_change_of_a_list_of_splits_is_noticed(tmp_path: Path, readings: Readings) -> None:
+    listed = {name: tmp_path / f"{name}.csv" for name in ("train", "test")}
+    spec = replace(on_disk("chexpert", tmp_path / "chexpert"), split=tuple(listed.items()))
+    patients = ["patient00001", "patient00002"]
+    for repeat in range(2):
+        for path, patient in zip(listed.values(), patients, strict=True):
+            path.write_text(f"patient_id\n{patient}\n")
+        table = cohort(tmp_path / "tables", spec).table
+        assert set(table.loc[table["split"] == "test", "patient_id"]) == {patients[1]}
+        assert readings.number == repeat + 1
+        patients.reverse()
+
+
 def test_labels_of_other_sources_are_noticed(tmp_path: Path, readings: Readings) -> None:
     spec = on_disk("chexpert", tmp_path / "chexpert")
     text = (spec.root / "train.csv").read_text()
