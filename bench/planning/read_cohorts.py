@@ -10,6 +10,7 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.pool_names import hospitals_of
 from harmonize.cohorts.pooled import pooled
 from harmonize.cohorts.specs import CohortSpec, read_data, with_gold
+from harmonize.datasets.table import table_files
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import space
 from harmonize.progress import Progress
@@ -52,12 +53,18 @@ def read_cohorts(
 
 
 def _check_apart(specs: Sequence[CohortSpec], num_training: int, where: str) -> None:
-    """Raise ConfigError when a cohort has the same root and table as a training hospital, one of the first `specs`."""
+    """Raise ConfigError when a cohort has the root, or a table, of a training hospital, one of the first `specs`."""
+    files = [_files(spec) for spec in specs]
     for i, hospital in enumerate(specs[:num_training]):
-        for spec in specs[i + 1 :]:
-            if (spec.root.resolve(), spec.table) == (hospital.root.resolve(), hospital.table):
+        for k, spec in enumerate(specs[i + 1 :], i + 1):
+            if files[k] & files[i]:
                 fix = "give each cohort its own root (or table)"
                 raise ConfigError(f"the cohorts {hospital.name!r} and {spec.name!r} are the same files", where, fix)
+
+
+def _files(spec: CohortSpec) -> set[Path]:
+    """Return the tables that a cohort names; its root if it names none."""
+    return {path.resolve() for _, path in table_files(spec.root, spec.table)} if spec.table else {spec.root.resolve()}
 
 
 def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:
