@@ -1,6 +1,7 @@
 """Read images that are cells of Parquet files. The path of such an image is FILE/COLUMN/ROW, such as train-0.parquet/image/12."""
 
 import re
+import threading
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -37,7 +38,7 @@ def file_bytes(image: ImageFile) -> bytes:
         first, group = next(
             (start, i) for i, start, end in _groups(path, path.stat().st_mtime_ns) if start <= row < end
         )
-        content = cells(path, path.stat().st_mtime_ns, column, group)[row - first].as_py()
+        content = _cells(path, path.stat().st_mtime_ns, column, group)[row - first].as_py()
     except (StopIteration, KeyError) as error:
         raise UnreadableImage(f"{where}: no such row or column") from error
     except pa.ArrowException as error:
@@ -62,13 +63,22 @@ def _groups(path: Path, _changed: int) -> list[tuple[int, int, int]]:
     return [(i, start, end) for i, (start, end) in enumerate(pairwise(ends))]
 
 
-@lru_cache(maxsize=2)  # images are read in the order of their rows
-def cells(path: Path, _changed: int, column: str, group: int) -> pa.ChunkedArray:
+class _Last(threading.local):
+    """The cells that a thread has read last: images are read in the order of their rows, by several threads at a time."""
+
+    key: tuple[object, ...] = ()
+    cells: pa.ChunkedArray
+
+
+_last = _Last()
+
+
+def _cells(path: Path, changed: int, column: str, group: int) -> pa.ChunkedArray:
     """Return the cells of a column in one row group, as bytes. Raises KeyError for a missing column."""
-    with pq.ParquetFile(path) as file:
-        content = file.read_row_group(group, columns=[column]).column(column)
-    return (
-        pa.chunked_array([chunk.field("bytes") for chunk in content.chunks])
-        if pa.types.is_struct(content.type)
-        else content
-    )
+    if _last.key != (path, changed, column, group):
+        with pq.ParquetFile(path) as file:
+            content = file.read_row_group(group, columns=[column]).column(column)
+        if pa.types.is_struct(content.type):
+            content = pa.chunked_array([chunk.field("bytes") for chunk in content.chunks])
+        _last.key, _last.cells = (path, changed, column, group), content
+    return _last.cells

@@ -1,6 +1,8 @@
 """Images in Parquet files: a column with the bytes of the images, read one row group at a time."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import cv2
@@ -84,7 +86,24 @@ def test_a_row_group_is_read_once_for_images_in_order(tmp_path: Path, monkeypatc
     assert groups == [0, 1, 2]
 
 
-def test_what_a_shard_does_not_have_is_named(tmp_path: Path) -> None:
+def test_several_threads_read_each_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard(tmp_path / "data" / "a.parquet", range(12))
+    groups = []
+    real = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda self, i, **k: groups.append(i) or real(self, i, **k))
+    in_step = Barrier(4)
+
+    def read(group: int) -> None:
+        for i in range(3 * group, 3 * group + 3):
+            in_step.wait(60)
+            np.testing.assert_array_equal(read_gray(tmp_path / "data" / "a.parquet" / "image" / str(i)), picture(i))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(read, range(4)))) == 4
+    assert sorted(groups) == [0, 1, 2, 3]
+
+
+def test_what_a_shard_does_not_have_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "data" / "a.parquet"
     shard(path, range(3), image=[b"no image", None, b""])
     with pytest.raises(UnreadableImage, match="not a JPEG, PNG or DICOM image"):
@@ -98,7 +117,7 @@ def test_what_a_shard_does_not_have_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match=r"row 0 of a\.parquet: no such row or column"):
         read_gray(path / "picture" / "0")
     path.write_bytes(b"PAR1 damaged")
-    shards.cells.cache_clear()
+    monkeypatch.setattr(shards, "_last", shards._Last())
     with pytest.raises(UnreadableImage, match=r"row 0 of a\.parquet"):
         read_gray(path / "image" / "0")
 
