@@ -77,6 +77,7 @@ def _subset(name: str, lacks: str, table: pd.DataFrame, layout: str, root: Path)
     find = getattr(adapter(layout), name, None)
     if find is None:
         layouts = ", ".join(other for other in LAYOUTS if hasattr(adapter(other), name))
-        raise ConfigError(f"{layout} {lacks}", name, f"remove `{name}`; only {layouts} can have it")
+        key = "views: portable" if name == "portable" else name
+        raise ConfigError(f"{layout} {lacks}", key, f"remove `{key}`; only {layouts} can have it")
     mask: pd.Series[bool] = find(table, root)
     return mask

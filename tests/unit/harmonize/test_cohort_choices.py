@@ -73,7 +73,7 @@ def test_portable_images_are_those_of_mimics_procedure(tmp_path: Path) -> None:
     assert cohort.flow["not_portable"] == 1
     with pytest.raises(ConfigError, match="nih does not state which images are portable") as caught:
         load_with(on_disk("nih", tmp_path / "nih"), views="portable")
-    assert "mimic" in caught.value.fix
+    assert caught.value.fix == "remove `views: portable`; only mimic can have it"
 
 
 def test_one_image_per_study_prefers_pa(tmp_path: Path) -> None:
