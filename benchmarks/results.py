@@ -306,6 +306,6 @@ def machine() -> str:
 
 
 def processor(row: Row) -> str:
-    """Return the part of a row's machine that decides its figures: the GPU for rows G1 to G4, else the processor."""
+    """Return the part of a row's machine that decides its figures: the GPU for rows G1 and G2, else the processor."""
     model, _, others = row.machine.partition(", ")
     return others.partition(", ")[2].partition(", ")[0] if row.benchmark.startswith("G") else model
