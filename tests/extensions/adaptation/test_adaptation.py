@@ -13,6 +13,7 @@ import synthetic
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from bench.extensions.adaptation import cohorts
 from bench.extensions.adaptation.curve import Task, points
 from bench.extensions.adaptation.methods import Adapter
 from bench.extensions.adaptation.schemas import SCHEMAS
@@ -127,6 +128,11 @@ def test_the_command_measures_other_patients_and_the_page_shows_the_curve(store_
     assert "Hospital C (NIH layout)" in said
     here("report", cwd=store_copy)
     assert '<section id="adaptation"' in (store_copy / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
+    store = Store.open(store_copy / "runs")
+    assert not list(cohorts.problems(store))
+    (path,) = (store_copy / "runs" / "adaptation").glob("*.parquet")
+    path.write_bytes(path.read_bytes() + b" ")
+    assert [name for name, _, _ in cohorts.problems(store)] == [f"adaptation {path.stem}"]
 
 
 @pytest.mark.grid
