@@ -90,9 +90,9 @@ def adaptation_curve(
     few = table[(table["draws"] < draws) & (table["finding"] != MACRO)].drop_duplicates(["patients", "finding"])
     for n in possible:
         of_n = few[few["patients"] == n]
-        stay = ", ".join(f"{k} ({draws - num})" for k, num in zip(of_n["finding"], of_n["draws"], strict=True))
+        stay = ", ".join(f"{k} ({draws - num} of {draws})" for k, num in zip(of_n["finding"], of_n["draws"], strict=True))
         if stay:
-            notes.append(f"{n} patients lack both classes, so the finding stays as it is, in draws of {draws}: {stay}.")
+            notes.append(f"With {n} patients, findings stay as they are in draws without one of the classes: {stay}.")
     write_cohort(curve_path(manifest, planned_run, hospital), table, hospital.id)
     title = f"{planned_run.id} {run_title(manifest, planned_run)}"
     return Curve(title, manifest.titles[at], table, tuple(notes), manifest.phantom)
