@@ -66,7 +66,7 @@ def adaptation_curve(
     device: str = "cpu",
     progress: Progress = lambda *_: None,
 ) -> Curve:
-    """Measure the curve, and write its table into the store, where the page reads it.
+    """Measure the curve, and write its table into the store, where the page reads it, in place of an earlier one.
 
     at: a cohort. numbers: of labeled patients; the curve stops at half of the hospital's patients. Raises ConfigError for an
     unknown hospital, for one that the run had seen or may have seen, and if no finding has enough patients. Raises
@@ -90,10 +90,13 @@ def adaptation_curve(
     few = table[(table["draws"] < draws) & (table["finding"] != MACRO)].drop_duplicates(["patients", "finding"])
     for n in possible:
         of_n = few[few["patients"] == n]
-        stay = ", ".join(f"{k} ({draws - num} of {draws})" for k, num in zip(of_n["finding"], of_n["draws"], strict=True))
+        stay = ", ".join(
+            f"{k} ({draws - num} of {draws})" for k, num in zip(of_n["finding"], of_n["draws"], strict=True)
+        )
         if stay:
             notes.append(f"With {n} patients, findings stay as they are in draws without one of the classes: {stay}.")
-    write_cohort(curve_path(manifest, planned_run, hospital), table, hospital.id)
+    if possible:  # else an earlier curve stays
+        write_cohort(curve_path(manifest, planned_run, hospital), table, hospital.id)
     title = f"{planned_run.id} {run_title(manifest, planned_run)}"
     return Curve(title, manifest.titles[at], table, tuple(notes), manifest.phantom)
 
