@@ -349,7 +349,7 @@ class ReportData:
     def no_mean_gap(self) -> str:
         """Words for a mean gap that is unknown."""
         reason = self.members_of_first.reason if self.members_of_first else ""
-        return "no mean gap" if reason else "too few patients for a mean gap"
+        return f"{reason.partition(':')[0] or 'too few patients'} for a mean gap"
 
     def macro_name(self, run: Run) -> str:
         """Return the name of the mean over findings in a table of a run that also lists findings outside this mean."""
