@@ -224,7 +224,7 @@ def plan(
     workers: int = 1,
     quiet: bool = True,
 ) -> "SinglePlan":
-    """Return the plan of `run` with the same arguments: read and check everything, but train nothing.
+    """Return the plan of `run` with the same arguments but `device`: read and check everything, but train nothing.
 
     A notebook shows the plan as a table of its runs. Its attribute `runs` has their ids and configurations.
 
