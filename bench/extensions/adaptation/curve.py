@@ -120,9 +120,12 @@ class Task:
 
     @classmethod
     def of(cls, manifest: Manifest, run: PlannedRun, at: str) -> Self:
-        """Read logits and labels. Raises ConfigError if no finding has `min_count` measured patients with it and without."""
+        """Read logits and labels. Raises ConfigError without predictions, or if no finding has `min_count` measured patients of each class."""
         scored = load_scored_run(manifest.by_image, run)
-        split = next(s for s in scored.scored_splits if s.dataset == at and not s.split.startswith("expert"))
+        split = next((s for s in scored.scored_splits if s.dataset == at and not s.split.startswith("expert")), None)
+        if split is None:  # a model of which only tables of predictions are known
+            fix = "choose another hospital, or give its table to `bench evaluate`"
+            raise ConfigError(f"run {run.id} has no predictions of {manifest.titles[at]}", f"--at {at}", fix)
         val = next((s for s in scored.scored_splits if (s.dataset, s.split) == (scored.internal, "val")), None)
         learned = [k for k, finding in enumerate(scored.findings) if finding not in scored.unlearned]
         used = np.flatnonzero((split.labels()[:, learned] != DROPPED).any(1))
