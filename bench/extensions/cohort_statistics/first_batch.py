@@ -102,8 +102,9 @@ class FirstBatch:
             write_bytes(folder / name, cv2.imencode(".png", picture)[1].tobytes())
             said = f"{html.escape(image_id)}<br>{html.escape(caption)}"
             figures.append(f'<figure><img src="{name}" alt=""><figcaption>{said}</figcaption></figure>')
-        x, entries = self.x_NCHW, run.entries
-        what = f"First training batch of run {run.id}: {' x '.join(map(str, x.shape))}, {x.min():.3g} (black) to {x.max():.3g} (white)"
+        shape, shown, entries = " x ".join(map(str, self.x_NCHW.shape)), self.x_NCHW[:, 0], run.entries
+        scale = f"first channel, {shown.min():.3g} (black) to {shown.max():.3g} (white)"
+        what = f"First training batch of run {run.id}: {shape}; {scale}"
         how = f"preprocessing {entries['preprocessing'].name}, augmentation {entries['augmentation'].name}"
         style = "body{font:14px sans-serif}figure{display:inline-block;vertical-align:top;width:240px;margin:8px}img{width:100%}"
         page = f"<!doctype html><meta charset=utf-8><title>{what}</title><style>{style}</style><p>{what}; {how}.</p>"

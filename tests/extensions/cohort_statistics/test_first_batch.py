@@ -44,6 +44,7 @@ def test_a_batch_is_written_as_the_network_gets_it(small: Callable[[str], Path],
     written = cv2.imread(str(out / "0003.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(written, batch.pictures[3])
     page = (out / "index.html").read_text()
+    assert f"first channel, {batch.x_NCHW[:, 0].min():.3g} (black) to {batch.x_NCHW[:, 0].max():.3g} (white)" in page
     table = internal.read().set_index("image_id")
     for image_id, caption in zip(batch.image_id, batch.captions(run.config.findings), strict=True):
         present = [f for f in run.config.findings if table.loc[image_id, f] == 1]
