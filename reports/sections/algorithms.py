@@ -48,7 +48,9 @@ def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
     internal = _changes(rows[(rows["dataset"] == data.internal.key) & (rows["split"] == "test")])
     if not external:
         return [f"Too few pairs of runs to compare algorithms with ERM: at least {LEAST_PAIRS} are needed"]
-    bounds = [bound for effect in external.values() if not effect.clear for bound in effect.bounds]
+    bounds = [
+        bound for effect in external.values() if effect.has_interval and not effect.clear for bound in effect.bounds
+    ]
     reach = (
         f"The corrected intervals of unclear differences reach from {signed(min(bounds))} to {signed(max(bounds))}"
         if bounds
@@ -63,7 +65,7 @@ def _change(changes: Mapping[str, Estimate], where: str) -> str:
     texts = {name: f"{name} {signed(effect.value)} {effect.span}" for name, effect in changes.items()}
     count = f"{of_all(sum(e.clear for e in changes.values()), len(changes), 'algorithm')} with a clear change of AUROC {where}"
     named = [text for name, text in texts.items() if changes[name].clear]
-    return f"{count}: {listing(named) or 'at most ' + texts[max(changes, key=lambda name: abs(changes[name].value))]}"
+    return f"{count}: {listing(named) or 'the largest is ' + texts[max(changes, key=lambda name: abs(changes[name].value))]}"
 
 
 def _changes(rows: pd.DataFrame) -> dict[str, Estimate]:

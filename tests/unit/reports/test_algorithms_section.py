@@ -70,7 +70,7 @@ def test_the_title_names_the_algorithms_with_a_clear_difference_and_the_price_in
 def test_a_difference_that_is_clear_only_before_the_correction_is_not_named_as_clear() -> None:
     text = section(row("GroupDRO", 0.007, 0.006), row("V-REx", -0.001))
     assert (
-        "0 of 2 algorithms with a clear change of AUROC at external hospitals: at most GroupDRO +.007 [.001, .013]"
+        "0 of 2 algorithms with a clear change of AUROC at external hospitals: the largest is GroupDRO +.007 [.001, .013]"
         in text
     )
     assert "reach from −.009 to +.015" in text
