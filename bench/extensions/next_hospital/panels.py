@@ -46,7 +46,8 @@ def with_variance(metric: str, value: Array, low: Array, high: Array) -> tuple[A
     if metric in ON_LOGIT:
         value = np.where((value <= 0) | (value >= 1), (low + high) / 2, value)
     center, below, above = (on_scale(metric, numbers) for numbers in (value, low, high))
-    distances = np.stack([center - below, above - center])
+    with np.errstate(invalid="ignore"):  # without any width at 0 or 1, the center is infinite, too
+        distances = np.stack([center - below, above - center])
     usable = np.isfinite(distances)
     num = usable.sum(0)
     half = np.divide(np.where(usable, distances, 0.0).sum(0), num, out=np.full(len(value), np.nan), where=num > 0)

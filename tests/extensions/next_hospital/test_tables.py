@@ -179,6 +179,13 @@ def test_a_hospital_with_five_positive_patients_hardly_counts() -> None:
     assert both[0] == pytest.approx(both[1], abs=0.005)
 
 
+def test_an_interval_without_width_at_1_has_no_variance() -> None:
+    value, variance = with_variance("sensitivity", *np.array([[1.0, 0.5], [1.0, 0.4], [1.0, 0.6]]))
+    assert np.isnan([value[0], variance[0]]).all()
+    assert value[1] == 0
+    assert variance[1] > 0
+
+
 def test_equal_values_and_perfect_separations_have_finite_numbers() -> None:
     equal = rows_of("a", "auroc", "Pneumonia", at(1.0, 1.0, 1.0, 1.0, 1.0), 0.0)
     perfect = pd.DataFrame([("a", "auroc", "Edema", name, 1.0, 0.9, 1.0) for name in HOSPITALS], columns=list(VALUES))
