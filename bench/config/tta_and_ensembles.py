@@ -79,7 +79,7 @@ def read_ensembles(
 
     Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, and a TTA that the grid does
     not make. Also raises ConfigError for two ensembles with the same runs and TTA, and for an ensemble of runs with
-    different findings or different left-out hospitals.
+    different findings, left-out hospitals or validation splits.
     """
     if not isinstance(raw, list) or not all(isinstance(block, Mapping) for block in raw):
         raise ConfigError("ensembles must be a list of blocks", where, "write `- {name: both, of: {seed: [0, 1]}}`")
@@ -104,6 +104,9 @@ def read_ensembles(
             )
             fix = "write one ensemble for each hospital, with `leave_out: HOSPITAL` in `of`"
             raise ConfigError(what, f"{location}.of", fix)
+        if len({c.drawn_by for c in members}) > 1:
+            what = "the seeds of an ensemble have different validation splits: only images that all of them predict would be left"
+            raise ConfigError(what, f"{location}.of", "choose runs of one seed, or train with `resample: none`")
         for other in ensembles:
             if other.name == name:
                 raise ConfigError(f"two ensembles have the name {name!r}", f"{location}.name", "rename one of them")

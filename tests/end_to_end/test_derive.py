@@ -274,6 +274,7 @@ def registry() -> Registry:
         ("ensembles: [{name: x, tta: three_views}]\n", "has no TTA 'three_views'", "ensembles[0].tta"),
         ("ensembles: [{name: x}, {name: x, of: {seed: 0}}]\n", "two ensembles", "ensembles[1].name"),
         ("ensembles: [{name: x}, {name: y, of: {seed: [1, 0]}}]\n", "the same runs", "ensembles[1]"),
+        ("base: {resample: split}\nensembles: [{name: x}]\n", "different validation splits", "ensembles[0].of"),
         (
             "sweeps: [{task: [binary], finding: [Edema, Pneumonia]}]\nensembles: [{name: x}]\n",
             "must have the same findings",

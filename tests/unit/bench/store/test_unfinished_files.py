@@ -93,7 +93,13 @@ def test_folders_with_one_relative_path_below_two_working_folders_are_both_clean
         (ELSEWHERE, 7, 3600, True),
         (ELSEWHERE, 7, 100_000, False),
     ],
-    ids=["this process", "another user", "dead", "elsewhere", "elsewhere, old"],  # process numbers would differ between workers
+    ids=[
+        "this process",
+        "another user",
+        "dead",
+        "elsewhere",
+        "elsewhere, old",
+    ],  # process numbers would differ between workers
 )
 def test_only_files_of_dead_processes_and_old_ones_of_other_machines_are_removed(
     host: str, pid: int, age: float, kept: bool, tmp_path: Path
