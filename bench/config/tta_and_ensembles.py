@@ -95,18 +95,7 @@ def read_ensembles(
             raise ConfigError(
                 "no run of the grid meets these conditions", f"{location}.of", "correct the names or values"
             )
-        if len({(c.space, c.task, getattr(c, "finding", "")) for c in members}) > 1:
-            fix = "choose runs that learn the same findings"
-            raise ConfigError("the runs of an ensemble must have the same findings", f"{location}.of", fix)
-        if len({c.leave_out for c in members}) > 1:
-            what = (
-                "the runs of an ensemble leave out different hospitals: each left-out hospital trained the other runs"
-            )
-            fix = "write one ensemble for each hospital, with `leave_out: HOSPITAL` in `of`"
-            raise ConfigError(what, f"{location}.of", fix)
-        if len({c.drawn_by for c in members}) > 1:
-            what = "the seeds of an ensemble have different validation splits: only images that all of them predict would be left"
-            raise ConfigError(what, f"{location}.of", "choose runs of one seed, or train with `resample: none`")
+        _check_together(members, f"{location}.of")
         for other in ensembles:
             if other.name == name:
                 raise ConfigError(f"two ensembles have the name {name!r}", f"{location}.name", "rename one of them")
@@ -114,3 +103,17 @@ def read_ensembles(
                 raise ConfigError(f"{name!r} and {other.name!r} have the same runs", location, "remove one of them")
         ensembles.append(Ensemble(name, members, views))
     return tuple(ensembles)
+
+
+def _check_together(members: Sequence[RunConfig], where: str) -> None:
+    """Raise ConfigError unless the probabilities of these runs can be averaged, and the average be tested as one run."""
+    if len({(c.space, c.task, getattr(c, "finding", "")) for c in members}) > 1:
+        fix = "choose runs that learn the same findings"
+        raise ConfigError("the runs of an ensemble must have the same findings", where, fix)
+    if len({c.leave_out for c in members}) > 1:
+        what = "the runs of an ensemble leave out different hospitals: each left-out hospital trained the other runs"
+        fix = "write one ensemble for each hospital, with `leave_out: HOSPITAL` in `of`"
+        raise ConfigError(what, where, fix)
+    if len({c.drawn_by for c in members}) > 1:
+        what = "the seeds of an ensemble have different validation splits: only images that all of them predict would be left"
+        raise ConfigError(what, where, "choose runs of one seed, or train with `resample: none`")
