@@ -138,7 +138,7 @@ def test_the_drawer_holds_thresholds_calls_curves_reliability_subgroups_and_the_
             "Reproduce this run",
         ):
             assert head in heads
-        assert "ROC and precision-recall curves" in heads
+        assert "ROC, precision-recall and threshold curves" in heads
         assert visit.page.locator("#drawer .curves svg[aria-label^='ROC curves, Edema']").count() == 1
         assert (
             visit.page.locator(
@@ -160,7 +160,7 @@ def test_beyond_forty_runs_the_drawer_unpacks_what_it_shows(browser, tmp_path):
         visit.page.wait_for_selector("#drawer table")
         assert visit.page.locator("#drawer h2").inner_text().startswith("<b>&amp;")
         visit.page.keyboard.press("Escape")
-        assert visit.page.locator("details.run .rd").count() == 1
+        assert visit.page.locator("details.run .rd").count() == 0, "dropped when closed"
         visit.page.locator("#runs > .wrap > details > summary").click()
         visit.page.locator("details.run > summary").nth(5).click()
         visit.page.wait_for_selector("details.run[open] table")

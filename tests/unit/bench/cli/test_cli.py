@@ -396,8 +396,8 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
                 "--store",
                 "without --data and BENCH_DATA",
             ),
-            ("estimate --logits data --device cpu", "--device", "with IMAGE or --cohort"),
-            ("estimate --device cpu", "--device", "with IMAGE or --cohort"),
+            ("estimate --logits data --device cpu", "--device", "with IMAGE"),
+            ("estimate --device cpu", "--device", "with IMAGE"),
             ("evaluate --model model.yaml --grid tiny --device cpu", "--device", "for a network"),
         )
     ),
