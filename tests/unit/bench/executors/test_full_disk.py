@@ -76,7 +76,7 @@ def test_a_page_on_a_full_disk_names_its_size(store_copy: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(DiskFullError, match=r"File too large \(\d.* MB needed, .* free\)") as full:
+        with pytest.raises(DiskFullError, match=r"File too large \(\d.* [kM]B needed, .* free\)") as full:
             write_report(manifest, store_copy / "page.html", lambda *_: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
