@@ -144,7 +144,7 @@ def test_arrays_have_the_values_of_the_table_in_the_given_order() -> None:
 @pytest.mark.parametrize("estimator", [MEASURED, "atc"])
 def test_a_repeated_row_is_refused(estimator: str) -> None:
     row = row_of("a", "nih", "Edema", estimator, auroc=0.5)
-    with pytest.raises(ValueError, match="several rows"):
+    with pytest.raises(ValueError, match="non-unique"):
         values_of([row, row], ["nih"])
 
 

@@ -171,7 +171,9 @@ def test_runs_without_a_usable_network_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not finished"):
         load(store, run.id)
     derived = b'{"kind":"tta","sources":["3fa94c1e02bd"]}'
-    CheckedFolder(store.begin(short_hash(derived), derived)).mark_done()
+    folder = store.begin(short_hash(derived), derived)
+    (folder / "trained.json").write_text("{}")
+    CheckedFolder(folder).mark_done()
     with pytest.raises(StoreError, match="no run '3fa94c1e02bd'"):  # a source is missing
         load(store, short_hash(derived))
     (store.run_dir(run.id) / "run.json").write_bytes(run.document.replace(b"adamw", b"adamx"))

@@ -18,7 +18,7 @@ def test_a_manifest_with_heat_maps_keeps_the_bytes_of_its_analyses(
     manifest = planned_manifest(plan_of(tmp_path, "heads"), {}, 1)
     manifest.write()
     document, of_core = read_grid(manifest.store, "heads"), json.loads((EXPECTED / "heads.json").read_text())
-    maps = {"folder": "45/4539e88fa313/attention", "identity": ["attention", 1, {"images": 2}], "name": "attention"}
+    maps = {"folder": "45/4539e88fa313/attention", "identity": ["attention", 2, {"images": 2}], "name": "attention"}
     assert document["analyses"] == [{**maps, "per_run": True, "run": "4539e88fa313"}, *of_core["analyses"]]
     assert document["runs"] == of_core["runs"]
     read_manifest(manifest.store, "heads").write()

@@ -58,7 +58,7 @@ def test_the_page_of_a_run_has_its_scores_and_curves_and_names_are_escaped(site)
     folder, made = site
     run_id = made["ranks"]["run_id"].iloc[0]
     page = (folder / "runs" / f"{run_id}.html").read_text()
-    assert "ROC and precision-recall curves" in page
+    assert "ROC, precision-recall and threshold curves" in page
     assert "Confusion matrices" in page
     assert f"--only {run_id}" in page
     assert HOSTILE not in page
