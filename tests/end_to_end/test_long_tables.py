@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.planning.manifest import read_manifest
-from bench.results import long_tables
+from bench.results import long_tables, report_tables
 from bench.results.report_tables import tables
 from bench.results.write_report import write_report
 from bench.store.store import Store
@@ -42,7 +42,7 @@ def test_files_have_all_rows_and_the_page_is_the_same(store_copy: Path, monkeypa
 def test_details_of_runs_that_the_page_does_not_show_are_only_in_files(
     store_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (page_rows, long_tables):
+    for module in (page_rows, report_tables):
         monkeypatch.setattr(module, "DETAILED", 0)
     manifest = read_manifest(Store.open(store_copy / "runs"), None)
     with long_tables.LongTables(store_copy / "tables", synthetic=True) as written:
