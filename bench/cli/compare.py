@@ -97,12 +97,12 @@ def lines(result: "Contrast", *, every: bool = False) -> list[str]:
         shown, mean = table[table["finding"] == "macro"], "Each row: mean"
         further = ["Findings and corrected p values: --all"]
         drawn = _means(result, shown, heading)
-    of_means = table[(table["dataset"] == "external") & (table["finding"] == "macro")]
-    has_no_mean = bool(of_means["first"].isna().any())
+    means = table[(table["dataset"] == "external") & (table["finding"] == "macro")]
+    reasons = means.loc[means["first"].isna() & (means["note"] != ""), "note"]
     notes = [
         *result.notes,
         *_same(shown),
-        *(["No external mean: the external hospitals score too few findings in common."] if has_no_mean else []),
+        *(f"There is no mean over findings and hospitals, because of {reason}." for reason in reasons),
         f"{mean} over the findings that both runs, the cohort and the internal test split score.",
         "difference = first - second. Intervals and p: from the influence of each patient on the difference.",
         "The intervals do not include the variation between seeds.",
@@ -141,7 +141,7 @@ def _place(result: "Contrast", dataset: str, split: str) -> str:
 
 def _same(table: "pd.DataFrame") -> list[str]:
     """Return a sentence on the rows in which both runs have the same logits."""
-    rows = table[table["note"] != ""]
+    rows = table[(table["note"] != "") & table["first"].notna()]
     places = ", ".join(f"{row.finding} ({row.dataset}, {row.split})" for row in rows.itertuples())
     return [f"Both runs have the same logits, so the difference is exactly 0: {places}."] if places else []
 

@@ -23,7 +23,7 @@ from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMet
 from bench.scoring.pooled_hospitals import hospital_parts, measure_hospitals
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.errors import ConfigError
-from reports.schemas.common_findings import averaged_findings
+from reports.schemas.common_findings import Mask, common_findings, no_mean
 
 Array = NDArray[np.float64]
 GAP = Key("auroc_gap")
@@ -46,7 +46,7 @@ COLUMNS = (
     "num_negative",
     "num_patients",
     "num_findings",
-    "note",  # SAME if both runs have the same logits, otherwise empty
+    "note",  # SAME if both runs have the same logits; of an external mean without a value, why there is none; otherwise empty
 )
 SAME = "both runs have the same logits"  # so their difference is 0, without an interval
 
@@ -233,8 +233,7 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         [np.ones(len(findings), bool), *(np.isfinite(of.value[key]) for of in tests_of_internal)]
     )
     external = _averaged(pairs)
-    scored = np.array([np.isfinite(pair.first.value[key]) for pair in external]).reshape(len(external), len(findings))
-    used = averaged_findings(scored, inside)
+    used, reason = _findings_of_mean(external, inside, key)
     of_macros = used if used.any() else inside
     sides = [
         hospital_macros(key, of, used, inside) for of in ([p.first for p in external], [p.second for p in external])
@@ -262,8 +261,16 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         split = "mixed" if len(external) > 1 else external[0].first.scored.split
         means = [mean_of_macros(key, of, used) for of in sides]
         same_everywhere = all(pair.same[np.isfinite(pair.first.value[key]) & used].all() for pair in external)
-        rows.append(_mean_row((EXTERNAL, split), _MeanOfPair(means[0], means[1], same_everywhere)))
+        rows.append(_mean_row((EXTERNAL, split), _MeanOfPair(means[0], means[1], same_everywhere), reason))
     return rows
+
+
+def _findings_of_mean(external: Sequence[Pair], inside: Mask, key: Key) -> tuple[Mask, str]:
+    """Return the findings [K] of the mean over hospitals, and why there is none."""
+    scored = np.array([np.isfinite(pair.first.value[key]) for pair in external]).reshape(len(external), len(inside))
+    common = common_findings(scored, inside)
+    reason = no_mean(scored, common, len(common)) if external else ""
+    return common & (reason == ""), reason
 
 
 def _averaged(pairs: Sequence[Pair]) -> list[Pair]:
@@ -295,15 +302,15 @@ def _tested(
     return paired(values[0], values[1], error, np.where(same, 0.0, own), alone)
 
 
-def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair) -> tuple[Any, ...]:
-    """Build the macro row of a cohort (dataset, split)."""
+def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair, reason: str = "") -> tuple[Any, ...]:
+    """Build the macro row of a cohort (dataset, split); reason: why there is no mean."""
     first, second = mean.first, mean.second
     values, bounds = (
         np.array([[first.value], [second.value]]),
         [np.array(of.bounds or UNKNOWN)[:, None] for of in mean[:2]],
     )
     tests = _tested(values, [Influence.stack([of.influence]) for of in mean[:2]], bounds, np.array([mean.same]))
-    analytic, note = (float("nan"), float("nan")), SAME if mean.same and np.isfinite(first.value) else ""
+    analytic, note = (float("nan"), float("nan")), SAME if mean.same and np.isfinite(first.value) else reason
     return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *first.sizes, note)
 
 
@@ -347,10 +354,13 @@ def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any,
     same = np.full(len(first_gaps), all(pair.same.all() for pair in (test, *external)))
     influences = [Influence.stack([gap.influence for gap in of]) for of in (first_gaps, second_gaps)]
     tests = _tested(values, influences, list(np.stack([lows, highs], 1)), same)
-    note = SAME if same.all() else ""
+    inside = np.isfinite(test.first.value[AUROC]) & np.isfinite(test.second.value[AUROC])
+    _, reason = _findings_of_mean([_both_known(pair, AUROC) for pair in averaged], inside, AUROC)
     rows = []
     for first, second, numbers in zip(first_gaps, second_gaps, np.stack(tests, 1), strict=True):
         sizes = (first.n, first.num_positive, first.num_negative, first.num_patients, first.num_findings)
         prefix = (first.dataset, splits.get(first.dataset, "mixed"), first.finding)
+        known, of_mean = np.isfinite(first.value), prefix[::2] == (EXTERNAL, MACRO)
+        note = (SAME if same.all() else "") if known else reason if of_mean else ""
         rows.append((*prefix, first.value, second.value, *numbers, float("nan"), float("nan"), *sizes, note))
     return rows

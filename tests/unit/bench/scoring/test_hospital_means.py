@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cli.compare import lines
 from bench.config.settings import Settings
+from bench.results.compare_two_runs import Contrast
+from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences
 from bench.scoring.gaps.hospital_means import hospital_macros, weights
-from bench.scoring.metrics_of_split import AUROC, measure
+from bench.scoring.metrics_of_split import AUROC, Key, measure
 from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit
 
@@ -140,6 +143,23 @@ def test_net_benefit_has_the_same_marginal_mean() -> None:
 
 ONE = np.array([[1, 0, 0, 0], [1, 0, 0, 1], [1, 0, 1, 0], [1, 1, 0, 0]], bool)
 HALF = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 0], [0, 0, 0, 1]], bool)
+
+
+@pytest.mark.parametrize("key", [Key("auroc"), GAP])
+@pytest.mark.parametrize(
+    ("measured", "reason"), [(ONE, "too few findings: only one is"), (HALF, "too few AUROCs: the hospitals score less")]
+)
+def test_a_comparison_says_why_there_is_no_external_mean(measured: np.ndarray, reason: str, key: Key) -> None:
+    hospitals = (*HOSPITALS, "padchest")[: len(measured)]
+    external = [split(name, "all", 3 + h, measured[h]) for h, name in enumerate(hospitals)]
+    runs = [ScoredRun(FINDINGS, "chexpert", [*splits()[:2], *external]) for _ in range(2)]
+    table = differences(*runs, key, SETTINGS)
+    row = table[(table["dataset"] == "external") & (table["finding"] == "macro")].iloc[0]
+    assert np.isnan(row["first"])
+    assert row["note"].startswith(reason)
+    result = Contrast("a", "b", key, SETTINGS, table, False, dict.fromkeys(table["dataset"], "H"))
+    said = " ".join(lines(result))
+    assert f"There is no mean over findings and hospitals, because of {reason}" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("measured", [ONE, HALF], ids=["one finding", "less than half"])
