@@ -222,7 +222,8 @@ def _marker(data: ReportData) -> dict[str, Any]:
 
 def _warning(data: ReportData) -> str:
     """Return the line on findings that the mean leaves out, or why there is no mean; "" for none."""
-    return member_sentences.left_out(data.members_of_first, data.short) if data.members_of_first else ""
+    children = [hospital.short for hospital in data.of_children]
+    return member_sentences.left_out(data.members_of_first, data.short, children) if data.members_of_first else ""
 
 
 def _patients(data: ReportData) -> list[str]:

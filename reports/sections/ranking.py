@@ -108,7 +108,7 @@ def ranking(data: ReportData) -> Section:
         if data.hospitals
         else f"internal AUROC at {data.internal.title}; no external hospital was tested",
         "protocol": _protocol(data),
-        "warning": member_sentences.left_out(first, data.short) if first else "",
+        "warning": member_sentences.left_out(first, data.short, [h.short for h in data.of_children]) if first else "",
         "num_in_mean": first.num_hospitals if first else len(data.hospitals),
         "others": _other_members(data),
         "later": len(data.ranked) > FIRST,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from reports.formatting import of_all, plural
+from reports.formatting import listing, of_all, plural
 from reports.report_data.members import Members
 
 
@@ -30,10 +30,10 @@ def over(members: Members, *, brief: bool = False) -> str:
     return f"over {findings}{hospitals}"
 
 
-def left_out(members: Members, title_of: Callable[[str], str]) -> str:
+def left_out(members: Members, title_of: Callable[[str], str], children: Sequence[str] = ()) -> str:
     """State which findings a mean is over and the lowest AUROC that it leaves out, or why there is no mean; "" if it leaves nothing out.
 
-    `title_of`: key of a hospital -> its name.
+    `title_of`: key of a hospital -> its name. `children`: hospitals of children, whose AUROCs `members` does not have.
     """
     if not members.left_out:
         return ""
@@ -45,6 +45,7 @@ def left_out(members: Members, title_of: Callable[[str], str]) -> str:
             f"Of {plural(members.num_findings, 'finding')}, the mean has {len(members.findings)}, "
             "which the internal test split and at least two external hospitals score."
         )
+    left += f", without the children of {listing(children)}" if children else ""
     return f"{text} The lowest measured AUROC{left}: {finding} at {title_of(hospital)}, {lowest.with_interval}."
 
 

@@ -218,6 +218,12 @@ def test_a_finding_the_wrong_way_round_in_children_is_the_headline():
     assert verdicts.of_findings(data, data.ranked[0])["Pneumonia"].state == verdicts.WRONG
 
 
+def test_the_lowest_auroc_left_out_is_not_said_of_children_whose_lowest_is_lower():
+    text = first_screen(read(children()))
+    assert "Means leave out the children of BRAX (lowest AUROC: Pneumonia, .250" in text
+    assert "The lowest measured AUROC left out, without the children of BRAX: Lung Lesion at NIH-14" in text
+
+
 def test_a_clear_drop_at_one_hospital_or_of_one_finding_is_named_although_the_mean_gap_is_unclear():
     made = no_gap(tables(Invented(runs=3)))
     run, gaps = read(made).ranked[0].id, made["gaps"]
