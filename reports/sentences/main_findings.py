@@ -211,12 +211,12 @@ def findings_title(clear: Sequence[str], num_some: int, num_findings: int, num_r
     >>> findings_title(["Edema", "Pneumonia", "Mass"], 3, 9, 4)
     'AUROC drops clearly in every run for 3 of 9 findings'
     >>> findings_title([], 3, 9, 4), findings_title([], 0, 9, 4)
-    ('AUROC drops clearly in some runs for 3 of 9 findings', 'No finding with a clear drop of AUROC')
+    ('AUROC drops clearly in some runs for 3 of 9 findings', 'No finding with a clear drop of mean AUROC')
     """
     if num_runs == 0 or not num_findings:
         return "No finding has both an internal and an external score"
     if not num_some:
-        return "No finding with a clear drop of AUROC"
+        return "No finding with a clear drop of mean AUROC"
     if not clear:
         return f"AUROC drops clearly in some {unit}s for {of_all(num_some, num_findings, 'finding')}"
     runs = f"{'every' if num_runs > 1 else 'this'} {unit}"

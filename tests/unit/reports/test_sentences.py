@@ -195,7 +195,7 @@ def test_the_findings_sentence_names_only_findings_clear_in_every_run():
     assert sentences.findings_title(["Edema", "Pneumonia"], 2, 9, 4) == (
         "AUROC drops clearly in every run for Edema and Pneumonia"
     )
-    assert sentences.findings_title([], 0, 9, 1) == "No finding with a clear drop of AUROC"
+    assert sentences.findings_title([], 0, 9, 1) == "No finding with a clear drop of mean AUROC"
 
 
 @pytest.mark.parametrize(
