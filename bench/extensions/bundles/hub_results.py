@@ -30,28 +30,33 @@ def write_hub_results(bundle: OpenBundle, repo: str, folder: Path) -> list[str]:
     repo: the dataset repository of the benchmark, OWNER/NAME. The scores must have been computed (`verify`).
     """
     manifest = bundle.manifest
-    splits = {EXTERNAL: "test"}  # task -> split
+    scores = {run_id: select(ScoresFolder(manifest.scores / run_id).table("scores")) for run_id in manifest.run_of}
+    has_mean = any(rows.loc[rows["dataset"] == EXTERNAL, "value"].notna().any() for rows in scores.values())
+    splits = {EXTERNAL: "test"} if has_mean else {}  # task -> split
     for cohort in manifest.cohorts:
         splits[cohort.name] = CohortRole.of(cohort).headline_name or "test"
     synthetic = " The images are synthetic." if manifest.phantom else ""
     benchmark = {
         "name": manifest.title,
-        "description": f"Macro AUROC of chest radiograph networks trained on {manifest.titles[manifest.source]}: at this hospital, "
-        f"at each other hospital, and as mean over these ({EXTERNAL}).{synthetic}",
+        "description": f"Macro AUROC of chest radiograph networks trained on {manifest.titles[manifest.source]}: at this hospital"
+        f"{f', at each other hospital, and as mean over these ({EXTERNAL})' if has_mean else ' and at each other hospital'}.{synthetic}",
         "evaluation_framework": FRAMEWORK,
         "tasks": [{"id": name, "config": "default", "split": split} for name, split in splits.items()],
     }
     files: dict[str, object] = {"eval.yaml": benchmark}
     for run in manifest.run_of.values():
-        files[f"{run.id}/.eval_results/{re.sub(r'.*/', '', repo)}.yaml"] = _results(bundle, repo, run, splits)
+        files[f"{run.id}/.eval_results/{re.sub(r'.*/', '', repo)}.yaml"] = _results(
+            bundle, repo, run, splits, scores[run.id]
+        )
     for name, content in files.items():
         write_bytes(folder / name, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000).encode())
     return list(files)
 
 
-def _results(bundle: OpenBundle, repo: str, run: PlannedRun, splits: dict[str, str]) -> list[dict[str, object]]:
+def _results(
+    bundle: OpenBundle, repo: str, run: PlannedRun, splits: dict[str, str], scores: pd.DataFrame
+) -> list[dict[str, object]]:
     """Return the results of a run, one for each task with a score."""
-    scores = select(ScoresFolder(bundle.manifest.scores / run.id).table("scores"))
     out: list[dict[str, object]] = []
     for name, split in splits.items():
         rows = scores[(scores["dataset"] == name) & ((scores["split"] == split) | (name == EXTERNAL))]

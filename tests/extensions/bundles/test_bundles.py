@@ -20,7 +20,7 @@ from disturbed import with_cohorts
 
 from bench.config.registry import Registry
 from bench.extensions.bundles import export as exporting
-from bench.extensions.bundles import merge
+from bench.extensions.bundles import hub_results, merge
 from bench.extensions.bundles.archive import CHECKSUMS, pack, unpack
 from bench.extensions.bundles.pseudonyms import kinds, table_id
 from bench.extensions.bundles.read_bundle import read_bundle
@@ -140,6 +140,24 @@ def test_the_files_of_a_leaderboard_have_the_published_form(
     assert {entry.dataset_id for entry in entries} == {"lab/unseen"}
     said = here("verify", str(bundle), "--hub-results", "unseen", cwd=tmp_path, code=2).stderr
     assert "'unseen' is not a repository name" in said
+
+
+def test_a_leaderboard_has_no_task_for_a_mean_that_no_run_has(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_mean(scores: pd.DataFrame) -> pd.DataFrame:
+        return select(scores).assign(value=lambda rows: rows["value"].mask(rows["dataset"] == "external"))
+
+    monkeypatch.setattr(hub_results, "select", without_mean)
+    with opened(bundles["one"], Registry.read()) as bundle:
+        score_all(bundle.manifest, quiet)
+        hub_results.write_hub_results(bundle, "lab/unseen", tmp_path)
+    benchmark = yaml.safe_load((tmp_path / "eval.yaml").read_text())
+    assert [task["id"] for task in benchmark["tasks"]] == ["chexpert", "mimic", "nih", "vindr"]
+    assert "mean" not in benchmark["description"]
+    (path,) = tmp_path.glob("*/.eval_results/unseen.yaml")
+    tasks = [entry["dataset"]["task_id"] for entry in yaml.safe_load(path.read_text())]
+    assert tasks == ["chexpert", "mimic", "nih", "vindr"]
 
 
 def test_ordinals_are_random_in_each_export_and_unrelated_to_the_ids(bundles: dict[str, Path], tmp_path: Path) -> None:
