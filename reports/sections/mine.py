@@ -45,7 +45,9 @@ def _recipe(
     return {
         "name": run.label,
         "run": run.anchor,
-        "auroc": [[_per_1000(data.cells.get((run.id, h.key, f), MISSING).value) for h in hospitals] for f in findings],
+        "auroc": [
+            [_whole(data.cells.get((run.id, h.key, f), MISSING).value, 10**6) for h in hospitals] for f in findings
+        ],
         "sensitivity": [[_mean_share(of_runs, 0) for of_runs in row] for row in counts],
         "specificity": [[_mean_share(of_runs, 2) for of_runs in row] for row in counts],
     }
@@ -55,8 +57,8 @@ def _mean_share(of_runs: list[Call | None], first: int) -> int | None:
     """Return the mean over runs of counts[first] and counts[first + 1]'s rightly called share; None if a run has none."""
     pairs = [of[first : first + 2] if of else (0, 0) for of in of_runs]
     right = [pair[first // 2] / sum(pair) for pair in pairs if sum(pair)]
-    return _per_1000(sum(right) / len(right)) if len(right) == len(of_runs) else None
+    return _whole(sum(right) / len(right), 1000) if len(right) == len(of_runs) else None
 
 
-def _per_1000(value: float) -> int | None:
-    return round(1000 * value) if is_number(value) else None
+def _whole(value: float, parts: int) -> int | None:
+    return round(parts * value) if is_number(value) else None

@@ -1,10 +1,8 @@
 """The panel "A hospital like mine", and the details of a run on one screen."""
 
-import math
 import re
 
 import pytest
-from scipy.stats import t as student
 
 from reports.page import render
 from reports.report_data.headline_rows import MISSING
@@ -34,11 +32,7 @@ def row(visit, k=0):
 
 
 def expected(values):
-    logits = [math.log(value / (1 - value)) for value in values]
-    num, mean = len(values), sum(logits) / len(values)
-    sd = math.sqrt(sum((logit - mean) ** 2 for logit in logits) / (num - 1))
-    half = student.ppf(0.975, num - 1) * sd * math.sqrt(1 + 1 / num)
-    return [1 / (1 + math.exp(-logit)) for logit in (mean, mean - half, mean + half)]
+    return [sum(values) / len(values), min(values), max(values)]
 
 
 def test_ticked_hospitals_a_finding_and_a_prevalence_give_a_ranking_and_an_address(browser, made, page):
@@ -47,7 +41,7 @@ def test_ticked_hospitals_a_finding_and_a_prevalence_give_a_ranking_and_an_addre
     for run in data.ranked:
         scored = [data.cells.get((run.id, h.key, FINDING), MISSING) for h in data.hospitals]
         values = [estimate.value for estimate in scored if estimate.has_value]
-        best[run.label] = expected([round(value, 3) for value in values])
+        best[run.label] = expected(values)
     with Visit(browser, page) as visit:
         visit.page.click("#mine summary")
         visit.page.select_option("#mine-finding", FINDING)
@@ -56,7 +50,7 @@ def test_ticked_hospitals_a_finding_and_a_prevalence_give_a_ranking_and_an_addre
         first = max(best, key=lambda name: best[name][0])
         assert visit.page.locator("#mine-rows th").first.inner_text() == f"1. {first}"
         value, low, high, se, sp, ppv, npv = row(visit)
-        assert [value, low, high] == pytest.approx(best[first], abs=0.0012)
+        assert [value, low, high] == pytest.approx(best[first], abs=0.00051)
         assert ppv == pytest.approx(0.3 * se / (0.3 * se + 0.7 * (1 - sp)), abs=0.003)
         assert npv == pytest.approx(0.7 * sp / (0.7 * sp + 0.3 * (1 - se)), abs=0.003)
         key = visit.page.locator("#mine input[type=checkbox]").first.get_attribute("value")
@@ -71,16 +65,27 @@ def test_ticked_hospitals_a_finding_and_a_prevalence_give_a_ranking_and_an_addre
         assert not again.page.is_checked(f"#mine input[value={key}]")
 
 
-def test_two_hospitals_have_no_interval_and_none_has_words(browser, page):
+def test_the_mean_over_the_hospitals_of_the_ranking_is_that_of_the_ranking_and_has_no_other_prediction(
+    browser, made, page
+):
+    first = read(made).ranked[0]
+    with Visit(browser, page) as visit:
+        visit.page.click("#mine summary")
+        wait_until(visit.page, "document.querySelectorAll('#mine-rows tr').length")
+        assert visit.page.locator("#mine-rows th").first.inner_text() == f"1. {first.label}"
+        assert row(visit)[0] == pytest.approx(float(first.external.text), abs=1e-9)
+        assert not re.search("predict(ion|ed)|expected|95 %", visit.page.locator("#mine").inner_text(), re.IGNORECASE)
+
+
+def test_one_hospital_has_no_range_and_none_has_words(browser, page):
     with Visit(browser, page) as visit:
         visit.page.click("#mine summary")
         boxes = visit.page.locator("#mine input[type=checkbox]")
-        for k in range(2, boxes.count()):
+        for k in range(1, boxes.count()):
             boxes.nth(k).uncheck()
         wait_until(visit.page, "document.querySelectorAll('#mine-rows tr').length")
         assert len(row(visit)) == 1  # the mean over findings has no sensitivity
         boxes.nth(0).uncheck()
-        boxes.nth(1).uncheck()
         assert visit.page.locator("#mine-used").inner_text() == "Tick a hospital that scores this finding."
         assert visit.said == []
 
