@@ -22,6 +22,8 @@ from harmonize.errors import StoreError
 from reports.formatting import known
 from reports.schemas.select import MACRO_AUROC
 
+NO_MEAN = "no external mean: the hospitals score too few findings in common, or too few AUROCs"  # the page says which
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
@@ -43,7 +45,7 @@ class RunSummary:
     scores: Sequence[Mapping[str, Any]]  # macro AUROC with 95 % interval and number of findings, by dataset and split
     grids: Sequence[str]
     date: str  # day (UTC) on which the run ended or failed, or else began
-    remark: str  # why the run failed, is damaged, or deviates from its configuration
+    remark: str  # why the run failed, is damaged, deviates from its configuration, or has no external AUROC
 
     @property
     def external_members(self) -> str:
@@ -134,7 +136,8 @@ def _stored_run(
         architecture = row.name if row else architecture
         differences = f"of {of}" if of else ""
         title = f"{kind} {architecture}{' ' if of else ''}{differences}"
-    external = next((row["auroc"] for row in scores if row["dataset"] == "external"), None)
+    of_means = [row["auroc"] for row in scores if row["dataset"] == "external"]
+    without_mean = NO_MEAN if of_means[:1] == [None] else ""
     damage = ", ".join(map(" ".join, record.damage.items()))
     return RunSummary(
         run=run_id,
@@ -145,11 +148,13 @@ def _stored_run(
         differences=differences,
         settings=config if kind == "run" else {},
         seed=int(config.get("seed", 0)) if kind == "run" and config else None,
-        external_auroc=external,
+        external_auroc=of_means[0] if of_means else None,
         scores=scores,
         grids=grids,
         date=_date(folder),
-        remark=store.reason(run_id) or damage or training_remark(store, run_id),
+        remark=store.reason(run_id)
+        or damage
+        or "; ".join(filter(None, (training_remark(store, run_id), without_mean))),
     )
 
 

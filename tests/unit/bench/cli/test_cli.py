@@ -23,6 +23,7 @@ from bench.config.run_config import RunConfig
 from bench.config.settings import CHOICES, UNITS
 from bench.models.network import hub_repository
 from bench.planning.run import RunSpec
+from bench.results import stored_runs
 from bench.scoring.metrics_of_split import BUILT_IN
 from bench.scoring.scored_split import READINGS
 from bench.scoring.thresholds import RULES
@@ -253,6 +254,18 @@ def test_listed_runs_say_what_they_are(store_copy: Path, here: Command) -> None:
     damaged = next((store_copy / "runs").glob("*/*/run.json"))
     damaged.write_text("{")
     assert f"{damaged.parent.name}  done" in here("list", "runs", cwd=store_copy).stdout
+
+
+@pytest.mark.grid
+def test_a_listed_run_without_an_external_mean_says_why(
+    store_copy: Path, here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"dataset": "external", "split": "mixed", "num_findings": 0, "auroc": None, "low": None, "high": None}
+    monkeypatch.setattr(stored_runs, "_scores", lambda _folder: [row])
+    said = " ".join(here("list", "runs", cwd=store_copy).stdout.split())
+    assert "no external mean: the hospitals score too few findings in common, or too few AUROCs" in said
+    monkeypatch.setattr(stored_runs, "_scores", lambda _folder: [])
+    assert "no external mean" not in " ".join(here("list", "runs", cwd=store_copy).stdout.split())
 
 
 @pytest.mark.grid
