@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bench.runs.stored_run import StoredRun
 
 STORE = "BENCH_STORE"  # environment variable with the path of the store; `bench app` sets it
-RULE = "f1_max"  # threshold rule of the decisions
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]
 _STYLE = """<style>
 .st-key-notice { position: fixed; inset: auto 0 0 0; z-index: 1000; width: 100%; padding: .5rem 1rem; background: #7a1f00; }
@@ -94,20 +93,20 @@ def runs_with_weights(store: Store) -> list[RunSummary]:
     return sorted(runs, key=lambda run: -1.0 if run.external_auroc is None else run.external_auroc, reverse=True)
 
 
-def shown_table(table: "pd.DataFrame") -> "pd.DataFrame":
+def shown_table(table: "pd.DataFrame", rule: str) -> "pd.DataFrame":
     """Return the predictions of an image as texts, positive findings first, then by probability (calibrated if available).
 
-    A decision states its threshold. A finding that is not useful at a new hospital has none.
+    A decision states its threshold, of the threshold rule `rule`. A finding that is not useful at a new hospital has none.
     """
     import pandas as pd
 
     rows = table.assign(chance=table["calibrated"].fillna(table["probability"])).to_dict("records")
-    calls = [call_of(row, RULE) for row in rows]
+    calls = [call_of(row, rule) for row in rows]
     shown = [
         {
             "Finding": row["finding"],
             "Probability": f"{row['chance']:.3f}{' (uncalibrated)' if math.isnan(row['calibrated']) else ''}",
-            "Decision": f"{call} (output {number(row['probability'])}, threshold {number(row[f'threshold_{RULE}'])})"
+            "Decision": f"{call} (output {number(row['probability'])}, threshold {number(row[f'threshold_{rule}'])})"
             if call in ("positive", "negative")
             else call,
             "At a new hospital": worth_of(row),
@@ -136,9 +135,9 @@ def _answer(ready: _Ready, image: InMemory) -> None:
         st.warning(f"This image differs from the training images: {_plain(warning)}. Predictions may be unreliable.")
     line = distance_line(inference, inference.table["distance"].iloc[0])
     st.caption(line or f"distance: not available ({_plain(inference.no_distances)})")
-    table = shown_table(inference.table)
+    table = shown_table(inference.table, inference.threshold)
     st.table(table)
-    st.caption("Decision at the threshold with the best F1 on internal validation patients.")
+    st.caption(f"Decision at the threshold `{inference.threshold}` of internal validation patients.")
     for note in evidence_notes(inference.table):
         st.caption(_plain(note))
     finding = st.selectbox("Heat map of", list(table.index), key="finding", width=320)

@@ -88,7 +88,7 @@ def test_the_page_shows_the_same_predictions_as_the_command_beside_a_heat_map(
     table = inference.table.set_index("finding")
     assert distance_line(inference, table["distance"].iloc[0]) in [text.value for text in page.caption]
     (shown,) = (element.value for element in page.table)
-    pd.testing.assert_frame_equal(shown, shown_table(inference.table), check_index_type=False)
+    pd.testing.assert_frame_equal(shown, shown_table(inference.table, inference.threshold), check_index_type=False)
     for finding, row in shown.iterrows():
         chance = table["calibrated"].fillna(table["probability"])[finding]
         assert row["Probability"].startswith(f"{chance:.3f}")
@@ -106,8 +106,8 @@ def test_positive_findings_are_first_although_a_rare_finding_has_a_low_threshold
             "finding": ["No Finding", "Fracture", "Edema", "Pneumothorax"],
             "probability": [0.7, 0.9, 0.4, 0.1],
             "calibrated": [0.6, float("nan"), 0.3, 0.05],
-            "call_f1_max": [0.0, 1.0, 1.0, float("nan")],
-            "threshold_f1_max": [0.8, 0.5, 0.35, float("nan")],
+            "call_youden": [0.0, 1.0, 1.0, float("nan")],
+            "threshold_youden": [0.8, 0.5, 0.35, float("nan")],
             "verdict": [verdicts.USEFUL, verdicts.CHANCE, verdicts.USEFUL, verdicts.TOO_FEW],
             "auroc": [0.8, 0.5, 0.75, float("nan")],
             "auroc_low": [0.7, 0.4, 0.72, float("nan")],
@@ -115,7 +115,7 @@ def test_positive_findings_are_first_although_a_rare_finding_has_a_low_threshold
             "hospital": "",
         }
     )
-    shown = shown_table(table)
+    shown = shown_table(table, "youden")
     assert list(shown.index) == ["Edema", "Fracture", "No Finding", "Pneumothorax"]
     assert list(shown["Decision"]) == [
         "positive (output 0.400, threshold 0.350)",
