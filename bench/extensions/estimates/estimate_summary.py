@@ -101,10 +101,8 @@ def without_images(result: ExpectedScores, names: Mapping[str, str], write: Writ
         return ["No score at a new hospital can be predicted: fewer than three hospitals have a mean over findings."]
     low = predicted[1]
     rank = f"{names[first]} ranks first at the labeled hospitals. " if len(result.recipes) > 1 else ""
-    said = (
-        f"{rank}At 97.5 % of hospitals like the labeled ones, the macro AUROC of {names[first]} is above {write(low)}."
-    )
-    chance = ["So at some of them, it may be no better than chance."] if low < CHANCE else []
+    said = f"{rank}At one more hospital like these, the macro AUROC of {names[first]} is above {write(low)} with a probability of 97.5 %."
+    chance = ["So it may be no better than chance there."] if low < CHANCE else []
     return [said, *chance, *([needed] if result.num_images < LEAST_IMAGES else [])]
 
 

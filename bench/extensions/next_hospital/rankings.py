@@ -70,7 +70,7 @@ def columns(data: ReportData) -> list[RankingColumn]:
             of,
             lambda run: of(run).span,
             css="",
-            help="Next hospital: the AUROC to expect at a hospital like the external ones, with the interval of 95 % of such hospitals.",
+            help="Next hospital: the AUROC to expect at a hospital like the external ones, with the 95 % prediction interval for one such hospital.",
         )
     ]
 

@@ -21,9 +21,9 @@ def of(lower_ends: dict[str, float], images: int = 0, best: tuple[bool, ...] = (
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (of({"a": 0.63, "b": 0.64}), "A ranks first at the labeled hospitals. At 97.5 % of hospitals like the labeled ones, the macro AUROC of A is above .630."),
-        (of({"a": 0.64}), "At 97.5 % of hospitals like the labeled ones, the macro AUROC of A is above .640."),
-        (of({"a": 0.44}), "So at some of them, it may be no better than chance."),
+        (of({"a": 0.63, "b": 0.64}), "A ranks first at the labeled hospitals. At one more hospital like these, the macro AUROC of A is above .630 with a probability of 97.5 %."),
+        (of({"a": 0.64}), "At one more hospital like these, the macro AUROC of A is above .640 with a probability of 97.5 %."),
+        (of({"a": 0.44}), "So it may be no better than chance there."),
         (of({"a": 0.0, "b": 0.64}, 80), "No score at a new hospital can be predicted"),
     ],
 )  # fmt: skip
