@@ -54,7 +54,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # *_by_chance (may be empty): 97.5 % quantile of the true rate of thresholds from so many patients, if the patients of the
     #     hospital were exchangeable with the internal patients; NaN if no image is released, or none flagged
     # num_positive, num_negative: patients of the cohort with a positive image, and with a negative image; n: images. The macro
-    #     has sums over findings, the dataset "external" sums over hospitals
+    #     has sums over findings, the dataset "external" sums over hospitals. A macro is the mean over those findings of the mean
+    #     that the hospital scores: none is estimated from the other hospitals
     # A finding without a value has no rows.
     "triage": (
         *("run_id", "dataset", "finding", "level", "release_threshold", "flag_threshold"),

@@ -41,7 +41,8 @@ class Triage:
         for finding in (*self.data.findings, MACRO):
             of_finding = [(run.id, key, finding) for key in keys]
             if any(key in self.rows for key in of_finding):
-                reasons = [*(self.data.why_missing(key, finding) for key in keys[:-1]), ""]
+                no_mean = self.data.members(run).reason if finding == MACRO else ""
+                reasons = [*(no_mean or self.data.why_missing(key, finding) for key in keys[:-1]), no_mean]
                 cells = [self._cell(key, reason) for key, reason in zip(of_finding, reasons, strict=True)]
                 rows.append((self.data.macro_name(run) if finding == MACRO else finding, run_cells.row(cells)))
         heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]

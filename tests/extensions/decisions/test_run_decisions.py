@@ -10,6 +10,7 @@ from bench.extensions.decisions.triage_of_runs import Triage
 from reports.report_data.report_data import read
 from reports.tables import Tables
 from tests.synthetic import Invented, rescored, tables
+from tests.unit.reports.test_verdicts import one_finding
 
 OF_RUNS = "A dash: see the details of each run"
 
@@ -57,6 +58,18 @@ def test_a_missing_workload_or_triage_has_a_reason() -> None:
     assert f"Not shown: {second} (no threshold, or too few patients at every hospital)." in triage
     whole = read(made)
     assert "Not shown" not in str(Decisions.of(whole, [run.id]).html(run)) + str(Triage.of(whole, [run.id]).html(run))
+
+
+def test_a_triage_without_a_mean_over_hospitals_says_why_and_over_which_findings_means_are() -> None:
+    made = one_finding()
+    table = made["triage"]
+    inside = table["dataset"] == "chexpert"
+    board = read(Tables(made.meta, made.frames | {"triage": table[inside | (table["finding"] != "macro")]}))
+    page = str(Triage.of(board, [board.ranked[0].id]).html(board.ranked[0]))
+    macro = page[page.index("Macro mean") :]
+    assert macro.count("–<i>too few findings: only one is scored by enough hospitals</i>") == 3
+    assert "patients</i>" not in macro
+    assert "A macro mean is over those findings of the mean that the hospital scores" in page
 
 
 def test_fewer_than_one_patient_is_no_patient() -> None:
