@@ -4,9 +4,11 @@ import numpy as np
 
 _SHARES = (
     *("auroc", "auprc", "f1", "precision", "npv", "sensitivity", "specificity", "fnr", "fpr", "balanced_accuracy"),
+    *("underdiagnosis", "overdiagnosis"),
     *("brier", "brier_reliability", "ece", "mce", "ace"),
 )
 BOUNDS = dict.fromkeys(_SHARES, (0.0, 1.0)) | dict.fromkeys(("brier_resolution", "brier_uncertainty"), (0.0, 0.25))
+BOUNDS["standardized"] = (-np.inf, 1.0)  # net benefit divided by the prevalence; 1 is perfect
 UNBOUNDED = (-np.inf, np.inf)
 DIFFERENCE = "difference"  # the metric of rows whose values are differences
 

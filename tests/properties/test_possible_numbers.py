@@ -65,3 +65,6 @@ def test_each_number_of_a_run_and_of_its_recipe_is_possible(shift: float, positi
     assert recipes.has_seeds
     check(recipes.of_scores(pd.concat([run.scores for run in runs], ignore_index=True)))
     check(recipes.of_gaps(pd.concat([run.gaps for run in runs], ignore_index=True)))
+    benefits = pd.concat([run.detail["net_benefit"] for run in runs], ignore_index=True)
+    of_recipe = recipes.averaged(benefits, ("dataset", "finding", "metric"))
+    assert (of_recipe.loc[of_recipe["metric"] == "standardized", "high"].dropna() <= 1).all()
