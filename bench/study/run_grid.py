@@ -81,10 +81,12 @@ def execute(
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
     if jobs:
         tally.expect("runs", len(runs) - len(jobs), len(runs))
-    ended = tally.work(jobs, names, PageSoFar(manifest, with_images, display).update)
+    is_search = bool(manifest.search)
+    # a search ranks only the runs that it chooses when all trials are finished
+    so_far = None if is_search else PageSoFar(manifest, with_images, display).update
+    ended = tally.work(jobs, names, so_far)
     _derive(plan, derived, tally, names)
     analyses = _Analyses(tally, names)
-    is_search = bool(manifest.search)
     if not is_search:  # a search analyses only the runs that it chooses by their scores
         analyses.find_missing(plan, runs)
         # Analyses of the cohorts take longest. After the scores, they share the cores with all analyses that are left.

@@ -89,7 +89,8 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
         add(*option)
     shown = next((title for title, of in options.items() if data.ranked_by in {choice.criterion for choice in of}), "")
     if shown:
-        options = {shown: sorted(options[shown], key=lambda choice: choice.criterion != data.ranked_by)} | options
+        first = sorted(options.pop(shown), key=lambda choice: choice.criterion != data.ranked_by)
+        options = {shown: first} | options
     return options if sum(map(len, options.values())) > 1 else {}
 
 

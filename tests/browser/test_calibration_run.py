@@ -28,7 +28,7 @@ def test_the_chosen_run_is_shown_with_its_title(browser, tmp_path):
                 run.id,
             )
             assert title.text_content() == worse
-            assert worse.startswith(("Calibration ", "No clear change"))
+            assert worse.startswith(("Calibration ", "No clear change", "The mean change in calibration"))
             assert shown.inner_text().startswith(run.label)
             assert "<" not in panels.inner_text() + worse
         visit.page.locator("#calibration-run").select_option(runs[0].id)

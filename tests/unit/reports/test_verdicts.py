@@ -12,6 +12,7 @@ from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.report_data import ReportData, read
 from reports.sections.opening import opening
 from reports.sections.ranking import ranking
+from reports.sections.ranking_choices import choices
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 from tests.unit.reports.test_transplants import asked
@@ -199,6 +200,7 @@ def test_below_the_floors_the_page_ranks_by_one_finding_and_says_why_there_is_no
     data = read(one_finding())
     text, name = first_screen(data), FINDINGS[0]
     assert data.ranked_by.finding == name
+    assert next(iter(choices(data).values()))[0].criterion == data.ranked_by
     assert f"highest measured mean AUROC of {name} at 2 external hospitals, {data.ranked[0].score.text}" in text
     assert "the networks have too few findings for a mean gap." in text
     assert "because of too few findings: only one is scored by enough hospitals." in text
