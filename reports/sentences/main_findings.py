@@ -75,7 +75,9 @@ def best_run(
     over = f", {over}" if over else ""
     but = f", but {but}" if but else ""
     if num_runs == 1:
-        return f"{label} has {'a' if score.startswith('mean') else 'an'} {score} of {external.with_interval}{over}{but}."
+        return (
+            f"{label} has {'a' if score.startswith('mean') else 'an'} {score} of {external.with_interval}{over}{but}."
+        )
     if but:
         first = f"{label} ranks first by {score}, {external.with_interval}{over}{but}"
     else:
