@@ -227,7 +227,8 @@ class RunConfig:
     label_source: str = "default"
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
-    resample: str = "none"  # split: each seed divides the patients of train and val anew; the test patients stay
+    # split: each seed divides the patients of train and val anew; the test patients stay
+    resample: Annotated[str, choice("none", "split")] = "none"
     weights: str = "none"  # starting weights: none (random), imagenet, or another entry of the registry
     channels: int = 3
     heads: Annotated[str, choice(*HEADS)] = "multilabel"  # auxiliary heads, see HEADS
@@ -264,7 +265,6 @@ class RunConfig:
 
             names = dict.fromkeys(name for sources in labels_yaml()["label_sources"].values() for name in sources)
             one_of("label_source", self.label_source, ("default", *names, HYBRID))
-        one_of("resample", self.resample, ("none", "split"))
         one_of("channels", self.channels, (1, 3))
         for name in differing(self.head_weights):
             if name not in HEADS[self.heads] and (name != "findings" or self.heads == "multilabel"):

@@ -47,9 +47,9 @@ def remove_once(folder: Path) -> None:
 def remove_abandoned(folder: Path, now: float, dead: str = "") -> None:
     """Remove the half-written files of dead processes from a folder.
 
-    A process of this machine is dead if it does not exist. The process with the label `dead` is dead. Whether another process on
-    another machine or in another container is dead is unknown; its file is removed if the file has not changed for a day. `now`: current time of the
-    file server in seconds since 1970.
+    A process of this machine is dead if it does not exist. A process with the label `dead` is dead, too. Other machines and
+    containers cannot be asked: a file of theirs is removed if it has not changed for a day. `now`: current time of the file
+    server in seconds since 1970.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
