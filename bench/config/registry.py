@@ -137,6 +137,15 @@ class Entry:
                 )
 
     @property
+    def weights_licence(self) -> str:
+        """Return the license of the pretrained weights. For a timm model without its own entry, it is the license that timm states."""
+        if self.licence or not self.name.startswith("timm:"):
+            return self.licence
+        import timm  # takes seconds
+
+        return str(getattr(timm.get_pretrained_cfg(self.options["name"]), "license", None) or "")
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Return the fields of the entry that affect results; the run id is a hash of them."""
         facts = {k: v for k, v in self.facts.items() if k in _HASHED_FACTS}

@@ -396,7 +396,7 @@ def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"],
             config=run.config,
             titles={key: entry.title for key, entry in run.entries.items()},
             family=run.entries["architecture"].facts.get("family", "other"),
-            licence=run.weights_entry.licence,
+            licence=run.weights_entry.weights_licence,
             corpus=run.weights_entry.facts.get("corpus", ""),
             exposure=plan.exposures[run.id].document if run.id in plan.exposures else {},
         )

@@ -135,7 +135,7 @@ def _on_hub(tag: str, entry: Entry, repository: str, check: bool) -> StartingWei
     """Return the file of a timm model in the hub's cache."""
     where, corpus = f"https://huggingface.co/{repository}", str(entry.facts.get("corpus", ""))
     size = _approximate_bytes(entry)
-    row = StartingWeights(tag, corpus, entry.licence, "missing", where, size, False, "", repository)
+    row = StartingWeights(tag, corpus, entry.weights_licence, "missing", where, size, False, "", repository)
     return _with_cached_file(row, check)
 
 
@@ -145,7 +145,7 @@ def _released(tag: str, entry: Entry, check: bool = True) -> StartingWeights:
 
     url, path = release_file(tag)
     corpus, size = str(entry.facts.get("corpus", "")), _approximate_bytes(entry)
-    row = StartingWeights(tag, corpus, entry.licence, "missing", url or "no file of timm", size, False, "", url)
+    row = StartingWeights(tag, corpus, entry.weights_licence, "missing", url or "no file of timm", size, False, "", url)
     if not url or not path.is_file():
         return row
     present = _present(row, path)

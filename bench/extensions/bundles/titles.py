@@ -59,7 +59,7 @@ def with_titles(manifest: Manifest, registry: Registry) -> Manifest:
         if architecture := known.get("architecture"):
             run = replace(run, family=str(architecture.facts.get("family", "other")))
         if start := starting_weights(known):
-            run = replace(run, corpus=str(start.facts.get("corpus", "")), licence=start.licence)
+            run = replace(run, corpus=str(start.facts.get("corpus", "")), licence=start.weights_licence)
         runs[run.id] = run
     derived = tuple(
         run if run.is_imported else replace(run, titles={"architecture": runs[run.of[0]].titles["architecture"]})

@@ -6,6 +6,7 @@ import pytest
 
 from bench.config.registry import Entry, Registry, installed
 from bench.planning.run import starting_weights
+from bench.study.starting_weights import hub_weights
 from harmonize.errors import ConfigError, RegistryError, SetupError
 
 REGISTRY = Registry.read()
@@ -26,6 +27,13 @@ def test_the_error_for_an_unknown_name_suggests_the_closest() -> None:
 def test_any_timm_model_can_be_used_without_an_entry() -> None:
     entry = REGISTRY.find("architectures", "timm:resnet10t.c3_in1k", "here")
     assert entry.options == {"name": "resnet10t.c3_in1k"}
+
+
+def test_the_licence_of_a_timm_model_without_an_entry_is_the_one_that_timm_states() -> None:
+    names = {"timm:convnextv2_tiny.fcmae_ft_in1k": "cc-by-nc-4.0", "timm:no_such_model": "", "seresnet_tiny": ""}
+    entries = {name: REGISTRY.find("architectures", name, "here") for name in names}
+    assert {name: entry.weights_licence for name, entry in entries.items()} == names
+    assert hub_weights(entries.values(), check=False)[0].licence == "cc-by-nc-4.0"
 
 
 def test_hub_weights_need_a_tag_because_the_default_can_change() -> None:
