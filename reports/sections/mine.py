@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing.run_figures import Call
-from reports.formatting import is_number
+from reports.formatting import is_number, listing
 from reports.html.compression import packed
 from reports.html.section import write
 from reports.report_data.headline_rows import MACRO, MISSING
@@ -34,6 +34,7 @@ def panel(data: ReportData) -> Markup:
         adults=data.averaged,
         findings=findings,
         rule=POINTS.get(rule, rule),
+        predicted_from=_predicted_from(data),
         values=Markup(packed(json.dumps(values, separators=(",", ":")))),  # noqa: S704  (base64)
     )
 
@@ -42,6 +43,7 @@ def _recipe(
     data: ReportData, run: Run, hospitals: list[Hospital], findings: list[str], called: dict[tuple[str, str, str], Call]
 ) -> dict[str, Any]:
     counts = [[[called.get((one.id, h.key, f)) for one in run.members] for h in hospitals] for f in findings]
+    predicted = [data.at_new_hospital.get((run.id, f), (MISSING, MISSING))[1] for f in findings]
     return {
         "name": run.label,
         "run": run.anchor,
@@ -50,7 +52,19 @@ def _recipe(
         ],
         "sensitivity": [[_mean_share(of_runs, 0) for of_runs in row] for row in counts],
         "specificity": [[_mean_share(of_runs, 2) for of_runs in row] for row in counts],
+        "next": [[number.text, number.span] for number in predicted],
     }
+
+
+def _predicted_from(data: ReportData) -> str:
+    """Return the names of the hospitals on which the section "Next hospital" rests; "" if this section predicts nothing."""
+    first = data.ranked[0].id
+    if (first, MACRO) not in data.at_new_hospital:
+        return ""
+    table = data.tables["next_hospital"]
+    rows = table[(table["run_id"] == first) & (table["metric"] == "auroc") & (table["reason"] == "")]
+    keys = " ".join(rows["hospitals"].head(1)).split()
+    return listing([data.short(key) for key in keys], 12)
 
 
 def _mean_share(of_runs: list[Call | None], first: int) -> int | None:

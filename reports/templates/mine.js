@@ -8,12 +8,13 @@ const mine = (() => {
   const mean = values => values.length ? values.reduce((sum, v) => sum + v, 0) / values.length : NaN;
   let recipes = null;
   const cell = (...parts) => { const td = document.createElement('td'); td.append(...parts); return td; };
+  const below = text => Object.assign(document.createElement('span'), { className: 's', textContent: text });
   const line = (r, i) => {
-    const row = document.createElement('tr'), head = document.createElement('th'), link = document.createElement('a'), range = document.createElement('span');
+    const row = document.createElement('tr'), head = document.createElement('th'), link = document.createElement('a');
     head.scope = 'row'; head.append(`${i + 1}. `, link);
     Object.assign(link, { textContent: r.name, href: '#' + r.run }).dataset.run = r.run;
-    range.className = 's'; range.textContent = r.auroc.length > 1 ? `${places(Math.min(...r.auroc))}\u2013${places(Math.max(...r.auroc))}` : '';
-    row.append(head, cell(places(mean(r.auroc)), range), ...[r.se, r.sp, r.ppv, r.npv].map(v => cell(places(v))));
+    const range = r.auroc.length > 1 ? `${places(Math.min(...r.auroc))}\u2013${places(Math.max(...r.auroc))}` : '';
+    row.append(head, cell(places(mean(r.auroc)), below(range)), ...$('mine-next') ? [cell(r.next[0], below(r.next[1]))] : [], ...[r.se, r.sp, r.ppv, r.npv].map(v => cell(places(v))));
     return row;
   };
   const show = async () => {
@@ -23,7 +24,7 @@ const mine = (() => {
     const at = (table, use = v => v / 1000) => known(table) ? ticked.map(h => use(table[f][h])) : [];
     const rows = recipes.filter(r => ticked.length && known(r.auroc)).map(r => {
       const se = mean(at(r.sensitivity)), sp = mean(at(r.specificity)), ok = p >= 0 && p <= 1;
-      return { ...r, auroc: at(r.auroc, v => v / 1e6), se, sp,
+      return { ...r, auroc: at(r.auroc, v => v / 1e6), next: r.next[f], se, sp,
         ppv: ok ? se * p / (se * p + (1 - sp) * (1 - p)) : NaN, npv: ok ? sp * (1 - p) / (sp * (1 - p) + (1 - se) * p) : NaN };
     }).sort((a, b) => mean(b.auroc) - mean(a.auroc));
     $('mine-rows').replaceChildren(...rows.slice(0, SHOWN).map(line));

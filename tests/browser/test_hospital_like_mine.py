@@ -8,6 +8,7 @@ from reports.page import render
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.report_data import MACRO, read
 from tests.browser.visit import Visit, wait_until
+from tests.extensions.next_hospital.test_section_on_new_hospitals import study
 from tests.synthetic import Invented, tables
 
 pytestmark = pytest.mark.browser
@@ -75,6 +76,35 @@ def test_the_mean_over_the_hospitals_of_the_ranking_is_that_of_the_ranking_and_h
         assert visit.page.locator("#mine-rows th").first.inner_text() == f"1. {first.label}"
         assert row(visit)[0] == pytest.approx(float(first.external.text), abs=1e-9)
         assert not re.search("predict(ion|ed)|expected|95 %", visit.page.locator("#mine").inner_text(), re.IGNORECASE)
+
+
+def test_the_prediction_for_a_new_hospital_is_that_of_the_page_and_rests_on_all_its_hospitals(browser, tmp_path):
+    predicted = study([0.731, 0.70, 0.69], findings=(FINDING,))
+    rows = predicted["next_hospital"]
+    of_finding = (rows["metric"] == "auroc") & (rows["finding"] == FINDING)
+    rows.loc[of_finding, ["value", "new_low", "new_high"]] = [0.655, 0.51, 0.777]
+    file = tmp_path / "page.html"
+    file.write_text(render(predicted), encoding="utf-8")
+    with Visit(browser, file) as visit:
+        visit.page.click("#mine summary")
+        wait_until(visit.page, "document.querySelectorAll('#mine-rows tr').length")
+        shown = visit.page.locator("#mine-rows td:nth-child(3)").all_inner_texts()
+        assert shown == visit.page.locator("#rank tbody td.c-next").all_inner_texts()
+        visit.page.locator("#mine input[type=checkbox]").first.uncheck()
+        visit.page.select_option("#mine-finding", FINDING)
+        wait_until(visit.page, "location.hash.includes('Edema')")
+        assert visit.page.locator("#mine-rows td").nth(1).inner_text().split("\n") == [".655", "[.510, .777]"]
+        visit.page.select_option("#mine-finding", "Pneumonia")
+        wait_until(visit.page, "location.hash.includes('Pneumonia')")
+        assert visit.page.locator("#mine-rows td").nth(1).inner_text().strip() == "–"
+        hospitals = visit.page.locator("#mine label:has(input[type=checkbox])").all_inner_texts()
+        assert (
+            f"rests on {', '.join(map(str.strip, hospitals[:-1]))} and {hospitals[-1].strip()}"
+            in visit.page.locator("#mine").inner_text()
+        )
+        visit.page.click("#mine a[href='#next-hospital']")
+        assert visit.page.locator("#next-hospital h4").is_visible()
+        assert visit.said == []
 
 
 def test_one_hospital_has_no_range_and_none_has_words(browser, page):
