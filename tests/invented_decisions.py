@@ -26,8 +26,8 @@ def decisions(scores: list[Row], noise: float) -> dict[str, list[Row]]:
             curve = {"threshold": t, "value": benefit, "low": benefit - 0.02, "high": benefit + 0.02}
             curve |= {"standardized": benefit / 0.16, "standardized_low": 0.0, "standardized_high": 0.9}
             tables["decision_curves"].append(place | curve | {"treat_all": of_all})
-        _triaged(tables, place, row["value"])
         if not macro:
+            _triaged(tables, place, row["value"])
             tables["workload"] += [
                 place | {"goal": goal, "level": level, "threshold": -1.5} | workload
                 for goal in ("sensitivity", "specificity")
@@ -61,14 +61,14 @@ def _workload(auroc: float, goal: str) -> Row:
 
 
 def _triaged(tables: dict[str, list[Row]], place: Row, auroc: float) -> None:
-    macro, miss = place["finding"] == "macro", max(0.95 - auroc, 0.0)
+    miss = max(0.95 - auroc, 0.0)
     shares = {"miss_rate": miss, "false_positive_rate": 0.08, "released": 0.5, "flagged": 0.2, "deferred": 0.3}
     values = {
         f"{name}{end}": min(max(value + shift, 0), 1)
         for name, value in shares.items()
         for end, shift in (("", 0.0), ("_low", -0.03), ("_high", 0.05))
     }
-    at = {f"{name}_threshold": math.nan if macro else logit for name, logit in (("release", -2.0), ("flag", 1.0))}
+    at = {"release_threshold": -2.0, "flag_threshold": 1.0}
     sizes = {"num_internal_positive": 40, "num_internal_negative": 300, "num_positive": 30, "num_negative": 200}
     chance = {"miss_rate_by_chance": 0.2, "false_positive_rate_by_chance": 0.14}
     for level in (0.05, 0.1):

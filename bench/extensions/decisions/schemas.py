@@ -44,19 +44,17 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # triage with conformal thresholds from the internal validation split: an image is released (called negative) below one
     #     threshold, flagged (called positive) above another, and deferred to a radiologist in between
     # level: stated miss rate, and stated false positive rate
-    # release_threshold, flag_threshold (may be empty): logits; NaN for the macro, and if there are fewer than 1 / level - 1
-    #     internal patients of the class: then no image is released, or none is flagged
-    # num_internal_*: internal validation patients with a positive image, and with a negative image; the macro has the smallest
-    #     numbers of a finding
+    # release_threshold, flag_threshold (may be empty): logits; NaN if there are fewer than 1 / level - 1 internal patients of the
+    #     class: then no image is released, or none is flagged
+    # num_internal_*: internal validation patients with a positive image, and with a negative image
     # miss_rate: share of the positive images that are released; false_positive_rate: share of the negative images that are
     #     flagged; both are shares of each patient, averaged over the patients of the class
     # released, flagged, deferred: shares of all images
     # *_by_chance (may be empty): 97.5 % quantile of the true rate of thresholds from so many patients, if the patients of the
     #     hospital were exchangeable with the internal patients; NaN if no image is released, or none flagged
-    # num_positive, num_negative: patients of the cohort with a positive image, and with a negative image; n: images. The macro
-    #     has sums over findings, the dataset "external" sums over hospitals. A macro is the mean over those findings of the mean
-    #     that the hospital scores: none is estimated from the other hospitals
-    # A finding without a value has no rows.
+    # num_positive, num_negative: patients of the cohort with a positive image, and with a negative image; n: images. The
+    #     dataset "external" has the means over the hospitals that score the finding, and sums of patients and images
+    # Each finding has its own thresholds, so there is no mean over findings. A finding without a value has no rows.
     "triage": (
         *("run_id", "dataset", "finding", "level", "release_threshold", "flag_threshold"),
         *(*_INTERNAL_PATIENTS, *_TRIAGED, *_BY_CHANCE, "num_positive", "num_negative", "n"),

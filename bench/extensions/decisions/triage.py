@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.extensions.decisions.calls import divide, mean_over
 from bench.extensions.decisions.conformal import LEVELS, highest_by_chance, thresholds
 from bench.scoring.column import Column
-from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.gaps.gap import EXTERNAL
 from bench.scoring.influence import error_of
 from bench.scoring.intervals import independent, share_interval
 from bench.scoring.metrics_of_split import SplitMetrics
@@ -108,63 +108,51 @@ def quantities_of(of_patients: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TriageQuantities:
-    """The quantities of one cohort [K + 1, L, V]: of each finding, then of the macro; NaN for a finding without scores.
+    """The quantities of one cohort [K, L, V]; NaN for a finding without scores.
 
-    error [K + 1, L, V]: standard errors. counted [K]: mask of the findings in the macro. num_patients [K + 1, 3]: patients with
-    a positive image, with a negative image, and all; the macro has the sums over its findings. num_images [K + 1].
-    effective [2, K + 1, 3]: numbers of independent images that say as much as these images, if the images of a patient are
+    error [K, L, V]: standard errors. num_patients [K, 2]: patients with a positive image, and with a negative image. num_images [K].
+    effective [2, K, 3]: numbers of independent images that say as much as these images, if the images of a patient are
     independent (row 0), and if they are alike (row 1).
     """
 
     dataset: str
     value: Array
     error: Array
-    counted: NDArray[np.bool_]
     num_patients: NDArray[np.int64]
     num_images: NDArray[np.int64]
     effective: Array
 
     @classmethod
-    def of(cls, split: SplitMetrics, chosen: TriageThresholds, used: NDArray[np.bool_] | None) -> Self:
-        """Compute the quantities of one split. used [K]: mask of the findings of the macro (None: all)."""
+    def of(cls, split: SplitMetrics, chosen: TriageThresholds) -> Self:
+        """Compute the quantities of one split."""
         num_findings = len(split.columns)
         known = np.array([len(column.rows) > 0 for column in split.columns]) & ~np.isnan(chosen.logit).any((0, 1))
-        counted = known if used is None else known & used
-        value = np.full((num_findings + 1, len(LEVELS), len(QUANTITIES)), np.nan)
+        value = np.full((num_findings, len(LEVELS), len(QUANTITIES)), np.nan)
         error = value.copy()
-        num_patients = np.zeros((num_findings + 1, 3), np.int64)
-        num_images = np.zeros(num_findings + 1, np.int64)
-        effective = np.zeros((2, num_findings + 1, 3))
+        num_patients = np.zeros((num_findings, 2), np.int64)
+        num_images = np.zeros(num_findings, np.int64)
+        effective = np.zeros((2, num_findings, 3))
         images = split.images_of_patients
-        of_macro = np.zeros((len(LEVELS), len(QUANTITIES), images.shape[-1]))
         for k in np.flatnonzero(known):
             of_patients = tallies(split.columns[k], chosen.logit[:, :, k], images[:, k])
             value[k], influence = quantities_of(of_patients)
             error[k] = error_of(influence)
-            of_macro += np.nan_to_num(influence) * counted[k]
-            sums = of_patients[:, :3].sum(0).astype(np.int64)
-            num_patients[k], num_images[k] = (*sums[:2], split.counts.num_patients[k]), sums[2]
+            *num_patients[k], num_images[k] = of_patients[:, :3].sum(0).astype(np.int64)
             effective[:, k] = effective_sizes(images[:, k])
-        if counted.any():
-            value[-1], _ = mean_over(value[:-1][counted], error[:-1][counted])
-            error[-1] = divide(error_of(of_macro), np.isfinite(value[:-1][counted]).sum(0))
-            effective[:, -1] = independent(effective[:, :-1][:, counted].swapaxes(0, 1))
-            num_patients[-1], num_images[-1] = num_patients[:-1][counted].sum(0), num_images[:-1][counted].sum()
-        return cls(split.scored.dataset, value, error, counted, num_patients, num_images, effective)
+        return cls(split.scored.dataset, value, error, num_patients, num_images, effective)
 
     @classmethod
     def mean(cls, hospitals: Sequence[Self]) -> Self:
         """Return the unweighted mean over hospitals; a hospital without a value is left out. Counts are sums."""
         value, error = mean_over(*(np.stack([getattr(h, name) for h in hospitals]) for name in ("value", "error")))
-        counted = np.any([hospital.counted for hospital in hospitals], 0)
         num_patients, num_images = (
             np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images")
         )
         effective = independent(np.stack([hospital.effective for hospital in hospitals]))
-        return cls(EXTERNAL, value, error, counted, num_patients, num_images, effective)
+        return cls(EXTERNAL, value, error, num_patients, num_images, effective)
 
     def bounds(self) -> Array:
-        """Return value, low and high of each quantity [K + 1, L, V, 3]."""
+        """Return value, low and high of each quantity [K, L, V, 3]."""
         images, patients = self.effective[:, :, None, GROUP_OF_QUANTITY]
         return np.stack([self.value, *share_interval(self.value, self.error, images, patients)], -1)
 
@@ -187,24 +175,21 @@ def effective_sizes(images: NDArray[np.int64]) -> Array:
 def rows(run: RunMetrics) -> list[Row]:
     """Return the rows of the table `triage`: each split, then the mean over the external hospitals; no row without a value."""
     chosen = TriageThresholds.choose(run.val, len(run.findings))
-    cohorts = [TriageQuantities.of(run.test, chosen, None)] if run.test else []
-    hospitals = [TriageQuantities.of(split, chosen, run.used) for split in run.external]
+    cohorts = [TriageQuantities.of(run.test, chosen)] if run.test else []
+    hospitals = [TriageQuantities.of(split, chosen) for split in run.external]
     cohorts += [*hospitals, *([TriageQuantities.mean(hospitals)] if hospitals else [])]
     by_chance = chosen.by_chance()  # [L, 2, K]
     at = np.where(np.isfinite(chosen.logit), chosen.logit, np.nan)
     out: list[Row] = []
     for cohort in cohorts:
-        numbers, findings_of_macro = cohort.bounds(), np.flatnonzero(cohort.counted)
-        for k, finding in enumerate((*run.findings, MACRO)):
-            averaged = findings_of_macro if finding == MACRO else [k]
+        numbers = cohort.bounds()
+        for k, finding in enumerate(run.findings):
             for index, level in enumerate(LEVELS):
                 if not np.isfinite(numbers[k, index, 0, 0]):
                     continue
-                thresholds_of_finding = [np.nan, np.nan] if finding == MACRO else at[index, :, k].tolist()
-                of_internal = chosen.num_patients[:, averaged].min(1).tolist()
-                chance = by_chance[index][:, averaged].mean(1).tolist()
-                of_cohort = (*cohort.num_patients[k, :2].tolist(), int(cohort.num_images[k]))
+                of_internal, chance = chosen.num_patients[:, k].tolist(), by_chance[index][:, k].tolist()
+                of_cohort = (*cohort.num_patients[k].tolist(), int(cohort.num_images[k]))
                 values = numbers[k, index].ravel().tolist()
-                prefix = (run.run_id, cohort.dataset, finding, level, *thresholds_of_finding, *of_internal)
+                prefix = (run.run_id, cohort.dataset, finding, level, *at[index, :, k].tolist(), *of_internal)
                 out.append((*prefix, *values, *chance, *of_cohort))
     return out

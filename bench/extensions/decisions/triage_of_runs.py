@@ -10,7 +10,7 @@ from bench.extensions.decisions.triage_rates import LEVEL, RATES, Key, Rate, loo
 from reports.formatting import DASH, integer, places
 from reports.html.section import write
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sections import run_cells
 
 WORDS = {"miss_rate": "miss rate", "false_positive_rate": "false positive rate"}
@@ -38,13 +38,12 @@ class Triage:
         """Return the HTML of a run; empty without rows."""
         keys = [*(h.key for h in self.data.all_hospitals), EXTERNAL]
         rows = []
-        for finding in (*self.data.findings, MACRO):
+        for finding in self.data.findings:
             of_finding = [(run.id, key, finding) for key in keys]
             if any(key in self.rows for key in of_finding):
-                no_mean = self.data.members(run).reason if finding == MACRO else ""
-                reasons = [*(no_mean or self.data.why_missing(key, finding) for key in keys[:-1]), no_mean]
+                reasons = [*(self.data.why_missing(key, finding) for key in keys[:-1]), ""]
                 cells = [self._cell(key, reason) for key, reason in zip(of_finding, reasons, strict=True)]
-                rows.append((self.data.macro_name(run) if finding == MACRO else finding, run_cells.row(cells)))
+                rows.append((finding, run_cells.row(cells)))
         heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
         shown = {finding for finding, _ in rows}
         without = ", ".join(finding for finding in self.data.learned(run.id) if finding not in shown)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from reports.formatting import is_number
-from reports.report_data.headline_rows import MACRO, Estimate, compared_with
+from reports.report_data.headline_rows import Estimate, compared_with
 from reports.sentences.verdicts import UNCLEAR
 from reports.tables import records_of
 
@@ -27,7 +27,7 @@ class Rate:
 
     estimate: the rate, with simultaneous bounds. level: the stated rate. by_chance: the highest true rate that the number of
     internal patients allows if the patients of the cohort are exchangeable with them; NaN without a threshold.
-    has_threshold: whether there were enough internal patients for a threshold; for the macro, of any finding.
+    has_threshold: whether there were enough internal patients for a threshold.
     """
 
     estimate: Estimate
@@ -61,22 +61,19 @@ class Rate:
 def lookup(table: pd.DataFrame) -> tuple[dict[tuple[str, Key], Rate], dict[Key, Mapping[str, Any]]]:
     """Return {(name of a rate, key): rate} and {key: row of the table}, for the stated rate LEVEL.
 
-    The bounds of a finding hold for all findings of the run at this hospital, and those of a macro for all hospitals.
+    The bounds hold for all findings of the run at this hospital.
     """
     rows: dict[Key, Mapping[str, Any]] = {
         (str(row["run_id"]), str(row["dataset"]), str(row["finding"])): row
         for row in records_of(table[table["level"] == LEVEL])
     }
     sizes = Counter(map(compared_with, rows))
-    # a macro has no threshold of its own: (name of a rate, run and dataset) with a threshold of a finding
-    decided = {(name, key[:2]) for key, row in rows.items() for name in RATES if is_number(row[_THRESHOLDS[name]])}
     rates = {}
     for key, row in rows.items():
         for name in RATES:
             value, low, high, by_chance = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high", "_by_chance"))
             estimate = Estimate(value, low, high).corrected(sizes[compared_with(key)])
-            has_threshold = (name, key[:2]) in decided if key[2] == MACRO else is_number(row[_THRESHOLDS[name]])
-            rates[name, key] = Rate(estimate, LEVEL, by_chance, has_threshold)
+            rates[name, key] = Rate(estimate, LEVEL, by_chance, is_number(row[_THRESHOLDS[name]]))
     return rates, rows
 
 

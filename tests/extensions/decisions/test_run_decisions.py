@@ -10,7 +10,6 @@ from bench.extensions.decisions.triage_of_runs import Triage
 from reports.report_data.report_data import read
 from reports.tables import Tables
 from tests.synthetic import Invented, rescored, tables
-from tests.unit.reports.test_verdicts import one_finding
 
 OF_RUNS = "A dash: see the details of each run"
 
@@ -60,18 +59,6 @@ def test_a_missing_workload_or_triage_has_a_reason() -> None:
     assert "Not shown" not in str(Decisions.of(whole, [run.id]).html(run)) + str(Triage.of(whole, [run.id]).html(run))
 
 
-def test_a_triage_without_a_mean_over_hospitals_says_why_and_over_which_findings_means_are() -> None:
-    made = one_finding()
-    table = made["triage"]
-    inside = table["dataset"] == "chexpert"
-    board = read(Tables(made.meta, made.frames | {"triage": table[inside | (table["finding"] != "macro")]}))
-    page = str(Triage.of(board, [board.ranked[0].id]).html(board.ranked[0]))
-    macro = page[page.index("Macro mean") :]
-    assert macro.count("–<i>too few findings: only one is scored by enough hospitals</i>") == 3
-    assert "patients</i>" not in macro
-    assert "A macro mean is over those findings of the mean that the hospital scores" in page
-
-
 def test_fewer_than_one_patient_is_no_patient() -> None:
     made = tables(Invented(runs=1))
     board = read(rescored(made, min_count=1))
@@ -79,23 +66,13 @@ def test_fewer_than_one_patient_is_no_patient() -> None:
     assert board.why_missing(key, finding) == "no patient"
 
 
-def test_a_macro_without_any_threshold_says_that_nothing_is_released() -> None:
+def test_a_finding_without_a_threshold_says_that_nothing_is_released_and_there_is_no_mean_over_findings() -> None:
     made = tables(Invented(runs=1))
     table = made["triage"].assign(miss_rate=0.0, miss_rate_low=math.nan, miss_rate_high=math.nan, released=0.0)
     table = table.assign(release_threshold=math.nan, miss_rate_by_chance=math.nan)
     board = read(Tables(made.meta, made.frames | {"triage": table}))
     page = str(Triage.of(board, [board.ranked[0].id]).html(board.ranked[0]))
-    macro = page[page.index("Macro mean") :]
-    assert "miss rate –" in macro
-    assert "nothing is released" in macro
+    assert "miss rate –" in page
+    assert "nothing is released" in page
     assert "miss rate .000" not in page
-
-
-def test_a_macro_has_a_threshold_if_one_finding_has_one_although_it_releases_nothing() -> None:
-    made = tables(Invented(runs=1))
-    table = made["triage"].assign(released=0.0, miss_rate_by_chance=math.nan)
-    everywhere = table[table["finding"] != "macro"].groupby("finding")["dataset"].nunique().idxmax()
-    table["release_threshold"] = table["release_threshold"].where(table["finding"] == everywhere)
-    board = read(Tables(made.meta, made.frames | {"triage": table}))
-    page = str(Triage.of(board, [board.ranked[0].id]).html(board.ranked[0]))
-    assert "nothing is released" not in page[page.index("Macro mean") :]
+    assert "acro" not in page
