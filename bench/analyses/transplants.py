@@ -34,6 +34,7 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
+from bench.runs.stored_run import STANDARD_RULE
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import write_table
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED
@@ -43,7 +44,6 @@ from reports.schemas.tables import SCHEMAS
 
 EXTERNAL = "external"
 BEST_QUALITY = 100  # JPEG quality that loses hardly anything
-RULE = "f1_max"  # the threshold rule of positive calls
 Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether gray value 0 is padding -> changed host
 PAIR_CHANGES: dict[str, Change] = {  # kinds of changes that need no marker and no JPEG file
     "border": lambda host, donor, padded: transplant.pasted(host, donor, transplant.ring(len(host)), padded),
@@ -389,5 +389,5 @@ def _own_donors(sample: TransplantSample, hosts: NDArray[np.intp], candidates: N
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float64]:
     """Return the thresholds [K] on the logit, fixed on the validation split; NaN if undefined."""
-    stored = points[points["rule"] == RULE].set_index("finding")["threshold"]
+    stored = points[points["rule"] == STANDARD_RULE].set_index("finding")["threshold"]
     return stored.reindex(list(findings)).to_numpy(np.float64)

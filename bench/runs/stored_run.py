@@ -45,7 +45,8 @@ from harmonize.images.pixels import Geometry
 from harmonize.progress import Progress
 
 COMBINED = ("tta", "ensemble", "panel")  # kinds of runs that combine other runs
-STANDARD_RULE = "f1_max"  # threshold rule of a run without a grid
+# threshold rule of a run without a grid, and of analyses, which all grids of a run share
+STANDARD_RULE = "f1_max"
 POINTS = ("finding", "rule", "threshold", "probability", "platt_a", "platt_b")
 
 # A function of an image geometry (size and crop) that returns the reader of the images and the rows to predict. The rows are

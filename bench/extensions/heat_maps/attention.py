@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.analyses.marker_masks import with_anatomy
 from bench.extensions.heat_maps.gradcam import heat_maps, upsampled
-from bench.extensions.heat_maps.image_sample import RULE, OperatingPoint, ScoredImages, cases, points_of, positives
+from bench.extensions.heat_maps.image_sample import OperatingPoint, ScoredImages, cases, points_of, positives
 from bench.extensions.heat_maps.localization import energy
 from bench.extensions.heat_maps.measure import Row, measure
 from bench.extensions.heat_maps.pictures import picture_name, views, webp
@@ -32,6 +32,7 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
+from bench.runs.stored_run import STANDARD_RULE
 from bench.store.array_files import read_arrays, write_arrays
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import canonical_json, short_hash, write_bytes, write_table
@@ -91,7 +92,7 @@ class HeatMapper:
         network = trained_network(job.run, job.store, device).eval()
         normalization = normalization_of(job.run, job.store, job.refs[0], network)
         stored = ScoresFolder(job.store.root / "scores" / job.run.id).table("operating_points")
-        return cls(job, network, normalization, points_of(stored, RULE, job.run.config.findings))
+        return cls(job, network, normalization, points_of(stored, STANDARD_RULE, job.run.config.findings))
 
     def explain_cohort(
         self, ref: CohortRef, folder: Path, progress: Progress, left_out: str = ""

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-RULE = "f1_max"  # threshold rule that decides whether a case is called positive
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
 CONFIDENT_KINDS = KINDS[4:]
 # A "sure false alarm" has at least this calibrated probability, although the finding is absent. A "sure miss" has at

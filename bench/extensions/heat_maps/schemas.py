@@ -37,7 +37,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # n: number of images
     "randomization": ("run_id", "dataset", "finding", "value", "low", "high", "n"),
     # cases of the gallery; a case is an image with a finding; the threshold f1_max of internal validation decides
-    #     whether the finding is called positive
+    #     whether the finding is called positive, in every grid of the run
     # kind: true positive, false negative, false positive, true negative; and two confident errors: sure miss (present,
     #     probability at most .1) and sure false alarm (absent, probability at least .9)
     # rank: position among the cases of the same run, cohort, finding and kind, from 0
