@@ -84,19 +84,20 @@ class Manifest(PlannedGrid):
 
     @cached_property
     def ranked(self) -> list[PlannedRun]:
-        """Return the ranked runs: runs and panels that learn all findings of the grid.
+        """Return the ranked runs: runs and panels that learn all findings of the grid; no network of a panel.
 
-        A finding belongs to the grid if at least one run learns it. If no run or panel learns all findings, the panels
+        A finding belongs to the grid if the grid scores it and at least one run learns it. If no run or panel learns all findings, the panels
         are ranked or, without panels, all runs. In a grid without trained runs, the imported models are ranked. A model
         that had seen an external hospital, or may have seen it, is never ranked.
         """
         if not self.runs:
             return [run for run in self.imported if not self.exposed(run)]
-        learns = {run.id: set(run.config.findings) for run in self.runs}
+        learns = {run.id: set(self.scored_findings(run)) for run in self.runs}
         panels = [run for run in self.derived if run.kind == "panel"]
         learns |= {panel.id: set().union(*(learns[run_id] for run_id in panel.of)) for panel in panels}
-        everything = set().union(*learns.values())
-        ranked = [run for run in (*self.runs, *panels) if learns[run.id] == everything] or panels or list(self.runs)
+        everything, in_panels = set().union(*learns.values()), {run_id for panel in panels for run_id in panel.of}
+        whole = [run for run in (*self.runs, *panels) if learns[run.id] == everything and run.id not in in_panels]
+        ranked = whole or panels or list(self.runs)
         return [run for run in ranked if not self.exposed(run)]
 
     def exposure(self, run: PlannedRun) -> dict[str, dict[str, Any]]:

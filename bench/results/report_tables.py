@@ -385,7 +385,7 @@ def _notes(manifest: Manifest) -> list[str]:
             "No run was trained here. The internal hospital is the cohort whose validation patients set thresholds and calibration; gaps "
             "are relative to its scores. The passport of each model declares its earlier training data."
         )
-    learned = {run.config.findings for run in manifest.runs}
+    learned = {manifest.scored_findings(run) for run in manifest.runs}
     if len(learned) > 1:
         consequence = (
             "Only runs that learn all findings are ranked and enter means over runs. Compare the others finding by finding."

@@ -347,7 +347,7 @@ def learns(
     """
     out = {}
     for run in manifest.runs:
-        own = run.config.findings
+        own = manifest.scored_findings(run)
         if run.id in all_ids and run.id not in scored:
             not_learned = unlearnt(manifest, records[run.id].facts)
             own = tuple(finding for finding in own if finding not in not_learned)
@@ -363,7 +363,7 @@ def learns(
 def ranked_ids(manifest: Manifest, records: RunRecords) -> list[str]:
     """Return the ids of the runs to rank: scored runs of `manifest.ranked` with macros over the same findings."""
     ids = [run.id for run in manifest.ranked if records[run.id].is_scored]
-    if len({run.config.findings for run in manifest.ranked if run.id in ids}) > 1:
+    if len({manifest.scored_findings(run) for run in manifest.ranked if run.id in ids}) > 1:
         # `manifest.ranked` has runs with different findings only if no run learns all findings. Then all runs are
         # ranked, and a note on the page says that the runs learn different findings.
         return ids
