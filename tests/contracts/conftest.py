@@ -22,4 +22,5 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for fixture, section in SECTION.items():
         if fixture in metafunc.fixturenames:
             entries = REGISTRY.sections[section]
-            metafunc.parametrize(fixture, entries.values(), ids=entries)
+            # all tests of an entry run one after the other, so that they can share what is made of it
+            metafunc.parametrize(fixture, entries.values(), ids=entries, scope="module")

@@ -7,15 +7,23 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bench.config.registry import Entry
-from bench.models.network import build
+from bench.models.network import Network, build
+
+NUM_OUTPUTS = 27
 
 
-def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture: Entry) -> None:
+@pytest.fixture(scope="module")
+def network(architecture: Entry) -> Network:
+    """An untrained network, made once for the tests of an entry."""
+    torch.manual_seed(0)
+    return build(architecture.use, architecture.options, NUM_OUTPUTS)
+
+
+def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture: Entry, network: Network) -> None:
     size = architecture.facts["min_px"]
-    network = build(architecture.use, architecture.options, num_outputs=9)
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     logit = network(images)
-    assert logit.shape == (2, 9)
+    assert logit.shape == (2, NUM_OUTPUTS)
     logit.square().mean().backward()
     gradients = [p.grad for p in network.parameters()]
     assert all(g is not None and bool(torch.isfinite(g).all()) for g in gradients)
@@ -51,12 +59,9 @@ def test_a_network_takes_one_channel_and_has_the_usual_momentum_and_dropout(arch
     assert not any(getattr(m, "drop_prob", 0) for m in modules)
 
 
-@pytest.mark.parametrize("num_outputs", [pytest.param(1, marks=pytest.mark.thorough), 27])  # both set biases alike
-def test_an_untrained_network_predicts_little_more_than_the_prevalences(architecture: Entry, num_outputs: int) -> None:
+def test_an_untrained_network_predicts_little_more_than_the_prevalences(architecture: Entry, network: Network) -> None:
     size, draw = architecture.facts["min_px"], np.random.default_rng(0)
-    torch.manual_seed(0)  # the logits of one output depend on a single draw of its weights
-    network = build(architecture.use, architecture.options, num_outputs)
-    prevalence = torch.linspace(0.5, 0.02, num_outputs)
+    prevalence = torch.linspace(0.5, 0.02, NUM_OUTPUTS)
     network.set_biases(prevalence.logit())
     blurred = [cv2.GaussianBlur(draw.random((size, size)), (0, 0), size / 16) for _ in range(8)]
     gray = torch.tensor(np.stack([(b - b.min()) / (b.max() - b.min()) for b in blurred]), dtype=torch.float32)
@@ -64,8 +69,7 @@ def test_an_untrained_network_predicts_little_more_than_the_prevalences(architec
     network.train()
     with torch.inference_mode():
         logit = network((gray[:, None] - mean) / std)
-    # one output has one draw of its weights; the features of an SE-ResNet are larger than those of other networks
-    is_wide = num_outputs == 1 or architecture.use.endswith(":se_resnet")
+    is_wide = architecture.use.endswith(":se_resnet")  # its features are larger than those of other networks
     assert (logit - prevalence.logit()).square().mean().sqrt() < (0.75 if is_wide else 0.55)
     loss = binary_cross_entropy_with_logits(logit, prevalence.expand_as(logit))
     entropy = binary_cross_entropy_with_logits(prevalence.logit(), prevalence)
