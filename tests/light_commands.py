@@ -9,10 +9,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 SLOW = ("torch", "pandas", "pyarrow", "scipy", "cv2", "timm", "sklearn")
-LIGHT = """import json, os, sys
+LIGHT = """import contextlib, gc, io, json, os, sys
 from bench.cli.main import main
 
 printed, *slow = sys.argv[1:]
+
+def code(words):
+    sys.argv = ["bench", *words]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code or 0
+
+with contextlib.redirect_stderr(io.StringIO()):  # what most commands import, once for all of them
+    code(["check", "x", "--quick"])
+    code(["run", "--grid", "x"])
+gc.freeze()  # a process that is forked copies what garbage collection marks
 for number, (words, folder, variables) in enumerate(json.load(sys.stdin)):
     process = os.fork()
     if process == 0:
@@ -20,12 +32,13 @@ for number, (words, folder, variables) in enumerate(json.load(sys.stdin)):
         os.environ.update(variables)
         for stream in (1, 2):
             os.dup2(os.open(f"{printed}/{number}.{stream}", os.O_WRONLY | os.O_CREAT), stream)
-        sys.argv = ["bench", *words]
         try:
-            sys.exit(main())
+            ended = code(words)
         finally:
             with open(f"{printed}/{number}.slow", "w") as file:
                 print(*(name for name in slow if name in sys.modules), file=file)
+        sys.stdout.flush()
+        os._exit(ended)  # without freeing what was imported
     print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
