@@ -203,10 +203,10 @@ def test_equal_values_and_perfect_separations_have_finite_numbers() -> None:
 def test_equal_hospitals_have_no_inconsistency_in_59_percent_of_panels_with_two_seeds() -> None:
     """Cochran's Q of five equal hospitals is below its 4 degrees of freedom with this probability."""
     draw, found = np.random.default_rng(5), []
-    for _ in range(150):
-        runs = [["a", "b"], ["c", "d"]]
-        patients = dict(zip("abcd", np.repeat(draw.normal(1.0, 0.1, (2, 5)), 2, 0), strict=True))  # shared by seeds
-        logits = {run: patients[run] + draw.normal(0, 0.1, 5) for run in "abcd"}
+    runs = [[f"{recipe} a", f"{recipe} b"] for recipe in range(60)]
+    for _ in range(5):
+        patients = {recipe[0]: draw.normal(1.0, 0.1, 5) for recipe in runs}  # shared by seeds
+        logits = {run: patients[recipe[0]] + draw.normal(0, 0.1, 5) for recipe in runs for run in recipe}
         half = 1.959964 * 0.1
         rows = pd.DataFrame(
             [
