@@ -57,8 +57,7 @@ def stats(
     chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
     # slow imports: a wrong request was refused above
     from bench.extensions.cohort_statistics.data_tables import lines
-    from bench.extensions.cohort_statistics.describe import as_dict, describe
-    from bench.extensions.cohort_statistics.image_sample import as_dict as pixels_as_dict
+    from bench.extensions.cohort_statistics.describe import describe
     from bench.extensions.cohort_statistics.image_sample import draw
     from harmonize.labels.findings import space
 
@@ -67,14 +66,15 @@ def stats(
         findings = space(chosen_grid.configs[0].space)
         cohorts, failed = _read(specs, findings, no_images, display)
         shares = asdict(chosen_grid.configs[0].split)
-        described = [describe(cohort, findings, shares, disk_searched=not no_images) for cohort in cohorts.values()]
+        described = [describe(cohort, findings, shares) for cohort in cohorts.values()]
         samples = {}
         if not no_images:
             samples = {name: draw(cohort, sample, seed, display.progress) for name, cohort in cohorts.items()}
     if as_json:
-        rows = [as_dict(one) | {"pixels": pixels_as_dict(samples.get(one.name))} for one in described]
+        pixels = {name: drawn.document for name, drawn in samples.items()}
+        rows = [stats.document | {"pixels": pixels.get(stats.name)} for stats in described]
         errors = {name: str(error) for name, error in failed.items()}
-        typer.echo(json.dumps({"schema": 2, "cohorts": rows, "failed": errors}, allow_nan=False))
+        typer.echo(json.dumps({"schema": 3, "cohorts": rows, "failed": errors}, allow_nan=False))
     else:
         typer.echo("\n".join(wrapped(lines(described, samples))))
     for name, error in failed.items():

@@ -1,12 +1,13 @@
 """Make the text tables of `bench data stats`, with one column per cohort or with one or more rows per cohort."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.cli.text_tables import printable, table_lines, wrapped
-from bench.extensions.cohort_statistics.describe import SHARES, STATE_NAMES, Stats
+from bench.extensions.cohort_statistics.describe import NOT_STATED, SHARES, STATE_NAMES, Stats
 from bench.extensions.cohort_statistics.image_sample import SIDES, ImageSample
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.cohorts.splits import rule
@@ -20,17 +21,10 @@ def lines(described: Sequence[Stats], samples: Mapping[str, ImageSample]) -> lis
 
     `samples`: cohort -> measurements on a sample of its images; if `samples` is empty, the table of pixels is left out.
     """
-    blocks = [
-        _synthetic(described),
-        _flow(described),
-        _prevalence(described),
-        _states_without_label(described),
-        _co_occurrence(described),
-        _demographics(described),
-        _splits(described),
-    ]
+    makers = (_synthetic, _flow, _prevalence, _states_without_label, _demographics, _splits)
+    blocks = [make(described) for make in makers]
     if samples:
-        blocks.append(_pixels(described, samples))
+        blocks.append(_pixels(samples))
     return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
 
 
@@ -40,13 +34,16 @@ def _synthetic(described: Sequence[Stats]) -> list[str]:
     return [SYNTHETIC_NOTICE, *wrapped([f"{', '.join(names)}."])] if names else []
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines of text. Control characters are removed from its cells, and long cells are cut."""
-    return table_lines([[_shortened(printable(cell)) for cell in row] for row in (head, *rows)])
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a title and a table as lines of text. Control characters are removed from its cells, and long cells are cut."""
+    cells = [[printable(cell) for cell in row] for row in (head, *rows)]
+    cut = [[cell if len(cell) <= _LONGEST_CELL else cell[: _LONGEST_CELL - 1] + "…" for cell in row] for row in cells]
+    return [title, *table_lines(cut)]
 
 
-def _shortened(cell: str) -> str:
-    return cell if len(cell) <= _LONGEST_CELL else cell[: _LONGEST_CELL - 1] + "…"
+def _by_cohort(title: str, described: Sequence[Stats], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table with one column per cohort; the first cell of each row has the name of the row."""
+    return _table(title, ["", *(stats.name for stats in described)], rows)
 
 
 def _flow(described: Sequence[Stats]) -> list[str]:
@@ -54,187 +51,113 @@ def _flow(described: Sequence[Stats]) -> list[str]:
 
     The rows are the steps that select images, with the number of images of each step. "- " marks a step that removes images.
     """
-    steps: list[str] = []
-    for stats in described:
-        position = 0
-        # a step that the earlier cohorts do not have is inserted after the step that precedes it in this cohort
-        for step in stats.flow["step"]:
-            if step in steps:
-                position = steps.index(step) + 1
-            else:
-                steps.insert(position, step)
-                position += 1
-    kinds = {str(r["step"]): str(r["kind"]) for stats in described for r in stats.flow.to_dict("records")}
+    flows = {stats.name: stats.flow.set_index(["kind", "step"])["images"] for stats in described}
+    images = pd.concat(flows, axis=1, sort=False)
+    parts = [("stock", ["found"]), ("loss", None), ("stock", ["used"]), ("note", None)]
+    marks = {"loss": "- ", "note": "  of these ", "stock": ""}
     rows = []
-    for step in steps:
-        mark = {"loss": "- ", "note": "  of these "}.get(kinds[step], "")
-        rows.append([mark + step.replace("_", " "), *(number(_images(stats, step), ",") for stats in described)])
+    for kind, steps in parts:
+        of_kind = images.xs(kind) if kind in images.index.get_level_values("kind") else images.iloc[:0]
+        for step in steps or of_kind.index:
+            name = marks[kind] + str(step).replace("_", " ")
+            rows.append([name, *(number(count, ",.0f") for count in of_kind.loc[step].tolist())])
     rows += [[name, *(f"{stats.facts[name]:,}" for stats in described)] for name in ("patients", "studies")]
     title = "Images: from files to used images (`bench check` opens each: some may be unreadable)"
-    return [title, *_table(["", *(s.name for s in described)], rows)]
-
-
-def _images(stats: Stats, step: str) -> int | None:
-    images = stats.flow.loc[stats.flow["step"] == step, "images"]
-    return int(images.iloc[0]) if len(images) else None
+    return _by_cohort(title, described, rows)
 
 
 def _prevalence(described: Sequence[Stats]) -> list[str]:
-    def cell(row: dict[str, Any]) -> str:
-        counted = int(row["present"] + row["absent"] + row["not_mentioned"])
+    def cell(row: dict[Hashable, Any]) -> str:
+        counted = row["present"] + row["absent"] + row["not_mentioned"]
         if not counted:
             return "not labeled"
         mark = "~" if row["grade"] == "approximate" else ""
         return f"{mark}{100 * row['present'] / counted:.1f} % {row['present']:,}/{counted:,}"
 
-    head = "Findings: prevalence, positive / counted images (present, absent or not mentioned); ~: approximate mapping"
-    return [head, *_by_finding(described, cell)]
+    title = "Findings: prevalence, positive / counted images (present, absent or not mentioned); ~: approximate mapping"
+    return _by_cohort(title, described, _by_finding(described, cell))
 
 
 def _states_without_label(described: Sequence[Stats]) -> list[str]:
-    def cell(row: dict[str, Any]) -> str:
-        total = sum(int(row[state]) for state in STATE_NAMES)
+    def cell(row: dict[Hashable, Any]) -> str:
+        total = sum(row[state] for state in STATE_NAMES)
         if row["unmapped"] == total:
             return "not labeled"
-        return " / ".join(_share(int(row[name]), total) for name in ("uncertain", "not_mentioned", "unmapped"))
+        return " / ".join(f"{100 * row[name] / total:.1f}" for name in ("uncertain", "not_mentioned", "unmapped"))
 
-    return ["No clear label: % uncertain / not mentioned / unmapped", *_by_finding(described, cell)]
-
-
-def _share(count: int, total: int) -> str:
-    """Return `count` as a percentage of `total`, without the percent sign; an en dash if `total` is 0."""
-    return DASH if not total else "0" if not count else f"{100 * count / total:.1f}"
+    title = "No clear label: % uncertain / not mentioned / unmapped"
+    return _by_cohort(title, described, _by_finding(described, cell))
 
 
-def _by_finding(described: Sequence[Stats], cell: Callable[[dict[str, Any]], str]) -> list[str]:
-    """Return a table with one row for each finding and one column for each cohort.
+def _by_finding(described: Sequence[Stats], cell: Callable[[dict[Hashable, Any]], str]) -> list[list[str]]:
+    """Return one row for each finding, with one cell for each cohort.
 
     `cell`: function from a cohort's statistics of a finding (a dictionary) to the text of the cell.
     """
-    tables = [{str(row["finding"]): _named(row) for row in s.findings.to_dict("records")} for s in described]
+    tables = [stats.findings.set_index("finding").to_dict("index") for stats in described]
     findings = dict.fromkeys(finding for table in tables for finding in table)
-    rows = [[f, *(cell(table[f]) if f in table else DASH for table in tables)] for f in findings]
-    return _table(["", *(s.name for s in described)], rows)
-
-
-def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in row.items()}
-
-
-def _co_occurrence(described: Sequence[Stats]) -> list[str]:
-    """Return a table of the pairs of findings that occur together most often, three pairs per cohort.
-
-    The pairs are chosen by the share of the images with the first finding that also have the second finding.
-    """
-    rows = []
-    for stats in described:
-        pairs = stats.together[stats.together["both"] > 0].assign(share=lambda t: t["both"] / t["has"])
-        closest = pairs.sort_values(["share", "both"], ascending=False, kind="stable").head(3)
-        rows += [
-            [stats.name, str(r["finding"]), str(r["other"]), f"{100 * r['share']:.0f} %", f"{r['both']:,}/{r['has']:,}"]
-            for r in closest.to_dict("records")
-        ]
-    if not rows:
-        return []
-    head = ["", "with", "also", "share", "images"]
-    return ["Co-occurrence: of the images with a finding, the share that also has another", *_table(head, rows)]
+    return [[str(f), *(cell(table[f]) if f in table else DASH for table in tables)] for f in findings]
 
 
 def _demographics(described: Sequence[Stats]) -> list[str]:
     """Return a table with rows for views, sexes, ages, devices, images per patient and images per study; a column per cohort."""
-    rows: list[list[str]] = []
+    groups = {stats.name: stats.groups.set_index(["what", "group"])["images"] for stats in described}
+    images = pd.concat(groups, axis=1, sort=False).fillna(0)
+    totals = [max(1, stats.facts["images"]) for stats in described]
+    rows = []
     for what in ("view", "sex"):
-        names: list[str] = []
-        for stats in described:
-            names += [g for g in _group(stats, what).index if g not in names]
-        for name in sorted(names, key=lambda n: (n == "not stated", n)):
-            cells = []
-            for stats in described:
-                group = _group(stats, what)
-                images = int(group.get(name, 0))
-                cells.append(f"{images:,} ({_share(images, int(group.sum()))} %)" if images else "0")
-            rows.append([f"{what} {name}", *cells])
-    ages = []
+        of_kind = images.xs(what) if len(images) else images
+        for name in sorted(of_kind.index, key=lambda name: (name == NOT_STATED, name)):
+            counts = zip(of_kind.loc[name], totals, strict=True)
+            rows.append([f"{what} {name}", *(f"{n:,.0f} ({100 * n / total:.1f} %)" for n, total in counts)])
+    ages, devices, per_patient, per_study = [], [], [], []
     for stats in described:
-        f = stats.facts
-        stated = f["age_median"] == f["age_median"]  # False for NaN: the cohort states no age
-        ages.append(f"{f['age_median']:.0f} ({f['age_low']:.0f}-{f['age_high']:.0f})" if stated else "not stated")
-    rows.append(["age, median (quartiles)", *ages])
-    rows.append(["devices", *(_devices(stats) for stats in described)])
-    per_patient = [s.facts["images"] / max(1, s.facts["patients"]) for s in described]
-    most = [s.facts["most_per_patient"] for s in described]
-    rows.append(
-        ["images per patient, mean (max.)", *(f"{n:.2f} ({m})" for n, m in zip(per_patient, most, strict=True))]
-    )
-    per_study = [s.facts["images"] / max(1, s.facts["studies"]) for s in described]
-    rows.append(["images per study, mean", *(f"{n:.2f}" for n in per_study)])
-    return ["Demographics: images by view, sex, age and device", *_table(["", *(s.name for s in described)], rows)]
-
-
-def _group(stats: Stats, what: str) -> "pd.Series[int]":
-    return stats.groups[stats.groups["what"] == what].set_index("group")["images"]
-
-
-def _devices(stats: Stats) -> str:
-    named = [name for name in _group(stats, "device").index if name != "not stated"]
-    return "not stated" if not named else f"{len(named)} ({', '.join(named[:2])}{', …' if len(named) > 2 else ''})"
+        facts = stats.facts
+        quartiles = f"{facts['age_median']:.0f} ({facts['age_low']:.0f}-{facts['age_high']:.0f})"
+        ages.append(NOT_STATED if np.isnan(facts["age_median"]) else quartiles)
+        names = stats.groups.loc[stats.groups["what"] == "device", "group"]
+        devices.append(", ".join(name for name in names if name != NOT_STATED) or NOT_STATED)
+        mean = facts["images"] / max(1, facts["patients"])
+        per_patient.append(f"{mean:.2f} ({facts['most_per_patient']})")
+        per_study.append(f"{facts['images'] / max(1, facts['studies']):.2f}")
+    rows += [["age, median (quartiles)", *ages], ["devices", *devices]]
+    rows += [["images per patient, mean (max.)", *per_patient], ["images per study, mean", *per_study]]
+    return _by_cohort("Demographics: images by view, sex, age and device", described, rows)
 
 
 def _splits(described: Sequence[Stats]) -> list[str]:
     rows = [
-        [
-            stats.name if i == 0 else "",
-            str(row["split"]),
-            str(row["origin"]),
-            f"{row['images']:,}",
-            f"{row['patients']:,}",
-        ]
+        [stats.name, row["split"], row["origin"], f"{row['images']:,}", f"{row['patients']:,}"]
         for stats in described
-        for i, row in enumerate(stats.splits.to_dict("records"))
+        for row in stats.splits.to_dict("records")
     ]
-    text = ["Splits", *_table(["", "split", "by", "images", "patients"], rows)]
-    for stats in described:
-        total, shared = stats.facts["patients"], stats.facts["shared_patients"]
-        text.append(
-            f"{stats.name}: {shared} shared patients ({total - shared:,} / {total:,} in one split); {stats.split_rule}"
-        )
     shares = described[0].shares
     source = "the default; --grid uses those of a grid" if shares == SHARES else "those of the grid"
+    text = _table("Splits", ["", "split", "by", "images", "patients"], rows)
     return [*text, f"split rule: {rule(shares)}", f"split shares: {source}"]
 
 
-def _pixels(described: Sequence[Stats], samples: Mapping[str, ImageSample]) -> list[str]:
-    head = [
-        "",
-        "readable",
-        "median w x h, px",
-        "w / h",
-        "median gray of 255",
-        "lost by a square crop",
-        "enlarged at " + " ".join(map(str, SIDES)),
-        "no lungs found",
-    ]
+def _pixels(samples: Mapping[str, ImageSample]) -> list[str]:
+    head = ["", "readable", "median w x h, px", "w / h", "median gray of 255", "lost by a square crop"]
+    head += [f"enlarged at {' '.join(map(str, SIDES))}", "no lungs found"]
     rows = []
-    for stats in described:
-        if stats.name not in samples:
+    for name, sample in samples.items():
+        images, facts = sample.images, sample.document
+        readable = f"{len(images)} of {facts['drawn']}"
+        if not len(images):
+            rows.append([name, readable, *["-"] * (len(head) - 2)])
             continue
-        sample = samples[stats.name]
-        sizes = sample.sizes
-        if sizes.empty:
-            rows.append([stats.name, f"0 of {sample.drawn}", *["-"] * (len(head) - 2)])
-            continue
-        size = f"{sizes['width'].median():.0f} x {sizes['height'].median():.0f}"
-        aspect = sizes["width"] / sizes["height"]
+        median, aspect = images.median(), images["width"] / images["height"]
         rows.append(
             [
-                stats.name,
-                f"{sample.readable} of {sample.drawn}",
-                size,
+                name,
+                readable,
+                f"{median['width']:.0f} x {median['height']:.0f}",
                 f"{aspect.min():.2f}-{aspect.max():.2f}",
-                f"{pd.Series(sample.medians).median():.0f}",
-                f"{100 * sample.cropped_away:.0f} %",
-                " ".join(f"{100 * sample.enlarged(side):.0f}" for side in SIDES) + " %",
-                f"{100 * sample.no_lungs / sample.readable:.0f} %",
+                f"{median['median_gray']:.0f}",
+                f"{100 * facts['cropped_away']:.0f} %",
+                " ".join(f"{100 * share:.0f}" for share in facts["enlarged"].values()) + " %",
+                f"{100 * facts['no_lungs'] / len(images):.0f} %",
             ]
         )
-    return ["Pixels: a random sample of each cohort", *_table(head, rows)]
+    return _table("Pixels: a random sample of each cohort", head, rows)

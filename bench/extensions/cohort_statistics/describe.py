@@ -4,7 +4,7 @@ The tables contain only counts, neither ids nor hashes of ids. Rare devices are 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,8 @@ from harmonize.labels.states import states
 
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-# flow steps that count remaining images; the steps between `found` and `kept` count removed images, and the steps after
-# `kept` count images with a remark
-_STOCKS = ("found", "kept")
 NOT_STATED = "not stated"
+_SPLITS = ("train", "val", "test", "expert_valid", "expert_test")  # the order of the table of splits
 _DEVICES = 8  # maximum number of device groups
 
 
@@ -33,17 +31,14 @@ _DEVICES = 8  # maximum number of device groups
 class Stats:
     """The tables of one cohort.
 
-    flow      step, kind (stock: remaining images; loss: removed images; note: images with a remark), number of images;
-              in the order of the filters
+    flow      step, kind (stock: remaining images; loss: removed images; note: images with a remark), number of images
     findings  finding, grade (how well the labels match the finding: exact, approximate or unmapped), number of images
               in each state (STATE_NAMES), number of patients with the finding
-    together  finding, other (a second finding), and three numbers of images: stated (both findings are present, absent
-              or not mentioned), has (of these images, those with `finding`), both (those with both findings)
     groups    what (view, sex or device), group, number of images
     splits    split, origin (official: the dataset defines the split; table: a user's own table does; rule: `splits.rule`
               made the split), number of images, number of patients
     shares    split -> its share of patients in `splits.rule`
-    facts     title, place, licence, reference, counts, age quartiles, patients in more than one split
+    facts     title, place, licence, reference, counts, age quartiles (NaN if no age is stated)
     """
 
     name: str
@@ -51,134 +46,67 @@ class Stats:
     phantom: bool
     flow: pd.DataFrame
     findings: pd.DataFrame
-    together: pd.DataFrame
     groups: pd.DataFrame
     splits: pd.DataFrame
-    split_rule: str
     shares: Mapping[str, float]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return the tables as lists of rows for JSON; NaN becomes None."""
+        facts = {key: None if value != value else value for key, value in self.facts.items()}
+        tables = {name: getattr(self, name).to_dict("records") for name in ("flow", "findings", "groups", "splits")}
+        head = {"name": self.name, "layout": self.layout, "phantom": self.phantom}
+        return {**head, **facts, **tables, "shares": dict(self.shares)}
 
 
-def describe(
-    cohort: Cohort,
-    findings: Sequence[str] = FINDINGS,
-    shares: Mapping[str, float] = SHARES,
-    *,
-    disk_searched: bool = True,
-) -> Stats:
-    """Return the tables of one cohort, without the images whose findings are all null (`unlabelled`).
-
-    disk_searched  False if the disk was not searched for images; then the flow has no step `absent`
-    """
-    mapped_findings = [finding for finding in findings if finding in cohort.table]
-    state_NK = states(cohort.table, mapped_findings)
+def describe(cohort: Cohort, findings: Sequence[str] = FINDINGS, shares: Mapping[str, float] = SHARES) -> Stats:
+    """Return the tables of one cohort, without the images whose findings are all null (`unlabelled`)."""
+    mapped = [finding for finding in findings if finding in cohort.table]
+    state_NK = states(cohort.table, mapped)
     is_labeled = (state_NK != UNMAPPED_CODE).any(axis=1)
-    flow = _flow(cohort, is_labeled, disk_searched)
-    table = cohort.table if is_labeled.all() else cohort.table[is_labeled].reset_index(drop=True)
-    state_NK = state_NK if is_labeled.all() else state_NK[is_labeled]
-    patients = _codes(table, ["patient_id"])
-    studies = _codes(table, ["patient_id", "study_id"])
-    split = assign(table, shares) if len(table) else pd.Series("", index=table.index)
+    table, state_NK = cohort.table[is_labeled].reset_index(drop=True), state_NK[is_labeled]
     return Stats(
         cohort.name,
         cohort.layout,
         cohort.phantom,
-        flow,
-        _findings(cohort.spec, mapped_findings, state_NK, patients),
-        _together(mapped_findings, state_NK),
+        _flow(cohort, is_labeled),
+        _findings(cohort.spec, mapped, state_NK, table["patient_id"]),
         _groups(table),
-        _splits(table, split, patients, own=cohort.layout == TABLE),
-        split_rule(table, shares, own=cohort.layout == TABLE),
+        _splits(table, shares, "table" if cohort.layout == TABLE else "official"),
         dict(shares),
-        _facts(cohort, table, patients, studies, split),
+        _facts(cohort, table),
     )
 
 
-def as_dict(stats: Stats) -> dict[str, Any]:
-    """Return the tables as lists of rows for JSON; NaN becomes None."""
-    frames = ("flow", "findings", "together", "groups", "splits")
-    tables = {name: [_json_row(row) for row in getattr(stats, name).to_dict("records")] for name in frames}
-    head = {"name": stats.name, "layout": stats.layout, "phantom": stats.phantom, **_json_row(dict(stats.facts))}
-    return {**head, **tables, "split_rule": stats.split_rule, "shares": dict(stats.shares)}
+def _flow(cohort: Cohort, is_labeled: NDArray[np.bool_]) -> pd.DataFrame:
+    """Return the table `Stats.flow`: the steps of the cohort, then `unlabelled` and `used`, then the remarks.
 
-
-def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES, *, own: bool = False) -> str:
-    """Return a text that names the official splits of a cohort's table, and the splits that `splits.rule` makes.
-
-    own: the splits are those of a user's own table, which nobody has published.
+    In the cohort's flow, the steps between `found` and `kept` removed images, and the steps after `kept` are remarks.
     """
-    official = sorted(set(table["split"]) - {""}, key=lambda split: (_split_order(split), split))
-    missing = [name for name, share in shares.items() if share > 0 and name not in official]
-    if not official:
-        return (
-            f"{', '.join(missing)} by the rule, because there is no {'split in the table' if own else 'official split'}"
-        )
-    published = f"{', '.join(official)} {'of the own table' if own else 'as published'}"
-    if "train" in official and missing:
-        return f"{published}; {', '.join(missing)} taken from train by the rule"
-    if (table["split"] == "").any():
-        return f"{published}; images without a split get the split of their patient, others are divided by the rule"
-    return published
-
-
-def _codes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Return one number for each of the N rows; rows with equal values in these columns have equal numbers."""
-    codes = np.zeros(len(table), np.int64)
-    for column in columns:
-        column_codes, names = pd.factorize(table[column])
-        codes = pd.factorize(codes * (len(names) + 1) + column_codes)[0]
-    return codes.astype(np.int64)
-
-
-def _flow(cohort: Cohort, is_labeled: NDArray[np.bool_], disk_searched: bool) -> pd.DataFrame:
-    """Return the flow of the cohort, then the steps `unlabelled` and `used`, then the remarks.
-
-    Remarks are the counts after the step `kept`; a remark removes no image.
-    """
-    rows: list[tuple[str, str, int]] = []
-    remarks: list[tuple[str, str, int]] = []
-    after_kept = False
-    for step, images in cohort.flow.items():
-        if step == "unlabelled" or (step == "absent" and not disk_searched):
-            continue
-        kind = "stock" if step in _STOCKS else "note" if after_kept else "loss"
-        after_kept |= step == "kept"
-        (remarks if kind == "note" else rows).append((step, kind, int(images)))
+    steps = {step: images for step, images in cohort.flow.items() if step != "unlabelled"}
+    kept = list(steps).index("kept")
+    rows, remarks = [], []
+    for position, (step, images) in enumerate(steps.items()):
+        if position > kept:
+            remarks.append((step, "note", int(images)))
+        else:
+            rows.append((step, "stock" if step in ("found", "kept") else "loss", int(images)))
     rows += [("unlabelled", "loss", int((~is_labeled).sum())), ("used", "stock", int(is_labeled.sum()))]
     return pd.DataFrame([*rows, *remarks], columns=["step", "kind", "images"])
 
 
 def _findings(
-    spec: CohortSpec, findings: Sequence[str], state_NK: NDArray[np.int8], patients: NDArray[np.int64]
+    spec: CohortSpec, findings: Sequence[str], state_NK: NDArray[np.int8], patient_id: "pd.Series[str]"
 ) -> pd.DataFrame:
-    """Return one row per finding: grade (`label_mapping.grade`), number of images in each state, number of patients."""
+    """Return the table `Stats.findings`."""
     rows = []
     for k, finding in enumerate(findings):
         state = state_NK[:, k]
-        counts = {
-            name: int((state == code).sum()) for name, code in zip(STATE_NAMES, (*STATES, UNMAPPED_CODE), strict=True)
-        }
-        finding_grade = "stated" if spec.layout == "table" else grade(spec.layout, finding, spec.label_source)
-        sick = len(np.unique(patients[state == PRESENT]))
-        rows.append({"finding": finding, "grade": finding_grade, **counts, "patients_present": sick})
+        counts = [int((state == code).sum()) for code in (*STATES, UNMAPPED_CODE)]
+        of_finding = "stated" if spec.layout == TABLE else grade(spec.layout, finding, spec.label_source)
+        rows.append((finding, of_finding, *counts, patient_id[state == PRESENT].nunique()))
     return pd.DataFrame(rows, columns=["finding", "grade", *STATE_NAMES, "patients_present"])
-
-
-def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFrame:
-    """Return the table `Stats.together` for every ordered pair of different findings.
-
-    Images in which one of the two findings is uncertain or unmapped do not count.
-    """
-    present_NK = (state_NK == PRESENT).astype(np.float32)
-    stated_NK = ((state_NK == PRESENT) | (state_NK == 0) | (state_NK == -2)).astype(np.float32)
-    stated, has, both = stated_NK.T @ stated_NK, present_NK.T @ stated_NK, present_NK.T @ present_NK
-    rows = [
-        (a, b, round(float(stated[i, j])), round(float(has[i, j])), round(float(both[i, j])))
-        for i, a in enumerate(findings)
-        for j, b in enumerate(findings)
-        if i != j
-    ]
-    return pd.DataFrame(rows, columns=["finding", "other", "stated", "has", "both"])
 
 
 def _groups(table: pd.DataFrame) -> pd.DataFrame:
@@ -186,71 +114,40 @@ def _groups(table: pd.DataFrame) -> pd.DataFrame:
     frames = []
     for what in ("view", "sex", "device"):
         names = table[what].where(table[what] != "", NOT_STATED).astype(str)
-        counts = names.value_counts()
-        rare = counts.index.drop(NOT_STATED, errors="ignore")[_DEVICES - 1 :]
+        rare = names.value_counts().index.drop(NOT_STATED, errors="ignore")[_DEVICES - 1 :]
         if what == "device" and len(rare) > 1:
-            counts = names.where(~names.isin(rare), f"{len(rare)} others").value_counts()
-        counts = counts.sort_index()
+            names = names.where(~names.isin(rare), f"{len(rare)} others")
+        counts = names.value_counts().sort_index()
         frames.append(pd.DataFrame({"what": what, "group": counts.index, "images": counts.to_numpy()}))
     return pd.concat(frames, ignore_index=True)
 
 
-def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.int64], *, own: bool) -> pd.DataFrame:
-    """Return the size and origin of each split.
-
-    The origin is "official" if the dataset itself defines the same rows ("table" if it is a user's own table), else "rule".
-    """
-    official, split_of_row = table["split"].to_numpy(object), split.to_numpy(object)
+def _splits(table: pd.DataFrame, shares: Mapping[str, float], given: str) -> pd.DataFrame:
+    """Return the table `Stats.splits`. `given`: the origin of a split that has the same images in the dataset itself."""
+    split = assign(table, shares) if len(table) else table["split"]
     rows = []
-    for name in sorted(set(split_of_row), key=lambda split_name: (_split_order(split_name), split_name)):
-        in_split = split_of_row == name
-        origin = ("table" if own else "official") if np.array_equal(in_split, official == name) else "rule"
-        rows.append((str(name), origin, int(in_split.sum()), len(np.unique(patients[in_split]))))
+    for name in sorted(split.unique(), key=lambda name: _SPLITS.index(name) if name in _SPLITS else len(_SPLITS)):
+        in_split = split == name
+        origin = given if in_split.equals(table["split"] == name) else "rule"
+        rows.append((name, origin, int(in_split.sum()), table.loc[in_split, "patient_id"].nunique()))
     return pd.DataFrame(rows, columns=["split", "origin", "images", "patients"])
 
 
-def _split_order(split: str) -> int:
-    """Return the sort position of a split in tables."""
-    order = (*SHARES, "expert_valid", "expert_test")
-    return order.index(split) if split in order else len(order)
-
-
-def _facts(
-    cohort: Cohort,
-    table: pd.DataFrame,
-    patients: NDArray[np.int64],
-    studies: NDArray[np.int64],
-    split: "pd.Series[Any]",
-) -> dict[str, Any]:
+def _facts(cohort: Cohort, table: pd.DataFrame) -> dict[str, Any]:
     """Return the texts about a cohort from labels.yaml, and its counts."""
     texts = labels_yaml()["datasets"].get(cohort.layout, {})
-    age = table["age"].to_numpy(np.float64, na_value=np.nan)
-    stated_ages = age[np.isfinite(age)]
-    low, median, high = np.percentile(stated_ages, [25, 50, 75]) if len(stated_ages) else (np.nan, np.nan, np.nan)
-    total = int(patients.max(initial=-1)) + 1
+    low, median, high = table["age"].astype(float).quantile([0.25, 0.5, 0.75])
+    of_patients = table["patient_id"].value_counts()
     return {
         **asdict(hospital_name(cohort.name, cohort.layout, texts, cohort.phantom)),
         "licence": "synthetic images" if cohort.phantom else str(texts.get("licence", "")),
         "reference": str(texts.get("reference", "stated")),
         "label_source": cohort.spec.label_source,
         "images": len(table),
-        "patients": total,
-        "studies": int(studies.max(initial=-1)) + 1,
-        "most_per_patient": int(np.bincount(patients, minlength=1).max()),
+        "patients": len(of_patients),
+        "studies": len(table[["patient_id", "study_id"]].drop_duplicates()),
+        "most_per_patient": int(of_patients.max()) if len(of_patients) else 0,
         "age_low": float(low),
         "age_median": float(median),
         "age_high": float(high),
-        "shared_patients": int((np.bincount(np.unique([patients, pd.factorize(split)[0]], axis=1)[0]) > 1).sum()),
-    }
-
-
-def _json_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a row with Python numbers instead of numpy numbers, and None instead of NaN."""
-    return {
-        str(key): None
-        if isinstance(value, float) and value != value
-        else value.item()
-        if isinstance(value, np.generic)
-        else value
-        for key, value in row.items()
     }
