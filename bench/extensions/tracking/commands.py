@@ -53,13 +53,11 @@ def track(
 
     Writes parameters, learning curves, scores with intervals, memory and counts of images. Skips runs that have not changed.
     """
-    from bench.extensions.tracking.address import check_address, shown
     from bench.planning.stored_names import find_run, store_with
 
-    check_address(to)
     opened = store_with(store, grid, runs or ())
     from bench.cli.progress_bars import choose_display
-    from bench.extensions.tracking.mlflow import track as track_runs  # slow imports: a wrong name was refused above
+    from bench.extensions.tracking import mlflow  # slow imports: a wrong name was refused above
     from bench.planning.manifest import read_manifest
 
     manifest = read_manifest(opened, grid)
@@ -70,12 +68,13 @@ def track(
         what = f"run {others[0]} does not belong to the grid {manifest.name}"
         raise ConfigError(what, "bench track", "name the run's grid with --grid")
     with choose_display(quiet) as display:
-        tracked = track_runs(manifest, ids, to, name, display.progress)
+        tracked = mlflow.track(manifest, ids, to, name, display.progress)
+    address = mlflow.without_password(to)
     if as_json:
-        typer.echo(json.dumps({"to": shown(to), "experiment": name, **tracked}))
+        typer.echo(json.dumps({"to": address, "experiment": name, **tracked}))
     else:
         counts = ", ".join(f"{len(tracked[kind])} {kind}" for kind in ("new", "changed", "same"))
-        typer.echo(f"{shown(to)}, experiment {name}: {counts}")
+        typer.echo(f"{address}, experiment {name}: {counts}")
         if to.startswith("sqlite"):
             typer.echo(f"to see it: mlflow server --backend-store-uri {to}")
             typer.echo("(install mlflow in an environment of its own: pip install mlflow)")
@@ -116,31 +115,25 @@ def upload(
     url = ""
     if not as_json:
         place = folder if folder is not None else f"{repo}{' (public)' if public else ' (private if it is new)'}"
-        typer.echo(f"run {run_id} -> {place}")
-        typer.echo("\n".join(f"  {file.size:>12,} bytes  {file.name}" for file in files))
-        typer.echo("\n".join(f"  {line}" for line in licences))
-    if folder is not None and not dry_run:
+        listed = [f"{file.size:>12,} bytes  {file.name}" for file in files]
+        typer.echo("\n  ".join([f"run {run_id} -> {place}", *listed, *licences]))
+    if dry_run:
+        done = "nothing was sent (--dry-run)"
+    elif folder is not None:
         hub.write_folder(files, folder)
-    elif not dry_run:
+        done = f"written: {folder}"
+    else:
+        if not yes and (as_json or not sys.stdin.isatty()):
+            what = "cannot ask for confirmation: this is not a terminal"
+            raise ConfigError(what, "bench upload", "add --yes, or use --dry-run")
         if not yes:
-            if not sys.stdin.isatty() or as_json:
-                raise ConfigError(
-                    "cannot ask for confirmation: this is not a terminal", "bench upload", "add --yes, or use --dry-run"
-                )
             typer.confirm("Do these licences and your data agreements allow the upload?", abort=True)
         url = hub.upload(files, repo, f"Run {run_id}", public)
+        done = f"uploaded: {url}"
     if as_json:
-        listed = [{"name": file.name, "bytes": file.size} for file in files]
-        facts = {
-            "run": run_id,
-            "repo": repo,
-            "folder": "" if folder is None or dry_run else str(folder),
-            "public": public,
-            "files": listed,
-            "licences": licences,
-            "uploaded": url,
-        }
+        facts = {"run": run_id, "repo": repo, "folder": "" if folder is None or dry_run else str(folder)}
+        facts |= {"public": public, "licences": licences, "uploaded": url}
+        facts |= {"files": [{"name": file.name, "bytes": file.size} for file in files]}
         typer.echo(json.dumps(facts))
     else:
-        done = f"written: {folder}" if folder is not None and not dry_run else f"uploaded: {url}"
-        typer.echo("nothing was sent (--dry-run)" if dry_run else done)
+        typer.echo(done)

@@ -8,8 +8,7 @@ import html
 import json
 import os
 import re
-import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,7 @@ from harmonize.datasets import TABLE
 from harmonize.errors import ConfigError, SetupError, StoreError
 from reports.schemas.exposure import CORPORA, NO, UNKNOWN
 
-_MIN_LENGTH = 3  # minimum number of characters of the ids to search for; shorter ids would match ordinary words
-_MIN_DIGITS = 5  # minimum number of digits of an id that is a whole number; shorter ids would match seeds and years
-_LONG = 8  # an id with at least this number of characters is also found next to other characters: 10000032 in p10000032
-_PART = re.compile(r"[0-9]+|[^\W\d_]+|[\W_]")  # digits, letters, or one other character
+_MIN_LENGTH = 6  # characters of the ids to search for; shorter ids would match words, counts and seeds
 _LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
 
@@ -82,9 +78,10 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         "elsewhere": _records(elsewhere(manifest, run_id)),
         "trained_on": _trained_on(manifest, run),
     }
+    config["sha256"] = config_sha256(config)
     texts = {
         "README.md": _public_card(manifest, run).encode(),
-        "config.json": json.dumps(config | {"sha256": config_sha256(config)}, indent=1, sort_keys=True).encode(),
+        "config.json": json.dumps(config, indent=1, sort_keys=True, ensure_ascii=False).encode(),
         **{file.name: file.source for file in files if isinstance(file.source, bytes)},
     }
     _refuse_ids(manifest, texts)
@@ -212,83 +209,21 @@ def write_folder(files: Sequence[HubFile], folder: Path) -> None:
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
     """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image.
 
-    `texts`: file name -> content.
+    `texts`: file name -> content. An id of at least _MIN_LENGTH characters is found where no letter or digit is next to it.
     """
-    plain = {name: _plain(text.decode()) for name, text in texts.items()}
-    numbers: list[str] = []  # all whole numbers in the configuration, which are not ids; the model card may repeat them
-    json.loads(texts["config.json"], parse_int=numbers.append)
-    for cohort in manifest.cohorts:
-        private = set(_private(manifest.table(cohort))) - {n for n in numbers if len(n) <= _MIN_DIGITS}
-        for name, text in plain.items():
-            if found := ids_in(text, private):
+    for name, content in texts.items():
+        # as a reader sees it: without the escapes of JSON, Markdown and HTML
+        text = html.unescape(content.decode().replace("\\", ""))
+        for cohort in manifest.cohorts:
+            table = manifest.table(cohort)
+            columns = [table[column] for column in ("image_id", "patient_id", "study_id", "path") if column in table]
+            private = {str(value) for column in columns for value in column.unique() if len(str(value)) >= _MIN_LENGTH}
+            candidates = [value for value in private if value in text]
+            found = [value for value in candidates if re.search(rf"(?<![\w.]){re.escape(value)}(?!\w)", text)]
+            if found:
                 what = f"{name} contains {len(found)} ids or paths of {cohort.name}"
                 fix = "nothing was sent; remove them: see `bench card RUN`, and the title and names of the grid"
                 raise StoreError(what, str(manifest.store.root), fix)
-
-
-def _private(table: pd.DataFrame) -> Iterator[str]:
-    """Yield the ids and image paths of a cohort table that are long enough to search for, in the form of `_plain`."""
-    for column in ("image_id", "patient_id", "study_id", "path"):
-        for value in table[column].unique() if column in table else ():
-            name = _plain(str(value))
-            if len(name) >= (_MIN_DIGITS if _is_number(name) and name[0] != "0" else _MIN_LENGTH):
-                yield name
-
-
-def _plain(text: str) -> str:
-    r"""Replace the escapes of JSON, HTML and Markdown in a text by the characters that they mean; join all spaces to one.
-
-    Characters that mean the same (forms of one letter or digit) become the same character.
-
-    >>> _plain("Doe,  J\\u00fcrgen &amp; patient\\_01")
-    'Doe, Jürgen & patient_01'
-    """
-    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
-    return " ".join(unicodedata.normalize("NFKC", html.unescape(text.replace("\\", ""))).split())
-
-
-def ids_in(text: str, ids: Collection[str]) -> set[str]:
-    """Return the ids that occur in a text as one or more whole words.
-
-    An id inside a longer word or number does not count (see `_is_apart`). For each beginning of a word and each length of an
-    id, one part of the text is looked up in `ids`. So the time hardly depends on the number of ids.
-
-    >>> sorted(ids_in("Seed 7 of Doe, Jane (p90001), AUROC 0.90002", {"Doe, Jane", "90001", "90002", "oe"}))
-    ['Doe, Jane']
-    """
-    lengths = sorted({len(name) for name in ids})
-    found = set()
-    for start in (part.start() for part in _PART.finditer(text)):
-        for length in lengths:
-            name = text[start : start + length]
-            if name in ids and _is_apart(text, start, start + len(name)):
-                found.add(name)
-    return found
-
-
-def _is_apart(text: str, start: int, end: int) -> bool:
-    """Return whether text[start:end] is not a part of a longer word or number.
-
-    A comma is a part of a number only between groups of digits as in 90,001; 007,008 is a list. A long text (see _LONG) may have
-    a letter next to its digit, or a digit next to its letter.
-    """
-    before, after = text[max(start - _LONG, 0) : start], text[end : end + _LONG]
-    if _is_number(text[start:end]):
-        if re.search(r"\d[.]$", before) or re.match(r"[.]\d", after):
-            return False
-        digits = re.search(r"[\d,]*$", before)[0] + text[start:end] + re.match(r"[\d,]*", after)[0]  # type: ignore[index]
-        if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", digits.strip(",")):
-            return False
-    pairs = ((before[-1:], text[start]), (text[end - 1], after[:1]))
-    if end - start < _LONG:
-        return not any(left.isalnum() and right.isalnum() for left, right in pairs)
-    kinds = (str.isdigit, str.isalpha)
-    return not any(kind(left) and kind(right) for left, right in pairs for kind in kinds)
-
-
-def _is_number(name: str) -> bool:
-    """Return whether a text has only the digits 0 to 9."""
-    return name.isascii() and name.isdigit()
 
 
 def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = False) -> str:
@@ -327,6 +262,3 @@ def licences(manifest: Manifest, run_id: str) -> list[str]:
     pretrained = [run for run in networks if run.config.weights != "none"]
     lines += dict.fromkeys(f"starting weights: {run.licence or 'not stated'}" for run in pretrained)
     return lines
-
-
-__all__ = ["HubFile", "files_of", "licences", "upload", "write_folder"]

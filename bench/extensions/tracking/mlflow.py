@@ -9,12 +9,11 @@ import logging
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.config.run_config import flat
-from bench.extensions.tracking.address import shown
 from bench.planning.imported_run import SHARED
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedRun
@@ -26,6 +25,7 @@ from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, SetupError, StoreError
 from harmonize.progress import Progress
 from reports.schemas.select import select
+from reports.tables import rows_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,17 +74,16 @@ def _write(client: "MlflowClient", experiment_id: str, manifest: Manifest, run: 
     facts = CheckedFolder(folder).facts()
     ended = (folder / ("DONE" if is_done else "FAILED")).stat().st_mtime
     began_ms, ended_ms = int((ended - float(facts["env"].get("seconds", 0.0))) * 1000), int(ended * 1000)
-    values, settings = metrics(manifest, run), parameters(manifest, run)
-    tags = {"mlflow.runName": run_title(manifest, run), **_tags(manifest, run, facts["env"], facts["seal"])}
+    values, settings, tags = metrics(manifest, run), parameters(manifest, run), _tags(manifest, run)
     content = bytes_sha256(canonical_json([began_ms, ended_ms, is_done, settings, tags, values]))[:16]
     tracked = client.search_runs([experiment_id], f"tags.`{ID}` = '{run.id}'")
     if len(tracked) == 1 and tracked[0].data.tags.get(CONTENT) == content:
         return "same"
     written = client.create_run(experiment_id, began_ms, tags).info.run_id
-    for start in range(0, len(values), _MOST_METRICS):
-        part = values[start : start + _MOST_METRICS]
-        client.log_batch(written, metrics=[Metric(name, value, ended_ms, step) for name, value, step in part])
+    points = [Metric(name, value, ended_ms, step) for name, value, step in values]
     params = [Param(name, value) for name, value in settings.items()]
+    for start in range(0, len(points), _MOST_METRICS):
+        client.log_batch(written, metrics=points[start : start + _MOST_METRICS])
     for start in range(0, len(params), _MOST_PARAMS):
         client.log_batch(written, params=params[start : start + _MOST_PARAMS])
     # this tag is written last: a run whose tracking was interrupted has no such tag, so it is written again
@@ -112,32 +111,29 @@ def parameters(manifest: Manifest, run: PlannedRun) -> dict[str, str]:
     return {key: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for key, v in settings.items()}
 
 
-def _tags(manifest: Manifest, run: PlannedRun, env: Mapping[str, Any], seal: Mapping[str, Any]) -> dict[str, str]:
+def _tags(manifest: Manifest, run: PlannedRun) -> dict[str, str]:
     """Return facts about a run that are no settings, such as device and versions of packages."""
+    facts = CheckedFolder(manifest.store.run_dir(run.id)).facts()
+    env = facts["env"]
     tags = {
+        "mlflow.runName": run_title(manifest, run),
+        "mlflow.source.git.commit": env.get("commit", ""),
         ID: run.id,
         "unseen.grid": manifest.name,
         "unseen.kind": run.kind or "run",
         "unseen.phantom": str(manifest.phantom).lower(),
-        "unseen.weights_sha256": seal.get("weights_after", ""),
+        "unseen.weights_sha256": facts["seal"].get("weights_after", ""),
         "unseen.device": env.get("device", ""),
-        "mlflow.source.git.commit": env.get("commit", ""),
         **{f"version.{name}": version for name, version in env.get("versions", {}).items()},
     }
-    return {name: str(value) for name, value in tags.items() if value}
+    return {name: value for name, value in tags.items() if value}
 
 
 def metrics(manifest: Manifest, run: PlannedRun) -> list[tuple[str, float, int]]:
-    """Return the metrics of a run as (name, value, step); the step is the epoch of a training curve, else 0."""
-    history = read_history(manifest, run.id)
-    found = [
-        (f"curve/{column}", value, int(row["epoch"]))
-        for row in history.to_dict("records")
-        for column, value in row.items()
-        if column != "epoch"
-    ]
-    values = (*_cost(manifest, run), *_scores(manifest, run), *_data(manifest, run))
-    found += [(name, value, 0) for name, value in values]
+    """Return the finite metrics of a run as (name, value, step); the step is the epoch of a training curve, else 0."""
+    curves = rows_of(read_history(manifest, run.id).melt("epoch"), "variable", "value", "epoch")
+    found = [(f"curve/{column}", value, int(epoch)) for column, value, epoch in curves]
+    found += [(name, value, 0) for part in (_cost, _scores, _data) for name, value in part(manifest, run)]
     return [(_NAME.sub("_", name), float(value), step) for name, value, step in found if math.isfinite(value)]
 
 
@@ -145,10 +141,11 @@ def _cost(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float]]:
     """Yield a run's parameters, operations, speed, peak memory (of the GPU or of the process), best epoch and evaluations."""
     facts = CheckedFolder(manifest.store.run_dir(run.id)).facts()
     on_gpu = str(facts["env"].get("device", "cpu")).partition(" ")[0] != "cpu"
-    memory = "gpu_memory_bytes" if on_gpu else "process_memory_bytes"
-    for key in ("params", "macs", "images_per_second", "peak_memory_bytes"):
-        if facts["cost"].get(key) is not None:
-            yield f"cost/{memory if key == 'peak_memory_bytes' else key}", facts["cost"][key]
+    names = {
+        **{key: f"cost/{key}" for key in ("params", "macs", "images_per_second")},
+        "peak_memory_bytes": "cost/gpu_memory_bytes" if on_gpu else "cost/process_memory_bytes",
+    }
+    yield from ((name, facts["cost"][key]) for key, name in names.items() if facts["cost"].get(key) is not None)
     for key in ("best_epoch", "gradient_evaluations"):
         if key in facts["trained"]:
             yield f"training/{key}", facts["trained"][key]
@@ -159,19 +156,17 @@ def _scores(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float]]:
 
     The internal cohort has scores for each split.
     """
-    folder = manifest.scores / run.id
-    if not (folder / "KEY").is_file():
+    folder = ScoresFolder(manifest.scores / run.id)
+    if not folder.key():
         return
-    scores, gaps = ScoresFolder(folder).table("scores"), ScoresFolder(folder).table("gaps")
-    named = []
-    for row in select(scores, METRICS, finding=None).to_dict("records"):
-        dataset = f"{row['dataset']}-{row['split']}" if row["dataset"] == manifest.source else row["dataset"]
-        named.append((f"{row['metric']}/{dataset}/{row['finding']}", row))
-    if "metric" in gaps:
-        gaps = gaps[gaps["metric"].isin(["auroc", "auroc_gap"])]
-    named += [(f"auroc_gap/{row['dataset']}/{row['finding']}", row) for row in gaps.to_dict("records")]
-    for name, row in named:
-        yield from ((name, row["value"]), (f"{name}/low", row["low"]), (f"{name}/high", row["high"]))
+    scores, gaps = select(folder.table("scores"), METRICS, finding=None), folder.table("gaps")
+    internal = scores["dataset"] == manifest.source
+    scores = scores.assign(dataset=scores["dataset"].where(~internal, scores["dataset"] + "-" + scores["split"]))
+    columns = ("metric", "dataset", "finding", "value", "low", "high")
+    of_gaps = rows_of(gaps.assign(metric="auroc_gap"), *columns)
+    for metric, dataset, finding, value, low, high in (*rows_of(scores, *columns), *of_gaps):
+        name = f"{metric}/{dataset}/{finding}"
+        yield from ((name, value), (f"{name}/low", low), (f"{name}/high", high))
 
 
 def _data(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float]]:
@@ -189,12 +184,9 @@ def _client(uri: str) -> "MlflowClient":
 
     Raises SetupError if MLflow is not installed, and ConfigError if `uri` cannot be used.
     """
-    for name, value in (
-        ("MLFLOW_DISABLE_TELEMETRY", "true"),
-        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
-        ("MLFLOW_LOGGING_LEVEL", "WARNING"),
-    ):
-        os.environ.setdefault(name, value)
+    quiet = {"DISABLE_TELEMETRY": "true", "HTTP_REQUEST_MAX_RETRIES": "2", "LOGGING_LEVEL": "WARNING"}
+    for name, value in quiet.items():
+        os.environ.setdefault(f"MLFLOW_{name}", value)
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -209,9 +201,15 @@ def _client(uri: str) -> "MlflowClient":
 
 
 def _unreachable(uri: str, error: Exception) -> ConfigError:
-    lines = str(error).strip().splitlines()
-    return ConfigError(
-        f"cannot track: {lines[0].replace(uri, shown(uri)) if lines else type(error).__name__}",
-        shown(uri),
-        "check that the server runs, and that the database belongs to MLflow",
-    )
+    reason = str(error).strip().partition("\n")[0].replace(uri, without_password(uri))
+    fix = "check that the server runs, and that the database belongs to MLflow; a database: --to sqlite:///mlflow.db"
+    return ConfigError(f"cannot track: {reason or type(error).__name__}", without_password(uri), fix)
+
+
+def without_password(uri: str) -> str:
+    """Return the address of a server or database without user and password.
+
+    >>> without_password("postgresql://me:secret@db/mlflow")
+    'postgresql://db/mlflow'
+    """
+    return re.sub(r"://[^/@]*@", "://", uri)
