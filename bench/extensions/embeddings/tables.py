@@ -74,57 +74,43 @@ class EmbeddingTables:
 
     def width(self, cohort: str) -> int:
         """Return the number D of numbers in a vector of a cohort's table. Raises DatasetError as `read` does."""
-        path = self._file(cohort)
-        return _width(path, _stamp(path))
+        width: int = self.read(cohort).vector_ND.shape[1]
+        return width
 
     def read(self, cohort: str) -> Vectors:
         """Return the image ids [N] and the vectors [N, D] of a cohort's table.
 
-        Raises DatasetError for a missing or unreadable table, columns that are no part of a vector, repeated or missing
-        ids, and vectors that are not finite numbers or differ in length.
+        Raises DatasetError for a missing or unreadable table, columns that are no part of a vector, repeated ids, and vectors
+        that are not finite numbers or differ in length.
         """
         path = self._file(cohort)
         return _read(path, _stamp(path))
 
     def of_images(self, cohort: str, image_id: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of these images of a cohort. Raises DatasetError if images have no vector."""
-        table = self.read(cohort)
-        position = table.ids.get_indexer(pd.Index(image_id))
-        if (position < 0).any():
-            raise self._missing(cohort, pd.Index(image_id)[position < 0], len(image_id))
+        table, images = self.read(cohort), pd.Index(image_id)
+        position = table.ids.get_indexer(images)
+        if len(missing := images[position < 0]):
+            what = f"{len(missing):,} of {len(images):,} images of {cohort} have no vector, e.g. {missing[0]}"
+            fix = "add their vectors, or list these images under `exclude` in the data file: then no model is tested on them"
+            raise DatasetError(what, str(self._file(cohort)), fix)
         return table.vector_ND[position]
 
     def check(self, internal: str, images: Mapping[str, Sequence[str]]) -> None:
         """Check the tables of all cohorts. `images`: cohort -> ids of its images. `internal`: the internal cohort.
 
-        Raises DatasetError as `read` does, and if a table has no vector for an image, vectors of images that are not in
-        the cohort, or vectors of another length or with other column names than the table of the internal cohort.
+        Raises DatasetError as `read` does, and if a table has no vector for an image, or vectors of another length or with
+        other column names than the table of the internal cohort. Vectors of other images are left out.
         """
-        width, names = self.width(internal), self.read(internal).names
+        first = self.read(internal)
         for cohort, image_id in images.items():
-            ids, vector_ND, own_names = self.read(cohort)
-            where, known = str(self._file(cohort)), pd.Index(image_id)
-            if vector_ND.shape[1] != width:
-                what = f"the vectors of {cohort} have {vector_ND.shape[1]} numbers, those of {internal} have {width}"
-                raise DatasetError(what, where, "compute the vectors of all cohorts with the same encoder")
-            for i, (own, first) in enumerate(zip(own_names, names, strict=False), 1):
-                if own != first:
-                    what = f"vector column {i} of {cohort} is {own!r}, that of {internal} is {first!r}"
-                    raise DatasetError(what, where, "write the same columns in the same order in all tables")
-            missing, extra = known[~known.isin(ids)], ids[~ids.isin(known)]
-            if len(missing):
-                raise self._missing(cohort, missing, len(known))
-            if len(extra):
-                what = f"{len(extra):,} of {len(ids):,} rows are of images that are not in {cohort}, e.g. {extra[0]}"
-                fix = "remove these rows, or check that the table is that of this cohort"
-                raise DatasetError(what, where, fix)
-
-    def _missing(self, cohort: str, missing: "pd.Index[str]", num_images: int) -> DatasetError:
-        what = f"{len(missing):,} of {num_images:,} images of {cohort} have no vector, e.g. {missing[0]}"
-        fix = (
-            "add their vectors, or list these images under `exclude` in the data file: then no model is tested on them"
-        )
-        return DatasetError(what, str(self._file(cohort)), fix)
+            own = self.read(cohort)
+            width, names = own.vector_ND.shape[1], own.names or first.names  # a list column has no names
+            if width != first.vector_ND.shape[1] or (first.names and names != first.names):
+                what = f"the vectors of {cohort} and of {internal} differ in their columns or in their length"
+                fix = "compute all vectors with the same encoder, and write the same columns in the same order"
+                raise DatasetError(what, str(self._file(cohort)), fix)
+            self.of_images(cohort, image_id)
 
     def _file(self, cohort: str) -> Path:
         """Return the path of a cohort's table. Raises DatasetError unless the folder has exactly one."""
@@ -148,26 +134,23 @@ def _sha256(path: Path, stamp: tuple[int, int]) -> str:  # noqa: ARG001  (a part
     return file_sha256(path)
 
 
-@cache
-def _width(path: Path, stamp: tuple[int, int]) -> int:
-    width: int = _read(path, stamp).vector_ND.shape[1]
-    return width
-
-
 # the tables of one run are read one after the other; a second table of 4 GB in memory would be too much
 @lru_cache(maxsize=1)
 def _read(path: Path, stamp: tuple[int, int]) -> Vectors:  # noqa: ARG001
     where = str(path)
     try:
         table = _table(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
+        ids: pd.Index[str] = pd.Index(table.column("image_id").cast(pa.string()).to_pandas())
+        table = table.drop_columns("image_id")
+        _check_names(table.column_names, where)
+        is_list = table.num_columns == 1 and pa.types.is_nested(table.schema.types[0])
+        with np.errstate(over="ignore"):  # a number that is too large for float32 becomes infinite, and is then refused
+            vector_ND = _of_lists(table.column(0)) if is_list else _of_columns(table)
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
         what = f"cannot read the vectors: {(str(error) or type(error).__name__).splitlines()[0][:200]}"
-        raise DatasetError(what, where, "give a CSV or Parquet table") from error
-    _check_names(table.column_names, where)
-    ids = _ids(table.column("image_id"), where)
-    table = table.drop_columns("image_id")
-    is_list = table.num_columns == 1 and _is_list(table.schema.types[0])
-    vector_ND = _of_lists(table.column(0), where) if is_list else _of_columns(table, where)
+        raise DatasetError(what, where, _SHAPE_FIX) from error
+    if ids.has_duplicates:
+        raise DatasetError(f"a row repeats the image {ids[ids.duplicated()][0]}", where, "give one row per image")
     bad = ~np.isfinite(vector_ND).all(1)
     if bad.any():
         what = (
@@ -191,16 +174,10 @@ def _table(path: Path) -> pa.Table:
 
 
 def _check_names(columns: Sequence[str], where: str) -> None:
-    """Raise DatasetError for columns that cannot be image ids and vectors."""
-    if "image_id" not in columns:
-        raise DatasetError("no column image_id", where, "name the column of the image ids image_id")
-    if twice := [name for name in columns if columns.count(name) > 1]:
-        raise DatasetError(f"the column {twice[0]!r} occurs twice", where, "give each column a name of its own")
-    if len(columns) == 1:
-        raise DatasetError("the table has no vectors", where, _SHAPE_FIX)
+    """Raise DatasetError for columns that cannot be parts of vectors."""
     findings = {_plain(finding) for own in labels_yaml()["spaces"] for finding in space(own)}
     for name in columns:
-        if name != "image_id" and (_plain(name) in _NO_PARTS or any(finding in _plain(name) for finding in findings)):
+        if _plain(name) in _NO_PARTS or any(finding in _plain(name) for finding in findings):
             what = f"the column {name!r} looks like row numbers, a label or a fact about patients, not like a part of the vectors"
             raise DatasetError(what, where, "remove the column: a network would read its answer there")
 
@@ -210,45 +187,22 @@ def _plain(name: str) -> str:
     return "".join(mark for mark in name.casefold() if mark.isalnum())
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _of_columns(table: pa.Table, where: str) -> NDArray[np.float32]:
-    if other := [field.name for field in table.schema if not _is_number(field.type)]:
-        what = f"{len(other)} of {table.num_columns} columns have no numbers, the first is {other[0]!r}"
-        raise DatasetError(what, where, _SHAPE_FIX)
+def _of_columns(table: pa.Table) -> NDArray[np.float32]:
+    """Return the vectors of number columns. Raises ValueError for columns of something else, and without columns."""
     vector_ND = np.empty((table.num_rows, table.num_columns), np.float32)
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and then refused
-        for i, column in enumerate(table.columns):
-            vector_ND[:, i] = column.to_numpy()
+    for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            raise ValueError(f"the column {name!r} has no numbers")
+        vector_ND[:, i] = column.to_numpy()
+    if not table.num_columns:
+        raise ValueError("the table has no column beside image_id")
     return vector_ND
 
 
-def _of_lists(column: pa.ChunkedArray, where: str) -> NDArray[np.float32]:
-    if not _is_number(column.type.value_type):
-        raise DatasetError("the lists have no numbers", where, _SHAPE_FIX)
+def _of_lists(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """Return the vectors of a column of lists. Raises ValueError or TypeError for lists that differ in length or have no numbers."""
     widths = pc.list_value_length(column).unique().to_pylist()
     if len(widths) != 1 or widths[0] is None:
-        raise DatasetError(
-            "lists are missing, or differ in length", where, "give all images vectors of the same length"
-        )
-    with np.errstate(over="ignore"):
-        numbers: NDArray[np.float32] = pc.list_flatten(column).to_numpy().astype(np.float32, copy=False)
+        raise ValueError("lists are missing, or differ in length")
+    numbers: NDArray[np.float32] = pc.list_flatten(column).to_numpy().astype(np.float32, copy=False)
     return numbers.reshape(len(column), widths[0])
-
-
-def _ids(column: pa.ChunkedArray, where: str) -> "pd.Index[str]":
-    """Return the image ids of a table as text. Raises DatasetError for missing and repeated ids."""
-    if column.null_count:
-        raise DatasetError(f"{column.null_count:,} rows have no image_id", where, "give each row the id of its image")
-    ids: pd.Index[str] = pd.Index(column.cast(pa.string()).to_pandas())
-    if ids.has_duplicates:
-        twice = ids[ids.duplicated()]
-        what = f"{len(twice):,} rows repeat an image, e.g. {twice[0]}"
-        raise DatasetError(what, where, "give one row per image")
-    return ids
