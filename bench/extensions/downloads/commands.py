@@ -19,7 +19,8 @@ from harmonize.progress import Progress
 if TYPE_CHECKING:
     from bench.extensions.downloads.sources import DownloadSource, RemoteFile
 
-RECORD = "downloads.json"  # in the dataset's folder: url -> size and SHA-256 of each file that was downloaded
+# in the dataset's folder: url of each file that was downloaded -> size, sha256, and the path of the first file that came from it
+RECORD = "downloads.json"
 
 
 def add(_app: typer.Typer) -> None:
@@ -62,8 +63,11 @@ def get(
     typer.echo("\n".join(_description(name, source, root)))
     if not source.files:
         return
-    record = _record(root)
-    missing = [file for file in source.files if not _is_there(file, root, record)]
+    recorded = root / RECORD
+    record: dict[str, Any] = json.loads(recorded.read_bytes()) if recorded.is_file() else {}
+    # an archive is deleted after it was unpacked, so its first file stands for it
+    there = [url for url, facts in record.items() if (root / facts["path"]).exists()]
+    missing = [file for file in source.files if file.url not in there]
     if not missing:
         typer.echo(f"{root} has all files; next: bench check --quick --data {folder}")
         return
@@ -112,19 +116,6 @@ def _description(name: str, source: "DownloadSource", root: Path) -> Iterator[st
         text = size(file.size) if file.size else "size not published"
         yield f"file:     {file.local_name}, {text}, SHA-256 {'known' if file.sha256 else 'recorded at the first download'}, {file.url}"
     yield f"into:     {root}"
-
-
-def _record(root: Path) -> dict[str, Any]:
-    """Return what earlier downloads recorded: url -> size, sha256, and the path of the first file."""
-    path = root / RECORD
-    record: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
-    return record
-
-
-def _is_there(file: "RemoteFile", root: Path, record: dict[str, Any]) -> bool:
-    """Return whether the file was downloaded before, and the first file that came from it is still there."""
-    facts = record.get(file.url)
-    return facts is not None and (root / facts["path"]).exists()
 
 
 def _get_file(file: "RemoteFile", root: Path, record: dict[str, Any], progress: Progress) -> str:
