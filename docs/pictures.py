@@ -53,11 +53,10 @@ def small(picture: bytes) -> bytes:
 
 
 def take(browser: Browser, page: Path, folder: Path, name: str) -> list[Path]:
-    """Write a picture of each view, charts drawn; return their paths."""
+    """Write a picture of each view; return their paths."""
     written = []
     for ending, width, height, scheme in VIEWS:
         with Visit(browser, page, width, height, color_scheme=scheme) as visit:
-            visit.draw()
             written.append(write(folder / f"{name}{ending}.png", visit.page.screenshot()))
     return written
 
@@ -71,7 +70,6 @@ def write(path: Path, picture: bytes) -> Path:
 def take_tutorial(browser: Browser, store: Path, estimate: Path, folder: Path) -> list[Path]:
     """Write the pictures of the tutorial: page, details of a recipe, estimate, and the app with a synthetic image."""
     with Visit(browser, newest(store), 1280, 800) as visit:
-        visit.draw()
         page = write(folder / "tutorial-page.png", visit.page.screenshot())
         visit.page.click("#rank a[data-run]")
         visit.page.wait_for_selector("#drawer .rd")

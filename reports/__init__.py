@@ -6,7 +6,7 @@ report_data   the tables joined into runs, hospitals and estimates
 formatting    numbers as text
 sentences     sentences made from numbers; a sentence states an effect only if the effect is clear (see `verdicts`)
 summaries     tables summarized into rows and sentences of one section
-drawing       inline SVG figures and plotly charts
+drawing       figures as inline SVG
 sections      one function per section of the page
 html          templates, style sheets and scripts
 page          the page as one HTML text

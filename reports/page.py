@@ -4,19 +4,13 @@ The policy forbids all style sheets and scripts that are not part of the page.
 """
 
 import gc
-import json
-import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
-from importlib.resources import files
 
 from markupsafe import Markup
 
 from reports import extensions, failed_parts, hooks, verdicts
 from reports.formatting import listing
-from reports.html.compression import packed
 from reports.html.section import (
     CAUSES,
     COST,
@@ -27,10 +21,9 @@ from reports.html.section import (
     RANKING,
     PlacedSection,
     Section,
-    rounded,
     write,
 )
-from reports.html.shell import joined, policy
+from reports.html.shell import shell
 from reports.report_data import report_data
 from reports.schemas.tables import SCHEMAS
 from reports.sections.algorithms import algorithms
@@ -101,7 +94,6 @@ STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = (
     "theme.js",
     "packed.js",
-    "charts.js",
     "ranking.js",
     "copy.js",
     "download.js",
@@ -116,9 +108,7 @@ SCRIPTS = (
 
 def render(tables: Tables) -> str:
     """Return the page as one HTML text, which makes no network requests. Equal tables give equal bytes."""
-    with uncollected(), ThreadPoolExecutor(1) as pool:
-        # A thread compresses plotly.js while the sections are written. Compression releases the interpreter lock.
-        pool.submit(packed_plotly)
+    with uncollected():
         return _render(tables)
 
 
@@ -141,16 +131,12 @@ def uncollected() -> Iterator[None]:
 def _render(tables: Tables) -> str:
     data = report_data.read(tables)
     groups: dict[str, list[Section]] = {}
-    charts: list[str] = []
     for placed in placed_sections():
         if not (data.only_exposed_models and placed.ranked_only):
-            section, drawn = _written(placed, data)
+            section = _written(placed, data)
             if section.html:
                 groups.setdefault(placed.group, []).append(section)
-                charts += drawn
     sections = [section for group in groups.values() for section in group]
-    plotly = plotly_source() if charts else ""
-    style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)
     headline = failed_parts.attempt("the headline", lambda: verdicts.titles(data)[0], lambda _: "")
     study = str(tables.meta.get("title", ""))
     num_pictures = sum(
@@ -158,7 +144,7 @@ def _render(tables: Tables) -> str:
     )
     page = write(
         "page.html.j2",
-        policy=policy([script, plotly] if charts else [script], [style, plotly_style]),
+        **shell(STYLES, SCRIPTS),
         title=f"Unseen: {study}" if study else "Unseen",
         headline=headline,
         phantom=data.phantom,
@@ -175,29 +161,19 @@ def _render(tables: Tables) -> str:
         unit=data.unit,
         details=Markup("".join(s.packed for s in sections)),  # noqa: S704  (base64)
         groups=groups,
-        style=Markup(style),  # noqa: S704  (our own files)
-        plotly_style=Markup(plotly_style),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        plotly=Markup(packed_plotly() if charts else ""),  # noqa: S704  (base64)
-        plotly_ids=style_ids(plotly),
-        charts=Markup(packed(f"[{','.join(charts)}]") if charts else ""),  # noqa: S704  (base64)
     )
     return str(page) + "\n"
 
 
-def _written(placed: PlacedSection, data: report_data.ReportData) -> tuple[Section, list[str]]:
-    """Return a section and its charts as JSON. A section that fails has its name and the reason in its place, without charts."""
+def _written(placed: PlacedSection, data: report_data.ReportData) -> Section:
+    """Return a section. A section that fails has its name and the reason in its place."""
     key = placed.write.__name__
 
-    def make() -> tuple[Section, list[str]]:
-        section = placed.write(data)
-        return section, [json.dumps(rounded(chart), separators=(",", ":"), allow_nan=False) for chart in section.charts]
-
-    def otherwise(part: failed_parts.FailedPart) -> tuple[Section, list[str]]:
+    def otherwise(part: failed_parts.FailedPart) -> Section:
         name = key.replace("_", " ").capitalize()
-        return Section(key, name, write("failed_section.html.j2", key=key, name=name, reason=part.reason)), []
+        return Section(key, name, write("failed_section.html.j2", key=key, name=name, reason=part.reason))
 
-    return failed_parts.attempt(f"section {key}", make, otherwise)
+    return failed_parts.attempt(f"section {key}", lambda: placed.write(data), otherwise)
 
 
 def _made(data: report_data.ReportData) -> list[str]:
@@ -210,26 +186,3 @@ def _made(data: report_data.ReportData) -> list[str]:
         *([f"commit {', '.join(commits)}"] if commits else []),
         f"data: {listing([hospital.title for hospital in data.all_hospitals], 12)}",
     ]
-
-
-@cache
-def plotly_source() -> str:
-    """Return the source text of plotly.js from the installed Python package."""
-    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
-
-
-@cache
-def style_ids(source: str) -> list[str]:
-    """Return the ids of the style sheets that plotly.js adds to a page when it loads.
-
-    The style sheets are for geographic maps, so the page does not need them. The security policy of the page would
-    block each style sheet, and the browser would report each block in its console. So the page has an empty element
-    with each of these ids: plotly.js adds no style sheet if an element with the id of the style sheet exists.
-    """
-    return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
-
-
-@cache
-def packed_plotly() -> str:
-    """Return plotly.js as the page contains it: compressed with gzip, as base64 text."""
-    return packed(plotly_source())

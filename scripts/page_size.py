@@ -17,7 +17,7 @@ from typing import Any
 WIDTHS = (1440, 1280, 360)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 WORDS = """() => {
-  const skipped = 'table, script, style, noscript, svg, details:not([open]) > :not(summary), nav, dialog, [hidden], .plot';
+  const skipped = 'table, script, style, noscript, svg, details:not([open]) > :not(summary), nav, dialog, [hidden]';
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   let words = 0;
   while (texts.nextNode()) {
@@ -40,7 +40,6 @@ def height(page: Any) -> int:
 
 def printed_pages(page: Any, folder: Path) -> int:
     """Return the number of pages that an open page needs on paper; `folder` receives the PDF file."""
-    page.evaluate("charts.ready()")
     file = folder / "page.pdf"
     page.pdf(path=file, prefer_css_page_size=True)
     return len(re.findall(rb"/Type\s*/Page\b", file.read_bytes()))
@@ -57,7 +56,6 @@ def main(html: Path) -> None:
         for width in WIDTHS:
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.goto(html.resolve().as_uri())
-            page.evaluate("charts.all()")
             print(f"{width:>5} px wide: {height(page):,} px high, {words(page):,} words of visible prose")
             if width == WIDTHS[0]:
                 print(f"    printed: {printed_pages(page, Path(folder))} pages")

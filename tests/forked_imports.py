@@ -4,7 +4,6 @@ import gc
 from contextlib import suppress
 from importlib import import_module
 
-from reports import page
 from reports.html.section import environment
 
 NEEDED = (
@@ -25,7 +24,6 @@ for _name in OF_EXTENSIONS:
         import_module(_name)
 with suppress(ModuleNotFoundError):  # newer versions of typer load pydantic with it, when they read the first option
     import_module("typer._adapters")
-page.packed_plotly()
 for _name in environment().list_templates(("j2",)):
     environment().get_template(_name)  # compiles it, which takes a quarter of a second for all
 gc.freeze()

@@ -85,7 +85,7 @@ def _check(what: str, ok: bool, found: str) -> Check:
 
 
 def _packages() -> list[Check]:
-    names = ("torch", "torchvision", "timm", "fvcore", "plotly", "shap")
+    names = ("torch", "torchvision", "timm", "fvcore", "shap")
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     found = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names if name not in missing)
     return [_check("packages", True, found), *(_check(n, False, "missing: pip install unseen-cxr") for n in missing)]

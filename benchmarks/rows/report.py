@@ -11,14 +11,13 @@ def written(quick: bool) -> Measured:
     from tests.synthetic import Invented, tables
 
     report_tables = tables(Invented(runs=20 if quick else 500))
-    # The first page that a process writes compresses plotly.js. This page is not measured.
-    render(tables(Invented(runs=2)))
+    render(tables(Invented(runs=2)))  # the first page of a process also compiles the templates, and is not measured
     spent = []
     for _ in range(1 if quick else 3):
         start = time.process_time()
         page = render(report_tables)
         spent.append(time.process_time() - start)
-    return spread(spent, "none", f"{len(page.encode()) / 1e6:.2f} MB, including plotly")
+    return spread(spent, "none", f"{len(page.encode()) / 1e6:.2f} MB")
 
 
 BENCHMARKS = (Benchmark("B11", "report page of 500 runs: time to write the file", "-", "<= 2.5", written, "units"),)

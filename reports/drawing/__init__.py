@@ -1,1 +1,1 @@
-"""Figures: inline SVG and plotly charts."""
+"""Figures as inline SVG."""

@@ -32,7 +32,6 @@ class Section:
     key: str
     nav: str
     html: Markup
-    charts: tuple[dict[str, Any], ...] = ()  # plotly charts of the section, made by `reports.drawing.charts`
     packed: str = ""  # the result of `packed_fragments`: a script unpacks these fragments when a reader needs them
 
 
@@ -90,15 +89,6 @@ def write(template: str, **context: object) -> Markup:
     `template`: name of a file in `reports/templates`, or in the folder `templates` of an extension.
     """
     return Markup(environment().get_template(template).render(**context))  # noqa: S704  (autoescaped above)
-
-
-def rounded(value: Any) -> Any:
-    """Return a chart with its numbers rounded to six significant digits, to save bytes; this is finer than a pixel."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def data_block(value: object) -> str:

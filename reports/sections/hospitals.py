@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from reports.drawing import charts
+from reports.drawing import scatter
 from reports.formatting import plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING
@@ -31,6 +31,7 @@ def hospitals(data: ReportData) -> Section:
     rows = [_row(data, run) for run in data.ranked if data.hospitals]
     compared = [r for r in data.ranked if r.internal_common.has_value and r.external_common.has_value]
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
+    say = sentences.scatter_title(below, len(compared), data.unit)
     context = {
         "data": data,
         "title": sentences.hospitals_title(
@@ -43,19 +44,18 @@ def hospitals(data: ReportData) -> Section:
         "heads": [_head(data, hospital) for hospital in data.all_hospitals],
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
-        "scatter": len(compared) > 1,
+        "chart": scatter.internal_against_external(data, compared, say) if len(compared) > 1 else "",
         "fitted": (data.tables["robustness"]["dataset"] == EXTERNAL).any(),
         "compared": compared,
         "crosses": all(r.internal_common.has_interval for r in compared),
-        "say": sentences.scatter_title(below, len(compared), data.unit),
+        "say": say,
         "shared": sentences.shared_findings(*num_shared(data)),
-        "legend": charts.families(compared),
+        "legend": scatter.families(compared),
         "at_training": _at_training(data),
         "absent": data_sentences.without_score(data.without_score) if data.hospitals else "",
         "not_internal": data_sentences.without_internal_score(data.without_internal_score, data.min_count),
     }
-    chart = (charts.internal_against_external(data),) if len(compared) > 1 else ()
-    return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), chart)
+    return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context))
 
 
 def num_shared(data: ReportData) -> tuple[int, int]:

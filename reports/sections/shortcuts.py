@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from reports.drawing import beeswarm, charts, svg
+from reports.drawing import beeswarm, scatter, svg
 from reports.formatting import Z
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate, probe_lookup
@@ -37,9 +37,9 @@ def shortcuts(data: ReportData) -> Section:
     probed = [r for r in data.runs if r.probe.has_value]  # runs without a gap are included
     table = data.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
-    rho = (
-        spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= LEAST_RELATED else MISSING
-    )
+    drawn = len(runs) >= LEAST_RELATED
+    rho = spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if drawn else MISSING
+    association, on_axis = sentences.probe_and_gap(rho), "balanced accuracy of the source classifier →"
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
     estimates = sources.lookup(table)
     chance = probed[0].probe.chance if probed else float("nan")
@@ -58,24 +58,19 @@ def shortcuts(data: ReportData) -> Section:
         )
         if probed
         else "",
-        "association": sentences.probe_and_gap(rho),
+        "association": association,
         "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, data.unit)
         if runs and not rho.clear
         else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
-        "legend": charts.families(runs),
-        "drawn": len(runs) >= LEAST_RELATED,
+        "legend": scatter.families(runs),
+        "chart": scatter.against_gap(runs, [r.probe for r in runs], "probe", on_axis, association) if drawn else "",
         "sources": _sources(data, estimates, probed, num_sources) if probed else {},
         "descriptors": descriptors,
         "nuisances": of_nuisances,
     }
-    return Section(
-        "shortcuts",
-        "Shortcuts",
-        write("shortcuts.html.j2", **context),
-        (charts.probe_against_gap(data),) if len(runs) >= LEAST_RELATED else (),
-    )
+    return Section("shortcuts", "Shortcuts", write("shortcuts.html.j2", **context))
 
 
 def _sources(data: ReportData, estimates: sources.Estimates, probed: list[Run], num_sources: int) -> dict[str, Any]:

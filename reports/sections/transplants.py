@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.drawing import charts, svg
+from reports.drawing import scatter, svg
 from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
@@ -80,11 +80,9 @@ def transplants(data: ReportData) -> Section:
     shown = finding or MACRO
     runs_in_scatter = [r for r in data.ranked if r.causal.has_value and r.gap.has_value]
     drawn = len(runs_in_scatter) >= LEAST_RELATED
-    rho = (
-        spearman([r.causal.value for r in runs_in_scatter], [r.gap.value for r in runs_in_scatter])
-        if drawn
-        else MISSING
-    )
+    causal = [r.causal for r in runs_in_scatter]
+    rho = spearman([e.value for e in causal], [r.gap.value for r in runs_in_scatter]) if drawn else MISSING
+    on_axis, label = "change in probability minus control →", "generalization gap against causal score"
     context = {
         "data": data,
         "relation": change_sentences.relation(rho),
@@ -101,13 +99,12 @@ def transplants(data: ReportData) -> Section:
             _summary(cells, r, internal, shown, findings_that_react[r.id], data.shortcuts[r.id]) for r in runs[:SHOWN]
         ],
         "finding": finding,
-        "drawn": drawn,
+        "chart": scatter.against_gap(runs_in_scatter, causal, "causal", on_axis, label) if drawn else "",
         "scatter": runs_in_scatter,
-        "families": charts.families(runs_in_scatter),
+        "families": scatter.families(runs_in_scatter),
         "margin": MARGIN,
     }
-    chart = (charts.causal_against_gap(runs_in_scatter),) if drawn else ()
-    return Section("transplants", "Transplants", write("transplants.html.j2", **context), chart)
+    return Section("transplants", "Transplants", write("transplants.html.j2", **context))
 
 
 def _most_moved(rows: Any, internal: str) -> str:

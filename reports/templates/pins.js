@@ -97,7 +97,14 @@ const pins = (() => {
     }));
     $('gocmp').disabled = list.length < 2;
     compare();
-    charts.pinned(new Map(list.map((id, k) => ['run-' + id, LETTERS[k]])));
+    document.querySelectorAll('.mk-letter').forEach(e => e.remove());
+    for (const spot of document.querySelectorAll('.mk[data-run]')) {
+      const at = letter(spot.dataset.run.slice(4)); // without "run-"
+      if (!at) continue;
+      const above = mark('text', { transform: spot.getAttribute('transform'), x: 6, y: -3, class: 'b halo mk-letter', 'text-anchor': 'middle' });
+      above.textContent = at;
+      spot.after(above);
+    }
   };
   const toggle = id => {
     if (!named.has(id)) return '';

@@ -10,7 +10,6 @@ const view = (() => {
     const state = new URLSearchParams();
     ranking.write(state);
     pins.write(state);
-    charts.write(state);
     mine.write(state);
     if (drawer.current()) state.set('run', drawer.current()); else if (at) state.set('at', at);
     const text = String(state).replaceAll('%2C', ',');
@@ -35,7 +34,6 @@ const view = (() => {
     reading = true;
     ranking.read(state);
     pins.read(state);
-    charts.read(state);
     mine.read(state);
     ranking.order();
     reading = false;
@@ -57,7 +55,7 @@ const view = (() => {
       keep();
       if (inTray) ($('traynames').querySelector('button') || ranking.table.querySelector(`[data-pin="${id}"]`) || $('q')).focus();
     }
-    else if (event.target.closest('a[data-run]')) { event.preventDefault(); open(hit('run')); } // gallery pictures have data-run, too
+    else if (event.target.closest('a[data-run], .mk')) { event.preventDefault(); open(hit('run')); } // gallery pictures have data-run, too
     else if (hit('copy')) { copying.ranked(hit('copy'), event.target.textContent); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (hit('save')) { downloads.ranked(hit('save')); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (event.target.closest('[data-tables]')) downloads.tables(event.target.closest('details'));

@@ -55,7 +55,6 @@ def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(br
     with Visit(browser, page, width, color_scheme=scheme) as visit:
         for k in range(3):
             visit.page.locator("#rank .pin").nth(k).click()
-        visit.draw()
         assert visit.page.locator("#compare").is_visible()
         for section in ("shortcuts", "transplants", "attention", "cases"):
             assert visit.page.locator(f"#{section}").is_visible()

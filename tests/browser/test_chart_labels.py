@@ -1,30 +1,21 @@
-"""Labels of charts: no label is on a mark or on another label, and one that covers a line has a background."""
+"""Names in charts: no name is on a mark or on another name."""
 
 import pytest
 
 from tests.browser.visit import Visit
 from tests.synthetic import Invented, page_of
 
-LABELS = """() => [...document.querySelectorAll('.plot')].flatMap(chart => {
-  const box = e => { const r = e.getBoundingClientRect(); return [r.left, r.right, r.top, r.bottom]; };
-  const meets = (a, b) => a[0] < b[1] && b[0] < a[1] && a[2] < b[3] && b[2] < a[3];
-  const labels = [...chart.querySelectorAll('.annotation')].map(e => ({ name: e.textContent, box: box(e.querySelector('.annotation-text')),
-    plain: !(e.querySelector('.bg')?.style.fillOpacity > 0) }));
-  const marks = [...chart.querySelectorAll('.points path.point')].map(box).filter(b => b[1] - b[0] > 3);
-  const bars = [...chart.querySelectorAll('.errorbars path')].map(box);
-  return labels.flatMap((label, i) => [
-    ...marks.filter(b => meets(label.box, b)).map(() => `${chart.id}: ${label.name} on a mark`),
-    ...labels.slice(0, i).filter(other => meets(label.box, other.box)).map(other => `${chart.id}: ${label.name} on ${other.name}`),
-    ...(label.plain ? bars.filter(b => meets(label.box, b)).map(() => `${chart.id}: ${label.name} on a line`) : []),
-  ]);
+COVERED = """() => [...document.querySelectorAll('.ch:has(.mk[data-run])')].filter(e => e.checkVisibility()).flatMap(chart => {
+  const box = e => e.getBoundingClientRect(), meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const names = [...chart.querySelectorAll('.lb')], others = [...chart.querySelectorAll('.mk'), ...names];
+  return names.flatMap(name => others.filter(other => other !== name && meet(box(name), box(other))).map(other => `${name.textContent} on ${other.textContent}`));
 })"""
 
 
 @pytest.mark.parametrize("width", [1440, 360])
-def test_labels_of_a_chart_do_not_cover_its_marks(browser, width, tmp_path):
+def test_names_in_a_chart_do_not_cover_its_marks(browser, width, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(page_of(Invented(runs=4, phantom=True)), encoding="utf-8")
     with Visit(browser, page, width) as visit:
-        visit.draw()
-        assert visit.page.locator(".annotation").count() >= 3
-        assert visit.page.evaluate(LABELS) == []
+        assert visit.page.locator(".ch:has(.mk[data-run]) .lb:visible").count() >= 3
+        assert visit.page.evaluate(COVERED) == []

@@ -101,7 +101,6 @@ def test_the_json_of_the_ranking_has_numbers(visit, made):
 
 
 def test_each_folded_table_is_a_file_with_numbers_in_cells_of_their_own(visit):
-    visit.draw()  # charts that are drawn while the mouse is down move what is below them
     visit.page.locator("#hospitals .more > summary").click()
     folded = visit.page.locator("#hospitals details.data").last
     name, text = saved(visit, lambda: folded.locator("[data-tables]").click())

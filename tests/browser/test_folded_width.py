@@ -63,7 +63,6 @@ def test_no_fold_is_wider_than_the_window(browser, page, width):
         assert visit.page.evaluate("document.querySelectorAll('#descriptors .scroll').length") >= 4
         assert visit.page.evaluate(WIDE_FOLDS) == []
         visit.page.evaluate("document.querySelectorAll('main details').forEach(fold => { fold.open = true; })")
-        visit.draw()
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
         assert visit.said == []
 

@@ -64,7 +64,6 @@ def many(tmp_path_factory):
 @pytest.mark.parametrize(("width", "most"), [(1440, 12_000), (1280, 13_000), (360, 25_000)])
 def test_a_page_of_few_runs_has_few_words_and_is_short(browser, few, size, width, most):
     with Visit(browser, few, width) as visit:
-        visit.draw()
         assert size.words(visit.page) <= 1500
         assert size.height(visit.page) <= most
 

@@ -6,7 +6,7 @@ import pytest
 
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.page import render
-from tests.browser.visit import Visit, wait_until
+from tests.browser.visit import Visit
 from tests.synthetic import Invented, page_of, tables
 
 pytestmark = pytest.mark.browser
@@ -121,17 +121,13 @@ def test_copies_of_a_synthetic_study_say_that_it_is_synthetic(browser, tmp_path)
 
 def test_pinned_runs_get_letters_everywhere_and_stand_side_by_side(visit):
     page = visit.page
-    visit.draw()
     buttons = page.locator("#rank .pin")
     for k in (0, 3, 7):
         buttons.nth(k).click()
     assert [page.locator("#rank .pin").nth(k).inner_text() for k in (0, 3, 7)] == ["A", "B", "C"]
     assert buttons.nth(3).get_attribute("aria-pressed") == "true"
     assert buttons.nth(3).get_attribute("aria-label").startswith("Pin ")
-    wait_until(
-        page,
-        "[...document.querySelectorAll('#c-internal .annotation-text')].filter(e => /^[ABC]$/.test(e.textContent)).length === 3",
-    )
+    assert page.locator("#hospitals .ch.wide .mk-letter").all_text_contents() == ["A", "B", "C"]
     page.click("#gocmp")
     assert page.locator("#cmpbody thead th").count() == 4
     first, other = page.locator("#cmpbody tbody tr").first.locator("td").all()[:2]
@@ -214,10 +210,10 @@ def test_many_groups_start_closed_after_the_tenth_and_a_search_looks_inside(brow
         assert visit.page.locator(ROWS).count() == 36
 
 
-def test_what_a_point_says_when_pointed_at_breaks_no_policy(visit):
-    visit.page.locator("#c-internal").scroll_into_view_if_needed()
-    visit.draw()
-    spot = visit.page.locator("#c-internal .point").first.bounding_box()
-    visit.page.mouse.move(spot["x"] + spot["width"] / 2, spot["y"] + spot["height"] / 2)
-    visit.page.wait_for_selector("#c-internal .hovertext")
-    assert "external" in visit.page.locator("#c-internal .hovertext").first.text_content()
+def test_a_point_has_its_numbers_and_a_click_opens_its_recipe(visit):
+    spot = visit.page.locator("#hospitals .ch.wide .mk[data-run]").first
+    assert "external ." in spot.text_content()
+    spot.click()
+    visit.page.wait_for_selector("#drawer[open] table")
+    assert spot.get_attribute("data-run").removeprefix("run-") in visit.page.url
+    assert visit.said == []

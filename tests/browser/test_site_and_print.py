@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.site import write_site
-from tests.browser.visit import CONTRAST, Visit, wait_until
+from tests.browser.visit import CONTRAST, Visit
 from tests.nonempty import nonempty
 from tests.synthetic import Invented, page_of, tables
 
@@ -85,15 +85,13 @@ def test_the_data_of_the_site_load_by_a_script_of_another_page(browser, site, se
         assert visit.page.evaluate("fetch('gaps.parquet').then(r => r.arrayBuffer()).then(b => b.byteLength)") > 1000
 
 
-def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
+def test_a_printed_page_parts_no_row(browser, tmp_path):
     file, printed = tmp_path / "page.html", tmp_path / "page.pdf"
     file.write_text(page_of(Invented(runs=6, phantom=True)), encoding="utf-8")
     with Visit(browser, file) as visit:
-        assert visit.page.locator(".plot .wait").count() > 0
-        visit.page.evaluate("charts.ready()")
         visit.page.emulate_media(media="print")
         kept = visit.page.evaluate(
-            "[...document.querySelectorAll('tr, figure:not(:has(tr)), .plot, h2, h3, h4, h5')].filter(e => e.getClientRects().length)"
+            "[...document.querySelectorAll('tr, figure:not(:has(tr)), h2, h3, h4, h5')].filter(e => e.getClientRects().length)"
             ".every(e => getComputedStyle(e).breakInside === 'avoid')"
         )
         assert kept
@@ -114,35 +112,19 @@ def test_a_printed_page_has_every_chart_and_parts_no_row(browser, tmp_path):
         assert banner["height"] / visit.page.evaluate("+getComputedStyle(document.body).zoom") <= space
         assert repeated == "clone"
         visit.page.pdf(path=printed, prefer_css_page_size=True)
-        assert visit.page.locator(".plot .wait:visible").count() == 0
         assert visit.said == []
     boxes = set(re.findall(rb"/MediaBox \[([\d. ]+)\]", printed.read_bytes()))
     assert {tuple(round(float(n)) for n in box.split()) for box in boxes} <= {(0, 0, 842, 595), (0, 0, 842, 596)}
 
 
-def test_printing_with_the_keyboard_waits_for_the_charts(browser, tmp_path):
-    file = tmp_path / "page.html"
-    file.write_text(page_of(Invented(runs=6)), encoding="utf-8")
-    with Visit(browser, file) as visit:
-        assert visit.page.locator(".plot .wait").count() > 0
-        visit.page.evaluate(
-            "window.print = () => { window.missing = document.querySelectorAll('.plot .wait').length; }"
-        )
-        visit.page.keyboard.press("Control+p")
-        wait_until(visit.page, "window.missing !== undefined")
-        assert visit.page.evaluate("window.missing") == 0
-        assert visit.said == []
-
-
-def test_without_scripts_every_chart_says_where_its_numbers_are_and_they_can_be_opened(browser, tmp_path):
+def test_without_scripts_charts_are_drawn_and_their_numbers_can_be_opened(browser, tmp_path):
     file = tmp_path / "page.html"
     file.write_text(page_of(Invented(runs=4)), encoding="utf-8")
     with Visit(browser, file, java_script_enabled=False) as visit:
-        boxes = visit.page.locator(".plot")
-        assert boxes.count() > 1
-        for k in range(boxes.count()):
-            assert "its numbers are below" in boxes.nth(k).text_content()
-            numbers = boxes.nth(k).locator("xpath=ancestor::section").locator("details.more:has(table)").first
+        charts = visit.page.locator(".ch.wide:has(.mk)")
+        assert charts.count() > 1
+        for chart in charts.all():
+            numbers = chart.locator("xpath=ancestor::section").locator("details.more:has(table)").first
             if numbers.get_attribute("open") is None:
                 numbers.locator("> summary").click()
             assert numbers.locator("td:visible").count() > 0

@@ -28,7 +28,7 @@ CONTRAST = """() => {
   };
   const low = new Set();
   for (const e of document.querySelectorAll('body *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || e.closest('.skip, .vh, .js-plotly-plot, script, title')) continue;
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || e.closest('.skip, .vh, script, title')) continue;
     const style = getComputedStyle(e), a = lum(parse(e instanceof SVGElement ? style.fill : style.color)), b = lum(back(e));
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     // getClientRects comes last, because it makes the browser lay out folded parts
@@ -102,6 +102,3 @@ class Visit:
         """Set the size of the window in CSS pixels, and the color scheme (`light` or `dark`)."""
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.emulate_media(color_scheme=color_scheme)
-
-    def draw(self):
-        self.page.evaluate("charts.all()")

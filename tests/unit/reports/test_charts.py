@@ -1,45 +1,62 @@
-"""Plotly charts are valid, and figures of one kind share an axis."""
+"""Charts have their marks, names and lines, and figures of one kind share an axis."""
 
 import re
 
-import plotly.graph_objects as go
 import pytest
+from bs4 import BeautifulSoup
 
-from reports.drawing import charts, svg
+from reports.drawing import svg
 from reports.drawing.run_figures import EpochCurve, by_epoch
-from reports.page import ORDER
+from reports.drawing.scatter import Axis, Chart, Spot
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import read
-from reports.schemas.tables import LEAST_RELATED
+from reports.sections.cost import cost
 from reports.sections.hospitals import step
 from reports.sections.shortcuts import spearman
 from tests.synthetic import Invented, tables
 
 
-@pytest.mark.parametrize("runs", [2, 4, 24, pytest.param(70, marks=pytest.mark.slow)])
-def test_every_chart_is_valid_for_plotly(runs):
-    board = read(tables(Invented(runs=runs)))
-    drawn = [chart for section in ORDER for chart in section.write(board).charts]
-    related = {"c-probe"} if runs >= LEAST_RELATED else set()  # with fewer, a chart cannot show a relation
-    assert {c["id"] for c in drawn} == {"c-internal", "c-cost"} | related
-    for chart in drawn:
-        go.Figure(data=chart["data"], layout=chart["layout"])  # raises on an unknown or impossible property
+def chart(points, hollow=()):
+    """Return a chart of invented runs at these points (x, y)."""
+    runs = read(tables(Invented(runs=len(points)))).ranked
+    spots = [
+        Spot(run, Estimate(x), Estimate(y, y - 0.01, y + 0.01), f"at {x} {y}", k not in hollow)
+        for k, (run, (x, y)) in enumerate(zip(runs, points, strict=True))
+    ]
+    x, y = (Axis.of("", estimates) for estimates in ([s.x for s in spots], [s.y for s in spots]))
+    return runs, BeautifulSoup(Chart("label", spots, x, y).drawn(runs[:2]), "html.parser").select_one(".ch.wide")
+
+
+def test_a_chart_has_marks_at_their_values_with_titles_and_the_names_that_are_asked_for():
+    points = [(0.1, 0.5), (0.5, 0.9), (0.9, 0.7)]
+    runs, drawn = chart(points, hollow=(2,))
+    marks = drawn.select(".mk")
+    places = [[float(v) for v in re.findall(r"[\d.]+", mark["transform"])] for mark in marks]
+    assert places[0][0] < places[1][0] < places[2][0]
+    assert places[1][1] < places[2][1] < places[0][1]
+    assert [mark["data-run"] for mark in marks] == [run.anchor for run in runs]
+    assert [mark.title.get_text() for mark in marks] == [
+        f"{run.label}\nat {x} {y}" for run, (x, y) in zip(runs, points, strict=True)
+    ]
+    assert ["o" in mark["class"] for mark in marks] == [False, False, True]
+    assert {text.get_text() for text in drawn.select(".lb")} == {run.label for run in runs[:2]}
+    assert len(drawn.select(".er")) == 3
 
 
 @pytest.mark.slow
-def test_charts_use_only_colors_of_the_theme():
-    board = read(tables(Invented(runs=4)))
-    text = str([chart for section in ORDER for chart in section.write(board).charts])
-    assert "var(--ink)" in text
-    assert not re.search(r"#[0-9a-f]{6}|rgb", text)
+def test_a_chart_of_many_runs_has_small_marks_without_intervals():
+    _, drawn = chart([(0.01 * k, 0.5 + 0.001 * k) for k in range(70)])
+    assert drawn.select(".er") == []
+    assert all("scale(0.6)" in mark["transform"] for mark in drawn.select(".mk"))
 
 
-@pytest.mark.slow
-def test_up_to_four_runs_have_labels_and_of_more_runs_those_with_extreme_values():
-    few, many = (list(read(tables(Invented(runs=number))).ranked) for number in (4, 9))
-    assert len(charts.labels(few, [0.5] * 4, [0.1, 0.2, 0.3, 0.4])) == 4
-    notes = charts.labels(many, [0.1 * k for k in range(9)], [0.5, 0.9, 0.1, *[0.5] * 6])
-    assert [note["text"] for note in notes] == [many[k].label for k in (1, 2, 8, 0)]
+def test_the_line_of_the_cost_chart_is_the_pareto_front():
+    section = BeautifulSoup(str(cost(read(tables(Invented(runs=9)))).html), "html.parser")
+    figure = section.select_one(".ch.wide")
+    filled = [mark for mark in figure.select(".mk") if "o" not in mark["class"]]
+    steps = figure.select_one(".fit")["d"].count("l")
+    assert 0 < len(filled) < 9
+    assert steps == 2 * len(filled)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0.2), (-0.05, 0.17), (0.62, 0.9), (0, 1), (0.4999, 0.5001)])

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from markupsafe import Markup
 
 from harmonize.errors import StoreError
 from reports import extensions, failed_parts, hooks, page
@@ -27,11 +26,6 @@ MADE = tables(Invented(runs=3))
 def groups(_: ReportData) -> Section:
     """Stand for a section with a fault."""
     raise ValueError(HOSTILE)
-
-
-def charted(_: ReportData) -> Section:
-    """Stand for a section whose chart has no JSON."""
-    return Section("groups", "", Markup("<p>written</p>"), charts=({"x": float("nan")},))
 
 
 def put(monkeypatch: pytest.MonkeyPatch, write: object) -> None:
@@ -65,14 +59,6 @@ def test_a_section_that_fails_is_replaced_by_its_name_and_the_reason_and_nothing
     said = re.search(r'<p class="warn" id="failed">(.*?)</p>', text)
     assert said
     assert "section groups (ValueError: " in said[1]
-
-
-def test_a_chart_without_json_costs_its_section_only(monkeypatch):
-    put(monkeypatch, charted)
-    with failed_parts.collected() as failed:
-        text = render(MADE)
-    assert [part.name for part in failed] == ["section charted"]
-    assert "<p>written</p>" not in text
 
 
 def test_outside_of_a_report_a_failure_is_raised(monkeypatch):

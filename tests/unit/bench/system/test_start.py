@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from bench.cli.main import app
 result = CliRunner().invoke(app, {arguments!r})
 assert result.exit_code == 0, result.output
-print(*[m for m in ("torch", "timm", "sklearn", "shap", "pandas", "numba", "plotly", "netcal", "cv2", "pydicom", "numpy", "http.client") if m in sys.modules])
+print(*[m for m in ("torch", "timm", "sklearn", "shap", "pandas", "numba", "netcal", "cv2", "pydicom", "numpy", "http.client") if m in sys.modules])
 """
 
 
