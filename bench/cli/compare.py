@@ -103,7 +103,7 @@ def lines(result: "Contrast", *, every: bool = False) -> list[str]:
         *result.notes,
         *_same(shown),
         *(f"There is no mean over findings and hospitals, because of {reason}." for reason in reasons),
-        f"{mean} over the findings that both runs, the cohort and the internal test split score.",
+        f"{mean} over findings: the same at all external hospitals, estimated from the others where a hospital lacks one.",
         "difference = first - second. Intervals and p: from the influence of each patient on the difference.",
         "The intervals do not include the variation between seeds.",
         *further,

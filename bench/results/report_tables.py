@@ -70,6 +70,9 @@ class _Report:
         scored = [run_id for run_id, record in self.records.items() if record.is_scored]
         self.all_ids = [*self.scored, *(run_id for run_id in scored if run_id not in self.scored)]  # ranked runs first
         self.findings = findings_of(self.manifest)
+        self.uncounted = self.manifest.uncounted(
+            [finding for run in self.manifest.run_of.values() for finding in run.config.findings]
+        )
         self.history = histories(self.manifest)
         self.data = cohort_tables(self.manifest, self.findings)
         self.analyses = self.manifest.analysis_states()
@@ -81,7 +84,7 @@ class _Report:
         frames = {"runs": runs, "published": _published(self.manifest), **self.data.frames, "trials": self.tried}
         if self.all_ids:
             frames["costs"] = _costs(self.records, self.all_ids, self.history)
-            frames |= {name: self._load(name) for name in FRAMES if name not in DETAILS}
+            frames |= {name: self._of_grid(self._load(name)) for name in FRAMES if name not in DETAILS}
             num_runs = len(self.manifest.runs) + len(self.manifest.derived)
             frames["diagnostics"] = among_runs(frames["diagnostics"], num_runs)
         if self.scored:
@@ -130,6 +133,7 @@ class _Report:
             frames |= {name: self._load(name, None if name == AVERAGED else self.detailed) for name in DETAILS}
         for name, table in stored_analyses(self.manifest, self.all_ids, self.analyses).items():
             frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
+        frames = {name: self._of_grid(table) for name, table in frames.items()}
         facts = _of_analyses(self.manifest, frames, self.with_images)
         return frames, facts
 
@@ -146,6 +150,11 @@ class _Report:
                 frames[AVERAGED] = _of_runs(frames[AVERAGED], self.detailed)
         frames["exposure"] = ExposureTable.of(self.manifest, frames)
         return frames
+
+    def _of_grid(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table without those of findings that the grid left out."""
+        known = self.uncounted and "finding" in table
+        return table[~table["finding"].isin(self.uncounted)] if known else table
 
     def _load(self, name: str, shown: Collection[str] | None = None) -> pd.DataFrame:
         """Return a score table: all rows, or with `long_tables` those that the page shows (see `LongTables.load`)."""

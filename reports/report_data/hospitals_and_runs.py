@@ -55,7 +55,7 @@ class Run:
     external: Estimate = MISSING  # mean over hospitals
     score: Estimate = MISSING  # decides the ranking: `external`, or see `ReportData.ranked_by`
     gap: Estimate = MISSING  # mean macro gap over external hospitals; its bounds are simultaneous over recipes
-    # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals score
+    # internal_common and external_common: the two AUROCs of `gap`, over the same findings
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
     ece: Estimate = MISSING  # expected calibration error, mean over external hospitals

@@ -18,7 +18,7 @@ from reports.schemas.shortcut_tables import SOURCES
 INVERTED = "inverted or mislabeled"  # in the table `diagnostics`, the kind of an AUROC below .5
 
 # One row per score. The macro of an internal split is over the findings with a score in this split. The macro of an
-# external cohort is over the findings that both the internal test split and this cohort score.
+# external cohort is over the findings of the mean, if there is one (`reports.schemas.common_findings`).
 # low, high: bounds of the 95 % interval over patients; for a recipe over patients and seeds
 SCORES = (
     "run_id",

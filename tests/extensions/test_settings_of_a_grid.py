@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 
 from bench.api import load_logits, score
 from bench.extensions.estimates.stored_runs import internal_findings_of
 from bench.extensions.label_needs.needs import labels_needed
 from bench.planning.manifest import Manifest, read_manifest
 from bench.store.store import Store
+from harmonize.labels.findings import FINDINGS as SHARED
 from reports import verdicts
 from reports.report_data.report_data import read
 from reports.schemas.select import select
@@ -54,6 +56,15 @@ def aurocs(folder: Path, run_id: str, finding: str | None = "macro") -> dict[tup
 def test_the_page_has_only_the_findings_of_the_grid(folder, manifest):
     for run in manifest.runs:
         assert {finding for _, finding in aurocs(folder, run.id, None)} <= {*FINDINGS, "macro", "macro_all"}
+    left_out = {*SHARED} - {*FINDINGS, "No Finding"}  # the page explains what "No Finding" is
+    report = folder / "runs" / "report" / "again"
+    for path in sorted((report / "tables").glob("*.parquet")):
+        table = pd.read_parquet(path)
+        if {"finding", "value"} <= {*table}:
+            assert table["value"][table["finding"].isin(left_out)].isna().all(), path.stem
+    page = BeautifulSoup((report / "leaderboard.html").read_text(), "html.parser")
+    for section in page.select("section"):
+        assert not [name for name in left_out if name in section.get_text()], section["id"]
 
 
 @pytest.mark.parametrize("metric", ["auroc", "auroc_gap"])

@@ -187,7 +187,7 @@ def estimates_by_dataset(gaps: Sequence[Gap]) -> dict[str, Estimate]:
 def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics]) -> list[tuple[Key, Gap]]:
     """Compute ece_drift and brier_drift: external minus internal error, for each calibrator.
 
-    Both errors use the findings that both hospitals score. A positive drift means that the run is worse calibrated at
+    Both errors are over the same findings. A positive drift means that the run is worse calibrated at
     external hospitals. There are drifts of each finding and of the macro, at each hospital and as mean over hospitals.
     Noise increases the internal and the external ECE by
     unknown amounts; the interval of ece_drift allows for both amounts.
