@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from reports.formatting import of_all, plural
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.schemas.common_findings import common_findings, no_mean
 
@@ -56,6 +57,16 @@ class Members:
             num_external,
             reason,
         )
+
+    def scored(self, num: int) -> str:
+        """State how many findings of the mean a hospital scores; the others are estimated.
+
+        >>> members = Members(("Edema", "Mass"), 3, {}, (1, 2), 2)
+        >>> members.scored(1), members.scored(2)
+        ('1 of 2 findings', '2 findings')
+        """
+        total = len(self.findings)
+        return of_all(num, total, "finding") if num < total else plural(num, "finding")
 
     @property
     def num_hospitals(self) -> int:

@@ -99,7 +99,9 @@ def _head(data: ReportData, hospital: Hospital) -> dict[str, Any]:
     numbers = [r.internal if internal else r.hospital_gaps[hospital.key] for r in data.ranked]
     estimates = [e for e in numbers if e.has_value]
     smallest, largest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
-    num_findings = plural(largest, "finding") if smallest == largest else f"{smallest}–{largest} findings"
+    members = data.members_of_first if hospital in data.averaged else None
+    one_number = members.scored(largest) if members else plural(largest, "finding")
+    num_findings = one_number if smallest == largest else f"{smallest}–{largest} findings"
     of_mean = internal and data.ranked_by.finding == MACRO
     return {
         "hospital": hospital,

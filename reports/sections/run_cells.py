@@ -41,11 +41,9 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str | None) -> 
 
 
 def gap(estimate: Estimate, common: str = "") -> str:
-    """Return the HTML of a gap: value, interval, verdict and, if `common` is not "", the number of shared findings."""
+    """Return the HTML of a gap: value, interval, verdict and, if `common` is not "", over which findings it is."""
     word = verdict(estimate)
-    return (
-        number(estimate) + (f"<i>{word}</i>" if word else "") + (f'<i class="n">{common} shared</i>' if common else "")
-    )
+    return number(estimate) + (f"<i>{word}</i>" if word else "") + (f'<i class="n">{common}</i>' if common else "")
 
 
 def call(counts: tuple[int, int] | None) -> list[str]:

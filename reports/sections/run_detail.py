@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from reports import extensions, failed_parts, hooks
 from reports.drawing.run_figures import Call, Curves, figures
-from reports.formatting import DASH, listing
+from reports.formatting import DASH, listing, plural
 from reports.html.section import write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
@@ -258,9 +258,14 @@ def _table(data: ReportData, run: Run, inverted: frozenset[tuple[str, str, str]]
 
 
 def _gaps(data: ReportData, run: Run) -> Markup:
-    """Return the cells with the macro gap at each external hospital and the number of shared findings."""
-    gaps = [run.hospital_gaps[h.key] for h in data.hospitals]
-    return run_cells.row([run_cells.gap(e, str(e.num_findings or "none")) for e in gaps]) if gaps else Markup("")
+    """Return the cells with the macro gap at each external hospital and the number of its findings that the hospital scores."""
+    cells = []
+    for hospital in data.hospitals:
+        gap, members = run.hospital_gaps[hospital.key], data.members(run)
+        num = gap.num_findings
+        words = members.scored(num) if hospital in data.averaged else plural(num, "finding")
+        cells.append(run_cells.gap(gap, words))
+    return run_cells.row(cells) if cells else Markup("")
 
 
 def _more(

@@ -14,8 +14,10 @@ from reports.formatting import places
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData, read
 from reports.schemas.select import select
+from reports.sections.hospitals import hospitals
 from reports.sections.opening import opening
 from reports.sections.ranking import NOT_RESAMPLED, NOT_SEARCHED, RESAMPLED, ranking
+from reports.sections.runs import runs
 from reports.sentences.members import over
 from reports.summaries.source_classifiers import verdict
 from reports.tables import Tables
@@ -183,3 +185,14 @@ def test_the_ranking_says_whether_seeds_vary_the_training_sample(config: str, sa
     page = told(ranking(replace(data, ranked=recipes, groups=(recipes,))).html)
     assert said in page
     assert unsaid not in page
+
+
+def test_a_hospital_that_lacks_findings_of_the_mean_states_how_many_it_scores() -> None:
+    data = read(tables(Invented(runs=2)))
+    assert data.members_of_first is not None
+    assert data.members_of_first.per_hospital == (8, 8, 8, 8, 9)
+    page = told(hospitals(data).html)
+    assert page.count("8 of 9 findings") == 4
+    assert "All are over the findings of the mean external AUROC" in page
+    assert "both score" not in page
+    assert str(runs(data).html).count('<i class="n">8 of 9 findings</i>') == 4 * len(data.ranked)
