@@ -1,4 +1,4 @@
-"""Coverage of the intervals of scores that are estimated without labels, among all values and among those that are stated.
+"""Coverage of the intervals of scores that are estimated without labels.
 
     python benchmarks/expected.py                       # writes benchmarks/expected.csv
 
@@ -6,9 +6,8 @@ Hospitals are exchangeable: the change of a score from the internal to another h
 (`sd`) that is shared by all findings and runs of a hospital (share .3 of the variance), by all runs of a finding (.5), or by neither
 (.2). `--cases` times, the scores of a new hospital are estimated from those of H labeled hospitals, with the mean gap.
 
-Columns: `stated`, the share of values that are stated; `coverage`, the share of the stated values whose 90 % interval contains the
-measured score, with Wilson's interval `low` to `high` for the number of simulations with a stated value; `mean`, the same share for
-the mean over findings, which is always stated; `half`, the median half width of the stated values.
+Columns: `coverage`, the share of the values whose 90 % interval contains the measured score, with Wilson's interval `low` to `high`
+for the number of simulations; `mean`, the same share for the mean over findings; `half`, the median half width.
 """
 
 from itertools import product
@@ -31,7 +30,7 @@ def rows(cell: tuple[tuple[int, int], int, float], cases: int) -> list[Row]:
     """Return the row of a cell: runs and findings, hospitals, standard deviation."""
     (runs, findings), hospitals, sd = cell
     generator = np.random.default_rng([0, runs, findings, hospitals, round(1000 * sd)])
-    internal, stated, held, halves, of_mean = np.full((runs, findings), INTERNAL), [], [], [], []
+    internal, held, halves, of_mean = np.full((runs, findings), INTERNAL), [], [], []
     nothing = np.full(internal.shape, "", object)
     for _ in range(cases):
         shapes = ((hospitals + 1, 1, 1), (hospitals + 1, 1, findings), (hospitals + 1, runs, findings))
@@ -40,15 +39,13 @@ def rows(cell: tuple[tuple[int, int], int, float], cases: int) -> list[Row]:
         known = KnownValues(internal, truth[1:], {})
         found = expected(MEAN_GAP, known, {}, nothing)
         mean = macros(known, found, np.ones(internal.shape, bool))
-        stated.append(found.stated.mean())
-        if found.stated.any():
-            held.append(found.contains(truth[0])[found.stated].mean())
-            halves.append(np.median(found.half[found.stated]))
+        held.append(((found.low <= truth[0]) & (truth[0] <= found.high)).mean())
+        halves.append(np.median(found.half))
         center = truth[0].mean(1)
         of_mean.append(((mean.low <= center) & (center <= mean.high)).mean())
-    row = {"runs": runs, "findings": findings, "hospitals": hospitals, "sd": sd, "stated": np.mean(stated)}
-    row |= dict(zip(("coverage", "low", "high"), share(held) if held else (np.nan,) * 3, strict=True))
-    return [row | {"mean": np.mean(of_mean), "half": np.median(halves) if halves else np.nan, "simulations": cases}]
+    row = {"runs": runs, "findings": findings, "hospitals": hospitals, "sd": sd}
+    row |= dict(zip(("coverage", "low", "high"), share(held), strict=True))
+    return [row | {"mean": np.mean(of_mean), "half": np.median(halves), "simulations": cases}]
 
 
 if __name__ == "__main__":

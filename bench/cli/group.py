@@ -35,7 +35,6 @@ NUMBERS = frozenset(
         "seed",
         "port",
         "min-count",
-        "widest",
         "sample",
         "stage",
         "n",

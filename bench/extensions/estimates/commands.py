@@ -1,10 +1,9 @@
 """`bench estimate`: the scores to expect at a hospital without labels."""
 
 import json
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,13 +12,6 @@ from bench.cli.group import NEW_HOSPITAL
 from bench.cli.text_tables import wrapped
 from bench.system.disclaimer import NOTICE
 from harmonize.errors import ConfigError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from bench.extensions.estimates.expected_at_hospital import ExpectedScores
-    from bench.planning.manifest import Manifest
-    from bench.planning.planned_grid import PlannedRun
 
 ESTIMATE_EXAMPLES = options.examples(
     "bench estimate --grid main-study",
@@ -60,14 +52,6 @@ def estimate(
         ),
     ] = None,
     estimator: Annotated[str, typer.Option(help="mean_gap, cbpe or atc (estimates the accuracy only).")] = "mean_gap",
-    widest: Annotated[
-        float | None,
-        typer.Option(
-            "--widest",
-            min=0.0,
-            help="Wider intervals (± this) are replaced by a reason. Default: .1 with several findings, else no limit.",
-        ),
-    ] = None,
     save_logits: Annotated[
         Path | None, typer.Option("--save-logits", help="Write the logits of the images to this folder.")
     ] = None,
@@ -91,17 +75,17 @@ def estimate(
     from bench.system.devices import Devices, first_device
 
     options.only_valid(context, images, "with IMAGE", "--device")
-    options.only_valid(context, images or logits, "with IMAGE or --logits", "--estimator")
+    needs_images = ("--estimator", "--labels", "--save-logits")
+    options.only_valid(context, images or logits, "with IMAGE or --logits", *needs_images)
+    if images and logits:
+        raise ConfigError("IMAGE and --logits are given together", "bench estimate", "give one of them")
     check_estimator(estimator)
     device = Devices.of(device, workers=1).name  # refuses a device that is not here
     opened = store_with(store, grid, run or ())
-    needs_images = {"--labels": labels, "--save-logits": save_logits, "--widest": widest}
-    _check_sources({"IMAGE": images, "--logits": logits}, needs_images)
     if output is not None and output.is_dir():
         raise ConfigError("the output is a folder", str(output), "name a file, such as estimate.html")
     files = images_of(images, partial(typer.echo, err=True)) if images else []
-    from bench.extensions.estimates import estimate_text
-    from bench.extensions.estimates.expected_at_hospital import checked_request, read_logits, runs_to_estimate
+    from bench.extensions.estimates import estimate_text, expected_at_hospital
     from bench.planning.manifest import read_manifest
     from bench.results.score_runs import score_all
     from bench.store.safe_csv import csv_text
@@ -110,53 +94,29 @@ def estimate(
     manifest = read_manifest(opened, grid)
     with choose_display(quiet) as display:
         score_all(manifest, display.progress, say=display.say)  # another grid of the store may have been scored since
-        runs = runs_to_estimate(manifest, run or ())
-        checked_request(manifest, [chosen.id for chosen in runs], estimator, labels)
-        of_runs: Mapping[str, pd.DataFrame] = {}
-        notes: list[str] = []
+        runs = expected_at_hospital.runs_to_estimate(manifest, run or ())
+        run_ids = [chosen.id for chosen in runs]
+        findings = expected_at_hospital.checked_request(manifest, run_ids, estimator, labels)
+        of_runs, notes = expected_at_hospital.no_images(run_ids, findings), list[str]()
         if logits is not None:
-            of_runs = read_logits(logits, runs)
+            of_runs = expected_at_hospital.read_logits(logits, runs)
         elif images:
-            from bench.extensions.estimates.hospital_logits import (
-                hospital_logits,  # imports torch: wrong requests were refused above
-            )
+            from bench.extensions.estimates.hospital_logits import hospital_logits  # imports torch
 
             of_runs, notes = hospital_logits(manifest, runs, files, first_device(device), display.progress)
     if save_logits is not None:
         for run_id, table in of_runs.items():
             write_bytes(save_logits / f"{run_id}.csv", csv_text(table).encode())
-    result = _result(manifest, runs, of_runs, (estimator, widest, labels))
-    notes += result.notes
+    result = expected_at_hospital.expected_scores(manifest, of_runs, estimator, labels, notes)
     if output is not None:
         from bench.extensions.estimates.estimate_page import render
 
-        write_bytes(output, render(result, notes).encode())
+        write_bytes(output, render(result).encode())
+        typer.echo(f"page: {output}", err=True)
     if as_json:
-        typer.echo(json.dumps(estimate_text.json_document(result, notes), indent=1))
+        typer.echo(json.dumps(estimate_text.json_document(result), indent=1))
     elif as_csv:
         typer.echo(csv_text(result.table.assign(synthetic=manifest.phantom)), nl=False)
     else:
-        typer.echo("\n".join(wrapped(estimate_text.lines(result, notes))))
-    if output is not None:
-        typer.echo(f"page: {output}", err=as_csv or as_json)
+        typer.echo("\n".join(wrapped(estimate_text.lines(result))))
     typer.echo("\n".join(wrapped([NOTICE], 0, stderr=as_csv or as_json)), err=as_csv or as_json)
-
-
-def _result(
-    manifest: "Manifest", runs: "Sequence[PlannedRun]", of_runs: "Mapping[str, pd.DataFrame]", options: tuple[Any, ...]
-) -> "ExpectedScores":
-    """Return the estimates from logits; without logits, the predictions for a hospital of which nothing is known."""
-    from bench.extensions.estimates.expected_at_hospital import expected_scores, without_images
-
-    if of_runs:
-        return expected_scores(manifest, of_runs, *options)
-    return without_images(manifest, [run.id for run in runs])
-
-
-def _check_sources(sources: Mapping[str, object], needs_images: Mapping[str, object]) -> None:
-    """Raise ConfigError for both sources of logits, and for options that need one."""
-    given = [name for name, value in sources.items() if value]
-    without = [name for name, value in needs_images.items() if value is not None and not given]
-    if len(given) > 1 or without:
-        what = f"{' and '.join(given)} are given together" if given else f"there are no images for {without[0]}"
-        raise ConfigError(what, "bench estimate", f"give one of {', '.join(sources)}")

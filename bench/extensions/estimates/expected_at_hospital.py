@@ -6,7 +6,6 @@ Shapes: R runs, K findings, N images.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from bench.extensions.estimates.expected_scores import (
     why_not_estimated,
 )
 from bench.extensions.estimates.known_values import KnownValues, by_estimator, known_values
-from bench.extensions.estimates.local_labels import COLUMNS, LocalLabels, label_table, measured, read_local_labels
+from bench.extensions.estimates.local_labels import COLUMNS, label_table, measured, read_local_labels
 from bench.extensions.estimates.quantities import QUANTITIES, finite_mean
 from bench.extensions.estimates.stored_runs import InternalFindings, internal_findings_of
 from bench.extensions.next_hospital.new_hospital import predictions
@@ -36,7 +35,7 @@ from bench.planning.planned_grid import PlannedRun
 from bench.results.grid_recipes import configuration, with_chosen_runs
 from bench.results.read_predictions import load_scores, scored_ids
 from bench.scoring.across_runs.recipes import seed_groups
-from bench.scoring.gaps.gap import EXTERNAL
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from harmonize.datasets.user_table import read_user_table
 from harmonize.errors import ConfigError, DatasetError
 from reports.formatting import plural
@@ -48,19 +47,23 @@ Logits = Mapping[str, pd.DataFrame]  # run id -> image_id, and one column of log
 HERE = "here"  # name of the hospital without labels in the table `estimates`
 CONSTANT = "all images have the same logit"  # a reason why nothing is estimated
 SMALLEST_FIRST = ("ece",)  # quantities of which the smallest value is best
-PREDICTED = ("predicted", "predicted_low", "predicted_high")
+UNKNOWN = (np.nan, np.nan, np.nan)  # a value with its interval
 # columns of `ExpectedScores.table`
-TABLE = ("run_id", "finding", "quantity", "value", "low", "high", "reason", *PREDICTED)
+TABLE = (
+    *("run_id", "finding", "quantity", "value", "low", "high", "reason"),
+    *("predicted", "predicted_low", "predicted_high"),
+)
 
 
-@dataclass(frozen=True, eq=False)  # without slots, which cached properties do not allow
+@dataclass(frozen=True, slots=True, eq=False)
 class ExpectedScores:
     """Expected scores of R runs and K findings at a hospital without labels.
 
     results: quantity -> values with intervals and reasons. means: quantity -> means over findings, and ranks. errors: mean
     absolute error of the macro AUROC, of the estimator and of the mean gap, if each labeled hospital is left out in turn.
-    learned_from: titles of the labeled hospitals. predicted: what to expect without any image of the hospital: rows of the
-    table `next_hospital`; recipes: the runs by recipe, in the order of the page.
+    learned_from: titles of the labeled hospitals. measured: scores from labels of this hospital, empty without labels (see
+    `local_labels.measured`). predictions: run id, quantity and finding -> expected value at any such hospital, with its 95 %
+    prediction interval, which needs no image. recipes: the runs by recipe, in the order of the page of the grid.
     """
 
     manifest: Manifest
@@ -72,18 +75,10 @@ class ExpectedScores:
     results: Mapping[str, ExpectedValues]
     means: Mapping[str, Macros]
     errors: Mapping[str, float]
-    measured: pd.DataFrame  # see `measured` of bench.extensions.estimates.local_labels, empty without labels
+    measured: pd.DataFrame
     notes: tuple[str, ...]
-    predicted: pd.DataFrame
+    predictions: Mapping[tuple[str, str, str], tuple[float, float, float]]
     recipes: tuple[tuple[str, ...], ...]
-
-    @cached_property
-    def predictions(self) -> dict[tuple[str, str, str], tuple[float, float, float]]:
-        """Return run id, quantity and finding -> expected value at any such hospital, with its 95 % prediction interval."""
-        known = self.predicted[self.predicted["reason"] == ""]
-        keys = zip(known["run_id"], known["metric"], known["finding"], strict=True)
-        numbers = known[["value", "new_low", "new_high"]].to_numpy(np.float64)
-        return {key: (row[0], row[1], row[2]) for key, row in zip(keys, numbers.tolist(), strict=True)}
 
     @property
     def table(self) -> pd.DataFrame:
@@ -98,15 +93,11 @@ class ExpectedScores:
             for r, run_id in enumerate(self.run_ids):
                 for k, finding in enumerate(self.findings):
                     numbers = (result.value[r, k], result.low[r, k], result.high[r, k])
-                    stated = bool(result.stated[r, k])
-                    rows.append(
-                        (run_id, finding, quantity, *(numbers if stated else (np.nan,) * 3), result.reason[r, k])
-                    )
-                numbers = mean.value[r], mean.low[r], mean.high[r]
+                    stated = numbers if result.stated[r, k] else UNKNOWN
+                    rows.append((run_id, finding, quantity, *stated, result.reason[r, k]))
                 reason = "" if mean.findings else "no finding has a value"
-                rows.append((run_id, "macro", quantity, *numbers, reason))
-        unknown = (np.nan,) * 3
-        rows = [(*row, *self.predictions.get((row[0], row[2], row[1]), unknown)) for row in rows]
+                rows.append((run_id, MACRO, quantity, mean.value[r], mean.low[r], mean.high[r], reason))
+        rows = [(*row, *self.predictions.get((row[0], row[2], row[1]), UNKNOWN)) for row in rows]
         return pd.DataFrame(rows, columns=list(TABLE))
 
 
@@ -114,14 +105,14 @@ def expected_scores(
     manifest: Manifest,
     logits: Logits,
     estimator: str = MEAN_GAP,
-    widest: float | None = None,
     labels: Path | None = None,
+    notes: Sequence[str] = (),
 ) -> ExpectedScores:
     """Estimate the scores of some runs at a hospital without labels.
 
-    logits: for each run, the logits of the hospital's images. All runs need the same images and findings. estimator: one of
-    ESTIMATORS. widest: an interval with a larger half width is replaced by its reason (see `expected`). labels: a table with
-    labels of some images (see `read_local_labels`).
+    logits: for each run, the logits of the hospital's images. All runs need the same images and findings. With tables
+    without images (see `no_images`), only the prediction intervals are known. estimator: one of ESTIMATORS. labels: a table
+    with labels of some images (see `read_local_labels`). notes: are added to those of the result.
 
     Raises ConfigError for an unknown estimator, and for runs with different findings. Raises DatasetError for logits that
     are missing, are not finite, or belong to different images.
@@ -129,97 +120,54 @@ def expected_scores(
     run_ids = tuple(logits)
     findings = checked_request(manifest, run_ids, estimator)
     first = logits[run_ids[0]]
+    num_images = len(first)
     logit_of = {run_id: _checked(run_id, table, findings, first) for run_id, table in logits.items()}
     internal_of_runs = internal_findings_of(manifest, run_ids, findings)
-    if without_val := [run_id for run_id in run_ids if run_id not in internal_of_runs]:
+    if num_images and (without_val := [run_id for run_id in run_ids if run_id not in internal_of_runs]):
         what = f"run {without_val[0]} has no prediction of the validation split"
         raise ConfigError(what, "bench estimate", "choose other runs with --run")
     from_labels = pd.DataFrame(columns=list(COLUMNS))
-    notes: list[str] = []
     if labels is not None:
         local = read_local_labels(labels, first["image_id"].astype(str).tolist(), findings)
-        from_labels, notes = _from_labels(local, findings, internal_of_runs, logit_of)
+        from_labels = measured(local, findings, internal_of_runs, logit_of)
+        notes = [*notes, *local.notes]
     hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
     stored = load_scores(manifest, run_ids, "estimates")
     at_labeled = known_values(stored, run_ids, findings, manifest.source, hospitals)
-    estimates_here = _estimates_here(findings, internal_of_runs, logit_of)
+    estimates_here = _estimates_here(run_ids, findings, internal_of_runs, logit_of)
     # reasons [R, K] why there is no estimate, "" if there is one
-    why_none = why_not_estimated(at_labeled, estimates_here, len(first))
+    why_none = why_not_estimated(at_labeled, estimates_here, num_images)
     for r, logit_NK in enumerate(logit_of.values()):
-        if len(logit_NK) >= LEAST_IMAGES:
+        if num_images >= LEAST_IMAGES:
             why_none[r, np.ptp(logit_NK, 0) == 0] = CONSTANT
     num_images_labeled = [len(manifest.table(cohort)) for cohort in manifest.external if cohort.name in hospitals]
-    differences = ExpectedDifferences.of(estimator, at_labeled, estimates_here, num_images_labeled, len(first))
-    results = {
-        q: expected(estimator, at_labeled[q], estimates_here[q], why_none, widest, q, differences) for q in QUANTITIES
-    }
-    means = {q: macros(at_labeled[q], results[q], why_none == "", q in SMALLEST_FIRST) for q in QUANTITIES}
+    differences = ExpectedDifferences.of(estimator, at_labeled, estimates_here, num_images_labeled, num_images)
+    results = {q: expected(estimator, at_labeled[q], estimates_here[q], why_none, q, differences) for q in QUANTITIES}
     return ExpectedScores(
         manifest,
         estimator,
         run_ids,
         findings,
-        num_images=len(first),
+        num_images=num_images,
         learned_from=tuple(manifest.titles[name] for name in hospitals),
         results=results,
-        means=means,
+        means={q: macros(at_labeled[q], results[q], why_none == "", q in SMALLEST_FIRST) for q in QUANTITIES},
         errors={name: _error_of_means(name, at_labeled["auroc"]) for name in (estimator, MEAN_GAP)},
         measured=from_labels,
         notes=(*notes, *not_unseen),
-        predicted=predictions(manifest, run_ids, findings, hospitals),
+        predictions=predictions(manifest, run_ids, findings, hospitals),
         recipes=_recipes(manifest, run_ids),
     )
 
 
-def _from_labels(
-    labels: LocalLabels,
-    findings: Sequence[str],
-    internal_of_runs: InternalFindings,
-    logit_of: Mapping[str, NDArray[np.float32]],
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the scores that some labels of the hospital give (see `measured`), and notes about the labels."""
-    table = measured(labels, findings, internal_of_runs, logit_of)
-    notes = list(labels.notes)
-    labeled = [name for name in labels.state if labels.labeled(name).any()]
-    if unmeasured := [name for name in labeled if name not in set(table["finding"])]:
-        why = "too few validation patients of the internal hospital have or lack it, or no run learned it"
-        notes.append(f"No score is measured of {', '.join(unmeasured)}: {why}.")
-    return table, notes
+def no_images(run_ids: Sequence[str], findings: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return logits without images, for `expected_scores`."""
+    return {run_id: pd.DataFrame(columns=["image_id", *findings]) for run_id in run_ids}
 
 
 def _error_of_means(estimator: str, known: KnownValues) -> float:
     """Compute the mean absolute error of the mean over findings, over runs and labeled hospitals that are left out."""
     return float(finite_mean(np.abs(finite_mean(left_out(estimator, known) - known.truth, 2)), (0, 1)))
-
-
-def without_images(manifest: Manifest, run_ids: Sequence[str]) -> ExpectedScores:
-    """Return what to expect of runs at a hospital without any image: the prediction intervals, and no estimate.
-
-    Raises ConfigError for runs with different findings.
-    """
-    findings = checked_request(manifest, run_ids, MEAN_GAP)
-    hospitals, notes = _labeled_hospitals(manifest, run_ids)
-    shape = len(run_ids), len(findings)
-    none, reason = np.full(shape, np.nan), np.full(shape, f"no images: {LEAST_IMAGES} images needed", object)
-    errors = np.empty((0, *shape))
-    nothing = ExpectedValues(none, none, np.zeros(shape), reason, errors, none, np.ones(shape))
-    means = macros(KnownValues(none, errors, {}), nothing, np.zeros(shape, bool))
-    predicted = predictions(manifest, run_ids, findings, hospitals)
-    return ExpectedScores(
-        manifest,
-        MEAN_GAP,
-        tuple(run_ids),
-        findings,
-        num_images=0,
-        learned_from=tuple(manifest.titles[name] for name in hospitals),
-        results=dict.fromkeys(QUANTITIES, nothing),
-        means=dict.fromkeys(QUANTITIES, means),
-        errors={},
-        measured=pd.DataFrame(columns=list(COLUMNS)),
-        notes=tuple(notes),
-        predicted=predicted,
-        recipes=_recipes(manifest, run_ids),
-    )
 
 
 def _recipes(manifest: Manifest, run_ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -246,29 +194,25 @@ def runs_to_estimate(manifest: Manifest, chosen: Sequence[str] = ()) -> list[Pla
     """Return the finished and scored runs of a grid: those whose ids start with a text in `chosen`, by default the ranked runs.
 
     Imported models are included if they are chosen. Raises ConfigError if a text matches no run or several runs, and if
-    no run is finished.
+    no ranked run is finished.
     """
     manifest = with_chosen_runs(manifest)
     runs = list(manifest.run_of.values())
     finished = set(scored_ids(manifest, runs))
+    ids = ", ".join(sorted(finished))
     if not chosen:
         ranked = [run for run in manifest.ranked if run.id in finished]
         if not ranked:
-            where = str(manifest.store.root)
-            if exposed := [run.id for run in runs if run.id in finished and manifest.exposed(run)]:
-                what = "no finished run is ranked: each had seen an external hospital, or may have seen it"
-                fix = f"`bench run --grid {manifest.name}` finishes the others; or " if manifest.ranked else ""
-                raise ConfigError(what, where, f"{fix}choose runs with --run: {', '.join(exposed)}")
-            raise ConfigError("the grid has no finished run", where, f"bench run --grid {manifest.name}")
+            what = "no finished run is ranked: a run that had seen an external hospital, or may have seen it, is not"
+            choose = f", or choose runs with --run: {ids}" if ids else ""
+            raise ConfigError(what, str(manifest.store.root), f"bench run --grid {manifest.name}{choose}")
         return ranked
     found = []
-    for text in dict.fromkeys(chosen):
+    for text in chosen:
         matching = [run for run in runs if run.id.startswith(text) and run.id in finished]
         if len(matching) != 1:
-            ids = ", ".join(sorted(finished))
-            raise ConfigError(
-                f"{len(matching)} finished runs of the grid match {text!r}", "--run", f"choose from: {ids}"
-            )
+            what = f"{len(matching)} finished runs of the grid match {text!r}"
+            raise ConfigError(what, "--run", f"choose from: {ids}")
         found += [run for run in matching if run not in found]
     return found
 
@@ -289,29 +233,18 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
     where = f"logits of run {run_id}"
     if missing := [name for name in ("image_id", *findings) if name not in table]:
         raise DatasetError(f"no column {missing[0]!r}", where, "give image_id, and a column of logits for each finding")
-    if table.empty:
-        raise DatasetError("the table has no images", where, "give one row for each image")
-    images = table["image_id"].astype(str).where(table["image_id"].notna(), "")
-    if repeated := images[images.duplicated() | (images == "")].tolist():
-        what = f"the image {repeated[0]!r} is listed twice" if repeated[0] else "an image has no image_id"
-        raise DatasetError(what, where, "give each image once, with its id")
-    row = pd.Index(images).get_indexer(pd.Index(first["image_id"].astype(str)))
-    if len(table) != len(first) or (row < 0).any():
-        raise DatasetError("the runs have different images", where, "predict the same images with every run")
+    images, expected_images = (pd.Index(of["image_id"].astype(str)) for of in (table, first))
+    if not images.is_unique or set(images) != set(expected_images):
+        what = "an image is listed twice, or the runs have different images"
+        raise DatasetError(what, where, "predict the same images with every run, and give each image once")
+    numbers = table[list(findings)].apply(pd.to_numeric, errors="coerce")
     with np.errstate(over="ignore"):  # a number above the range of float32 becomes infinite
-        logit_NK: NDArray[np.float32] = (
-            table[list(findings)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)[row]
-        )
-    missing_NK = ~np.isfinite(logit_NK)
-    if missing_NK.any():
-        n, k = np.argwhere(missing_NK)[0]
-        image, cell = images.iloc[row[n]], table[findings[k]].iloc[row[n]]
-        what = f"{int(missing_NK.sum()):,} of {missing_NK.size:,} logits are no finite numbers, first {cell!s} ({findings[k]} of {image})"
-        raise DatasetError(what, where, "give a finite number for each image and finding")
+        logit_NK = numbers.to_numpy(np.float32)[images.get_indexer(expected_images)]
+    if not np.isfinite(logit_NK).all():
+        raise DatasetError("a logit is no finite number", where, "give a finite number for each image and finding")
     if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0:
-        kind, most = ("probabilities", 1) if logit_NK.max() <= 1 else ("percentages", max(100, logit_NK.max()))
-        fix = "give logits, log(p / (1 - p)) of a probability p"
-        raise DatasetError(f"all values are from 0 to {most:g}: these are {kind}, not logits", where, fix)
+        what = "no value is negative: these are probabilities or percentages, not logits"
+        raise DatasetError(what, where, "give logits, log(p / (1 - p)) of a probability p")
     return logit_NK
 
 
@@ -333,21 +266,21 @@ def _labeled_hospitals(manifest: Manifest, run_ids: Sequence[str]) -> tuple[list
 
 
 def _estimates_here(
-    findings: Sequence[str], internal_of_runs: InternalFindings, logit_of: Mapping[str, NDArray[np.float32]]
+    run_ids: Sequence[str],
+    findings: Sequence[str],
+    internal_of_runs: InternalFindings,
+    logit_of: Mapping[str, NDArray[np.float32]],
 ) -> dict[str, dict[str, Array]]:
     """Return quantity -> estimator -> estimates [R, K] at the hospital without labels."""
     rows: list[estimate_rows.Row] = []
     for run_id, known in internal_of_runs.items():
         rows += estimate_rows.rows(run_id, findings, known, HERE, logit_of[run_id])
-    stated = by_estimator(estimate_rows.frame_of(rows), list(internal_of_runs), findings, [HERE])
+    stated = by_estimator(estimate_rows.frame_of(rows), run_ids, findings, [HERE])
     return {quantity: {name: value[0] for name, value in of.items()} for quantity, of in stated.items()}
 
 
 def read_logits(folder: Path, runs: Sequence[PlannedRun]) -> Logits:
     """Read the files `<run id>.csv` or `.parquet` of a folder. Raises DatasetError for a missing or unreadable file."""
-    if not folder.is_dir():
-        fix = f"give a folder with {runs[0].id}.csv or .parquet, and one file for each other run"
-        raise DatasetError("there is no such folder of logits", str(folder), fix)
     logits: dict[str, pd.DataFrame] = {}
     for run in runs:
         path = next((p for end in ("parquet", "csv") if (p := folder / f"{run.id}.{end}").is_file()), None)

@@ -24,10 +24,8 @@ from bench.extensions.estimates.quantities import Array, finite_mean
 LEVEL = 0.90  # of the intervals
 LEAST_HOSPITALS = 3  # labeled hospitals that an estimate needs
 LEAST_IMAGES = 50  # images of the new hospital that an estimate needs
-WIDEST = 0.10  # maximum distance of a bound from the estimate, with several findings
 MARGIN = 0.25  # share of the range of the labeled hospitals by which this range is widened on each side
 MANY = 0.3  # share of a run's findings with unlike logits from which on all findings of the run count as unlike
-TOO_UNCERTAIN = "too uncertain"  # start of the reason of a wide interval
 LEAST_SHARE = 0.25  # least share of the mean square error that does not count as sampling error
 # the quantities of `cbpe` that show whether the logits are like those of the labeled hospitals
 _SHOWS_SHIFT = ("prevalence", "auroc")
@@ -77,12 +75,6 @@ class ExpectedValues:
         distance = half_widths(np.concatenate([error_HRK, known[None]]), alone) * growth_RK
         extra = np.minimum(distance, np.abs(to_internal_RK)) - half_widths(error_HRK, alone) * growth_RK
         return np.asarray(np.where(extra > 0, np.sign(to_internal_RK) * extra, 0.0))
-
-    def contains(self, truth: Array) -> NDArray[np.bool_]:
-        """Return whether true values [R, K] are inside the intervals; False for NaN."""
-        difference = truth - self.value
-        above, below = self.half + self.extra.clip(min=0), self.half - self.extra.clip(max=0)
-        return np.asarray((difference <= above) & (difference >= -below))
 
     @property
     def stated(self) -> NDArray[np.bool_]:
@@ -224,38 +216,27 @@ def expected(
     known: KnownValues,
     here: Mapping[str, Array],
     no_number: NDArray[np.object_],
-    widest: float | None = None,
     quantity: str = "",
     differing: ExpectedDifferences | None = None,
 ) -> ExpectedValues:
     """Return the expected values of one quantity at a new hospital.
 
-    no_number [R, K]: reasons that are known already, "" without a reason (see `outside`). There is no number, either,
-    if a bound's distance from the value is above `widest` (by default WIDEST), and without enough labeled hospitals, which replaces other reasons.
-    quantity, differing: widen the intervals for few images and for a hospital unlike the labeled ones; without them, the
-    intervals are those of a hospital like the labeled ones, with as many images.
-
-    Of one finding, there is no such limit by default. Its intervals rest on H errors, so the narrow ones are those of errors
-    that happened to be small: a limit of .10 left intervals of which 73 to 84 % held. `benchmarks/expected.csv` has the coverage.
+    no_number [R, K]: reasons that are known already, "" without a reason (see `why_not_estimated`). "Too few labeled hospitals"
+    replaces them. quantity, differing: widen the intervals for few images and for a hospital unlike the labeled ones; without
+    them, the intervals are those of a hospital like the labeled ones, with as many images.
     """
     value, error = estimate(estimator, known, here), left_out(estimator, known) - known.truth
     growth = np.ones(value.shape) if differing is None else _growth(quantity, value, known.truth, error, differing)
     alone = int(np.isfinite(error).any((0, 1)).sum()) == 1
-    limit = (np.inf if alone else WIDEST) if widest is None else widest
     half = half_widths(error, alone) * growth
     # estimators from logits are fitted to internal images, so their estimates there are the internal values
     at_internal = estimate(estimator, known, dict.fromkeys(here, known.internal)) - known.internal
     extra = ExpectedValues.toward_internal(error, at_internal, known.internal - value, growth, alone)
-    num_hospitals = np.isfinite(known.truth).any(1).sum(0)
     reason = no_number.copy()
-    for k, num in enumerate(num_hospitals):
+    for k, num in enumerate(np.isfinite(known.truth).any(1).sum(0)):
         if num < LEAST_HOSPITALS:
             reason[:, k] = f"{num} of {LEAST_HOSPITALS} labeled hospitals needed"
     _state(reason, ~np.isfinite(value) | ~np.isfinite(half), "the estimator has no value")
-    distance = half + np.abs(extra)
-    for r, k in np.argwhere(np.isfinite(half) & (distance > limit)):
-        if not reason[r, k]:
-            reason[r, k] = f"{TOO_UNCERTAIN}: a bound is {distance[r, k]:.2f} away"
     return ExpectedValues(value, np.asarray(half), extra, reason, error, at_internal, growth)
 
 
@@ -318,7 +299,7 @@ def macros(
     """Return the expected means over findings, and rank the runs.
 
     The means are over the findings that have a value for every run, enough labeled hospitals, and logits like those at
-    these hospitals (`valid` [R, K]: see `outside`). Single findings may be too uncertain to be stated. The errors of the
+    these hospitals (`valid` [R, K]: see `why_not_estimated`). The errors of the
     means, and of the differences between two runs, are measured at the labeled hospitals as in `expected`. They grow as
     the intervals of single findings do, on average over findings (root mean square).
     """

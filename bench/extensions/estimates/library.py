@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from bench.planning.manifest import Manifest
 
 __all__ = ["estimate"]
-_LOGITS = "logits={run id: table}"
 
 
 def estimate(
@@ -43,13 +42,11 @@ def estimate(
     >>> estimate(grid, logits={run_id: wide}).table["reason"].iloc[0]
     '1 of 3 labeled hospitals needed'
     """
-    import pandas as pd
-
     from bench.extensions.estimates.expected_at_hospital import (
         checked_request,
         expected_scores,
+        no_images,
         runs_to_estimate,
-        without_images,
     )
     from bench.extensions.estimates.hospital_logits import hospital_logits
     from bench.results.score_runs import score_all
@@ -60,27 +57,21 @@ def estimate(
     check_device(str(device))
     given = [path_of(image, "an image") for image in several(images, "images", "estimate")]
     chosen = several(runs, "runs", "estimate", str)
-    if logits is not None and not (isinstance(logits, Mapping) and all(isinstance(key, str) for key in logits)):
-        raise ConfigError(f"logits must map run ids to tables (got {type(logits).__name__})", "estimate", _LOGITS)
-    for table in (logits or {}).values():
-        require(table, pd.DataFrame, "a table of logits", "estimate", _LOGITS)
-    if given and logits:
-        raise ConfigError("give either images or logits", "estimate", "remove one of them")
-    if logits and chosen:
-        raise ConfigError("logits name their runs, so `runs` has no effect", "estimate", "remove `runs`")
+    require(logits, (Mapping, type(None)), "logits", "estimate", "write logits={run id: table}")
+    if logits and (given or chosen):
+        raise ConfigError("give only one of images and logits; logits name their runs", "estimate", "remove the others")
     of_labels = path_or_none(labels, "labels")
-    if not given and not logits and labels is not None:
-        raise ConfigError("labels need images or logits", "estimate", f"write images=[...], or {_LOGITS}")
+    if labels is not None and not given and not logits:
+        raise ConfigError("labels need images or logits", "estimate", "give images=[...] or logits={run id: table}")
     score_all(grid, lambda *_: None, processes=1)
     named = runs_to_estimate(grid, list(logits) if logits else chosen)
-    if not given and not logits:
-        return without_images(grid, [run.id for run in named])
+    run_ids = [run.id for run in named]
+    findings = checked_request(grid, run_ids, estimator, of_labels)
     if logits:
         if len(named) < len(logits):
             raise ConfigError("two keys of logits name the same run", "estimate", "give each run once")
-        of_runs = {run.id: table for run, table in zip(named, logits.values(), strict=True)}
-    else:
-        checked_request(grid, [run.id for run in named], estimator, of_labels)
-        paths = images_of(given)
-        of_runs, _ = hospital_logits(grid, named, paths, first_device(str(device)), lambda *_: None)
-    return expected_scores(grid, of_runs, estimator, labels=of_labels)
+        return expected_scores(grid, dict(zip(run_ids, logits.values(), strict=True)), estimator, of_labels)
+    if not given:
+        return expected_scores(grid, no_images(run_ids, findings))
+    of_runs, notes = hospital_logits(grid, named, images_of(given), first_device(str(device)), lambda *_: None)
+    return expected_scores(grid, of_runs, estimator, of_labels, notes)

@@ -4,7 +4,7 @@ Shapes: N images of the hospital, n labeled images, K findings.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +20,8 @@ from harmonize.errors import ConfigError
 
 # of the table of `measured`. low, high: 90 % interval; labels_*: value and interval from the labels alone; num_patients: labeled patients
 COLUMNS = (
-    "run_id",
-    "finding",
-    "quantity",
-    "value",
-    "low",
-    "high",
-    "labels_value",
-    "labels_low",
-    "labels_high",
-    "num_patients",
+    *("run_id", "finding", "quantity", "value", "low", "high"),
+    *("labels_value", "labels_low", "labels_high", "num_patients"),
 )
 
 
@@ -62,7 +54,7 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
     """Read a table of labels (CSV or Parquet): image_id, optionally patient_id, and a column for each labeled finding.
 
     An image_id is that of the logits, or the file name of the image. A row without labels can state the patient of an
-    unlabeled image. A note names the findings of which all patients have labels. Raises DatasetError for an unreadable
+    unlabeled image. Raises DatasetError for an unreadable
     table and a repeated id. Raises ConfigError for an unknown or repeated image, for a cell that is no label, and if no column is
     a finding of the runs.
     """
@@ -87,13 +79,7 @@ def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[s
         ]
     else:
         notes.append(f"There is no column {PATIENT}: each image counts as a patient.")
-    local = LocalLabels(rows, state, np.unique(ids, return_inverse=True)[1].astype(np.int64), tuple(notes))
-    if complete := [finding for finding in state if not local.unlabeled(finding).any()]:
-        alone = "there are no other patients, so the scores are those of the labels alone"
-        notes.append(f"All patients have labels of {', '.join(complete)}: {alone}.")
-    if unstated := [finding for finding in state if not local.labeled(finding).any()]:
-        notes.append(f"No score is measured of {', '.join(unstated)}: no cell is 1 or 0.")
-    return replace(local, notes=tuple(notes))
+    return LocalLabels(rows, state, np.unique(ids, return_inverse=True)[1].astype(np.int64), tuple(notes))
 
 
 def label_table(path: Path, findings: Sequence[str]) -> tuple[pd.DataFrame, dict[str, NDArray[np.int8]]]:

@@ -24,9 +24,10 @@ METRICS = (AUROC, "sensitivity", "specificity")
 
 def predictions(
     manifest: Manifest, run_ids: Sequence[str], findings: Sequence[str], hospitals: Sequence[str]
-) -> pd.DataFrame:
-    """Return rows of the table `next_hospital` for runs: AUROC, sensitivity and specificity of each finding and of their mean.
+) -> dict[tuple[str, str, str], tuple[float, float, float]]:
+    """Return run id, metric and finding -> expected value at a new hospital with its 95 % prediction interval.
 
+    The metrics are METRICS, of each finding and of their mean ("macro"). A prediction without numbers is left out.
     hospitals: the labeled hospitals that no run has seen. The network of a run is given, so its seed adds no error.
     """
     names = [name for name in hospitals_once(manifest) if name in hospitals]
@@ -38,4 +39,8 @@ def predictions(
     of_metrics = {metric: panel_rows(rows[rows["metric"] == metric], metric) for metric in METRICS}
     parts = [of_areas(runs, of_metrics[AUROC], internal, names)["next_hospital"]]
     parts += [predicted(runs, of_metrics[metric], internal, names) for metric in METRICS[1:]]
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    known = table[table["reason"] == ""]
+    keys = zip(known["run_id"], known["metric"], known["finding"], strict=True)
+    numbers = zip(*(known[name].astype(float) for name in ("value", "new_low", "new_high")), strict=True)
+    return dict(zip(keys, numbers, strict=True))

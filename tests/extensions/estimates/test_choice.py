@@ -7,7 +7,6 @@ import pytest
 
 from bench.extensions.estimates.estimate_summary import headline, order_of, without_images
 from bench.extensions.estimates.expected_at_hospital import ExpectedScores
-from reports.formatting import places
 
 
 def of(lower_ends: dict[str, float], images: int = 0, best: tuple[bool, ...] = ()) -> SimpleNamespace:
@@ -28,7 +27,7 @@ def of(lower_ends: dict[str, float], images: int = 0, best: tuple[bool, ...] = (
     ],
 )  # fmt: skip
 def test_the_first_run_of_the_page_is_named_with_its_lower_end(result: ExpectedScores, words: str) -> None:
-    text = " ".join(without_images(result, {"a": "A", "b": "B"}, places))
+    text = " ".join(without_images(result, {"a": "A", "b": "B"}))
     assert words in text
     assert ("no better than chance" in text) == (".440" in text)
     assert ("need 50 images" in text) == (result.num_images < 50)
@@ -36,7 +35,7 @@ def test_the_first_run_of_the_page_is_named_with_its_lower_end(result: ExpectedS
 
 @pytest.mark.parametrize(("best", "num"), [((True, False), 0), ((True, True), 1)])
 def test_images_that_show_the_best_run_need_no_other_choice(best: tuple[bool, ...], num: int) -> None:
-    assert len(without_images(of({"a": 0.64, "b": 0.63}, 80, best), {"a": "A", "b": "B"}, places)) == num
+    assert len(without_images(of({"a": 0.64, "b": 0.63}, 80, best), {"a": "A", "b": "B"})) == num
 
 
 def test_runs_are_ordered_by_recipe_as_on_the_page_or_by_the_mean_of_the_images() -> None:

@@ -70,29 +70,19 @@ def test_intervals_contain_about_90_percent_of_new_hospitals() -> None:
         fall = draw.normal(0.1, 0.03, (7, 1, 4))
         truth = 0.85 - np.broadcast_to(fall, (7, 3, 4))
         values = KnownValues(np.full((3, 4), 0.85), truth[:6], {})
-        result = expected(GAP, values, {}, no_reason(values), widest=1.0)
+        result = expected(GAP, values, {}, no_reason(values))
         inside.append(((result.low <= truth[6]) & (truth[6] <= result.high)).mean())
     assert 0.85 <= np.mean(inside) <= 0.97
 
 
 @pytest.mark.parametrize("num_hospitals", [3, 5])
-def test_intervals_of_one_run_and_one_finding_are_all_stated_and_hold(num_hospitals: int) -> None:
-    """Of the intervals within .10, only 73 to 84 % held: they are those of errors that happened to be small."""
-    draw, inside, below, num = np.random.default_rng(num_hospitals), 0, [], 400
+def test_intervals_of_one_run_and_one_finding_hold(num_hospitals: int) -> None:
+    draw, inside, num = np.random.default_rng(num_hospitals), 0, 400
     for _ in range(num):
         truth = 0.8 - 0.05 * draw.normal(size=(num_hospitals + 1, 1, 1))
-        values = of_truth(truth[1:], 0.8)
-        found = expected(GAP, values, {}, no_reason(values))
-        assert found.stated.all()
-        holds = bool(found.contains(truth[0])[0, 0])
-        inside += holds
-        if expected(GAP, values, {}, no_reason(values), widest=0.1).stated.all():
-            below.append(holds)
+        found = expected(GAP, of_truth(truth[1:], 0.8), {}, np.array([[""]], object))
+        inside += bool((found.low <= truth[0]) & (truth[0] <= found.high))
     assert 0.87 <= inside / num <= 0.96
-    assert len(below) > 50
-    assert np.mean(below) < 0.87  # what a limit would do
-    several = of_truth(np.random.default_rng(0).normal(0.8, 0.1, (num_hospitals, 1, 3)), 0.8)
-    assert not expected(GAP, several, {}, no_reason(several)).stated.any()
 
 
 def test_one_finding_has_as_many_degrees_of_freedom_as_hospitals_minus_1() -> None:
@@ -138,28 +128,14 @@ def test_intervals_contain_scores_of_a_hospital_where_a_shortcut_of_the_internal
         fall[6, :, 0] -= 0.1  # the shortcut works a third as often as at the internal hospital
         internal = np.full((2, 4), 0.92)
         values = of_truth(internal - fall[:6], 0.92)
-        result = expected(GAP, values, {}, no_reason(values), widest=1.0)
+        result = expected(GAP, values, {}, no_reason(values))
         truth = internal - fall[6]
-        inside.append(result.contains(truth)[:, 0].mean())
+        inside.append(((result.low <= truth) & (truth <= result.high))[:, 0].mean())
         plain.append((np.abs(truth - result.value) <= result.half)[:, 0].mean())
         usual.append(np.abs(result.extra)[:, 1:].mean())
-        assert np.array_equal(result.contains(truth), (result.low <= truth) & (truth <= result.high))
     assert np.mean(inside) >= 0.85
     assert np.mean(plain) < 0.5
     assert np.mean(usual) < 0.01  # findings with a small gap
-
-
-def test_a_number_that_may_be_that_of_the_internal_hospital_is_too_uncertain() -> None:
-    truth = np.array([0.6, 0.61, 0.59, 0.6]).reshape(4, 1, 1) * np.ones((4, 2, 2))
-    values = of_truth(truth, 0.95)
-    result = expected(GAP, values, {}, no_reason(values))
-    assert (result.half < 0.1).all()
-    distance = result.high - result.value
-    assert (distance > 0.1).all()
-    assert set(result.reason.ravel()) == {f"too uncertain: a bound is {distance[0, 0]:.2f} away"}
-    found = macros(values, result, no_reason(values) == "")
-    assert (found.value - found.low < 0.1).all()
-    assert (found.high - found.value > 0.1).all()
 
 
 def test_bounds_are_within_0_and_1() -> None:
@@ -178,22 +154,16 @@ def test_bounds_are_within_0_and_1() -> None:
 
 
 def test_each_cell_without_a_number_has_its_reason() -> None:
-    truth = np.full((4, 2, 4), 0.8)
+    truth = np.full((4, 2, 3), 0.8)
     truth[:2, :, 1] = np.nan  # two labeled hospitals
     truth[:, :, 2] = np.nan  # none
-    truth[:, :, 3] = [[0.5], [0.9], [0.6], [0.95]]  # so different that the interval is wide
     truth[:, :, 0] += [[0.001], [0.0], [-0.001], [0.0]]
     values = of_truth(truth)
-    result = expected(GAP, values, {}, no_reason(values), widest=0.3)
+    result = expected(GAP, values, {}, no_reason(values))
     assert (result.reason[:, 0] == "").all()
     assert result.value[:, 0] == pytest.approx(0.8)
     assert (result.reason[:, 1] == "2 of 3 labeled hospitals needed").all()
     assert (result.reason[:, 2] == "0 of 3 labeled hospitals needed").all()
-    half = result.half[0, 3]
-    assert half > 0.3
-    assert (result.reason[:, 3] == f"too uncertain: a bound is {half:.2f} away").all()
-    wide = expected(GAP, values, {}, no_reason(values), widest=1.0)
-    assert (wide.reason[:, 3] == "").all()
 
 
 def test_a_reason_that_is_known_already_is_kept_unless_hospitals_are_missing() -> None:
@@ -388,8 +358,8 @@ def test_intervals_contain_measured_scores_of_hospitals_with_fewer_images() -> N
         values = KnownValues(np.full((3, 4), 0.85), truth[:6], {})
         of = {"auroc": values, "prevalence": KnownValues(np.full((3, 4), share), np.full((6, 3, 4), share), {})}
         differing = ExpectedDifferences.of(GAP, of, {"auroc": {}, "prevalence": {}}, [800] * 6, 150)
-        wide = expected(GAP, values, {}, no_reason(values), widest=1.0, quantity="auroc", differing=differing)
-        usual = expected(GAP, values, {}, no_reason(values), widest=1.0)
+        wide = expected(GAP, values, {}, no_reason(values), quantity="auroc", differing=differing)
+        usual = expected(GAP, values, {}, no_reason(values))
         for into, result in ((inside, wide), (plain, usual)):
             into.append(float((np.abs(result.value - truth[6]) <= result.half).mean()))
     assert 0.86 <= np.mean(inside) <= 0.98

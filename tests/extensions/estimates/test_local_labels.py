@@ -21,10 +21,10 @@ INTERNAL: Any = SimpleNamespace(
 )
 
 
-def scores(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def scores(path: Path) -> pd.DataFrame:
     local = read_local_labels(path, IDS, ("Edema",))
     table = measured(local, ("Edema",), {"run": [INTERNAL]}, {"run": LOGIT})
-    return table.set_index("quantity"), local.notes
+    return table.set_index("quantity")
 
 
 @pytest.mark.parametrize("by_patient", [False, True])
@@ -34,27 +34,25 @@ def test_labels_of_all_images_give_the_scores_of_the_labels(by_patient: bool, tm
         labels["patient_id"] = [f"p{k // 3}" for k in range(60)]
         labels["Edema"] = labels["Edema"].astype(object).mask(np.arange(60) % 3 == 0, "")
     labels.to_csv(tmp_path / "labels.csv", index=False)
-    table, notes = scores(tmp_path / "labels.csv")
+    table = scores(tmp_path / "labels.csv")
     used = np.arange(60) % 3 != 0 if by_patient else np.full(60, True)
     assert table.loc["auroc", "value"] == pytest.approx(roc_auc_score(LABEL[used], LOGIT[used, 0]))
     assert table.loc["prevalence", "value"] == pytest.approx(LABEL[used].mean())
     assert (table["low"] == table["labels_low"]).all()
     assert table.loc["auroc", "low"] < table.loc["auroc", "value"] < table.loc["auroc", "high"]
-    assert any("All patients have labels of Edema" in note and "of the labels alone" in note for note in notes)
 
 
 def test_labels_of_some_images_use_the_predictions(tmp_path: Path) -> None:
     pd.DataFrame({"image_id": IDS, "Edema": LABEL}).iloc[:40].to_csv(tmp_path / "labels.csv", index=False)
-    table, notes = scores(tmp_path / "labels.csv")
+    table = scores(tmp_path / "labels.csv")
     assert (table["num_patients"] == 40).all()
-    assert not any("All patients" in note for note in notes)
 
 
 @pytest.mark.parametrize("blank", ["", "nan", "NA", "None"])
 def test_images_without_a_patient_are_patients_of_their_own(blank: str, tmp_path: Path) -> None:
     labels = pd.DataFrame({"image_id": IDS, "patient_id": blank, "Edema": LABEL})
     labels.iloc[:40].to_csv(tmp_path / "labels.csv", index=False)
-    assert (scores(tmp_path / "labels.csv")[0]["num_patients"] == 40).all()
+    assert (scores(tmp_path / "labels.csv")["num_patients"] == 40).all()
 
 
 def test_an_image_with_two_rows_is_refused(tmp_path: Path) -> None:
@@ -62,13 +60,6 @@ def test_an_image_with_two_rows_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"image_id": twice, "Edema": [*LABEL, 0]}).to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(ConfigError, match=r"'inbox/000\.png' has two rows"):
         scores(tmp_path / "labels.csv")
-
-
-def test_a_column_without_labels_is_named(tmp_path: Path) -> None:
-    pd.DataFrame({"image_id": IDS, "Edema": ""}).to_csv(tmp_path / "labels.csv", index=False)
-    table, notes = scores(tmp_path / "labels.csv")
-    assert table.empty
-    assert "No score is measured of Edema: no cell is 1 or 0." in notes
 
 
 def test_ids_without_ending_are_explained_with_both_forms(tmp_path: Path) -> None:

@@ -380,7 +380,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
         "ray:gpus=0",
     ),
     ("score --labels p.csv --grid tiny", "--predictions is missing", "score", "--predictions FILE and --labels FILE"),
-    ("estimate --widest .1", "there are no images for --widest", "estimate", "give one of IMAGE"),
     ("estimate --estimator cbpe", "--estimator is only valid with IMAGE", "estimate", "remove --estimator"),
     ("upload 3fa9 --folder f --public", "--public is only valid with --repo", "upload", "remove --public"),
     *(
