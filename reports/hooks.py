@@ -90,7 +90,7 @@ class ReportTables(Protocol):
 
     @abstractmethod
     def tables(self, runs: ScoredRuns) -> Mapping[str, pd.DataFrame]:
-        """Return the tables by name. Rows of the table `ranks` are added to the rankings of the page."""
+        """Return the tables by name."""
 
 
 class Analyses(Protocol):
@@ -242,14 +242,9 @@ class Sections(Protocol):
 
 
 class Rankings(Protocol):
-    """Further scores by which recipes can be ranked.
-
-    SCORE: a score of runs. CHOICES: for each criterion of rows that `ReportTables` adds to the table `ranks`, its name in the menu
-    "Rank by" and in a sentence.
-    """
+    """Columns of the ranking, and a score of runs by which recipes can be ranked."""
 
     SCORE: RankedScore | None = None
-    CHOICES: Mapping[Criterion, tuple[str, str]] = {}
 
     def columns(self, data: ReportData) -> Sequence[RankingColumn]:
         """Return columns of the ranking."""

@@ -57,9 +57,7 @@ def across(
     estimates = load_estimates(manifest, run_ids)
     recipes = recipes_of(manifest, estimates.values)
     covariances = recipes.covariances(estimates)
-    of_extensions, ranks_of_extensions = _of_extensions(
-        ScoredRuns(manifest, frames, run_ids, findings, recipes, covariances)
-    )
+    of_extensions = _of_extensions(ScoredRuns(manifest, frames, run_ids, findings, recipes, covariances))
     macros = macro_auroc(frames["scores"])
     seeds = seed_variance(recipes.of_one_fold, macros, estimates, internal)
     in_means = frames["gaps"]["dataset"].isin([EXTERNAL, *(cohort.name for cohort in manifest.averaged)])
@@ -99,9 +97,7 @@ def across(
             [(recipe, run) for recipe, run_ids in recipes.runs_of.items() for run in run_ids],
             columns=list(SCHEMAS["recipes"]),
         ),
-        "ranks": pd.concat(
-            [ranks, *(more[more["run_id"].isin(ranks["run_id"])] for more in ranks_of_extensions)], ignore_index=True
-        ),
+        "ranks": ranks,
         "pairs": pairs(plain, rows["gaps"], further, covariances, internal),
         "mean_gaps": mean_gaps(rows["gaps"], covariances),
         "agreement": agreement(plain, covariances, internal),
@@ -122,15 +118,14 @@ def across(
     return RunComparison(out, of_recipes, recipes)
 
 
-def _of_extensions(scored: ScoredRuns) -> tuple[dict[str, pd.DataFrame], list[pd.DataFrame]]:
-    """Return the tables of extensions that compare runs, and the rows of the table `ranks` that they add."""
+def _of_extensions(scored: ScoredRuns) -> dict[str, pd.DataFrame]:
+    """Return the tables of extensions that compare runs."""
 
     def make(module: hooks.ReportTables) -> dict[str, pd.DataFrame]:
         return {name: table[list(SCHEMAS[name])] for name, table in module.tables(scored).items()}
 
     tables = failed_parts.of_extensions("tables", extensions.modules(hooks.ReportTables), make)
-    by_name = {name: table for of in tables for name, table in of.items() if name != "ranks"}
-    return by_name, [of["ranks"] for of in tables if len(of.get("ranks", ()))]
+    return {name: table for of in tables for name, table in of.items()}
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

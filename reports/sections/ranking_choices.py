@@ -4,13 +4,13 @@ The page shows one ranking at first. The script replaces it by the ranking that 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from reports import extensions, hooks, verdicts
+from reports import verdicts
 from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
 from reports.html.compression import packed
 from reports.html.section import write
@@ -44,7 +44,6 @@ class Choice:
     words: str  # name of the score in a sentence
     head: str  # name of the metric in the column head
     smallest_first: bool  # whether the smallest score ranks first
-    over_hospitals: bool = False  # whether its tests and draws let hospitals vary
 
     @property
     def metric_and_place(self) -> str:
@@ -71,11 +70,11 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     places_of |= {data.internal.key: f"{data.internal.short} (internal)"}
     options: dict[str, list[Choice]] = {}
 
-    def add(title: str, criterion: Criterion, place: str, words: str, over_hospitals: bool = False) -> None:
+    def add(title: str, criterion: Criterion, place: str, words: str) -> None:
         if criterion in data.rankings and len(data.rankings[criterion]) > 1:
             low, name = criterion.metric in smallest_first, names[criterion.metric]
             head = heads[criterion.metric]
-            option = Choice(criterion, data.rankings[criterion], name, place, words, head, low, over_hospitals)
+            option = Choice(criterion, data.rankings[criterion], name, place, words, head, low)
             options.setdefault(title, []).append(option)
 
     for metric, name in names.items():
@@ -85,30 +84,16 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
             if key == EXTERNAL:
                 words = external_mean(name, data if metric in LIKE_AUROC else None)
             add(title, Criterion(metric, key, MACRO), place, words)
-    for option in _of_extensions_and_findings(data, names):
-        add(*option)
+    for metric in ("auroc", *further):
+        title = f"{sentence_case(names[metric])} of one finding, external mean"
+        for finding in data.findings:
+            words = member_sentences.of_finding(names[metric], finding, data.scoring(finding))
+            add(title, Criterion(metric, EXTERNAL, finding), finding, words)
     shown = next((title for title, of in options.items() if data.ranked_by in {choice.criterion for choice in of}), "")
     if shown:
         first = sorted(options.pop(shown), key=lambda choice: choice.criterion != data.ranked_by)
         options = {shown: first} | options
     return options if sum(map(len, options.values())) > 1 else {}
-
-
-def _of_extensions_and_findings(
-    data: ReportData, names: Mapping[str, str]
-) -> Iterator[tuple[str, Criterion, str, str, bool]]:
-    """Yield title of the group, criterion, place, words, and whether hospitals vary: rankings of extensions, and of each finding.
-
-    names: metric -> its name.
-    """
-    for module in extensions.modules(hooks.Rankings):
-        for criterion, (place, words) in module.CHOICES.items():
-            yield sentence_case(names[criterion.metric]), criterion, place, words, True
-    for metric in ("auroc", *(score.METRIC for score in further_scores())):
-        for finding in data.findings:
-            words = member_sentences.of_finding(names[metric], finding, data.scoring(finding))
-            title = f"{sentence_case(names[metric])} of one finding, external mean"
-            yield title, Criterion(metric, EXTERNAL, finding), finding, words, False
 
 
 def packed_rankings(data: ReportData, options: Iterable[Choice], order: Mapping[str, int]) -> str:
@@ -221,7 +206,6 @@ def _leader(data: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str,
         choice.words,
         choice.smallest_first,
         but=verdicts.objection(data, first),
-        over_hospitals=choice.over_hospitals,
     )
     return keep_intervals(text)
 

@@ -63,14 +63,13 @@ def best_run(
     smallest_first: bool = False,
     over: str = "",
     but: str = "",
-    over_hospitals: bool = False,
 ) -> str:
     """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`), in one sentence.
 
     `score`: name of the score that decides the ranking. `external`: value of this score. `smallest_first`: whether the
     smallest value is best. `lead`: label of the second run in the ranking, and the paired difference between the first and the
     second run. `over`: findings in the mean, as in `members.over`. `but`: a clause because of which no sentence may praise the
-    score; else "". `over_hospitals`: whether the score is an estimate for a hospital that was not measured.
+    score; else "".
     """
     over = f", {over}" if over else ""
     but = f", but {but}" if but else ""
@@ -81,9 +80,8 @@ def best_run(
     if but:
         first = f"{label} ranks first by {score}, {external.with_interval}{over}{but}"
     else:
-        kind = "estimated" if over_hospitals else "measured"
         extreme = "smallest" if smallest_first else "highest"
-        first = f"{label} has the {extreme} {kind} {score}, {external.with_interval}{over}"
+        first = f"{label} has the {extreme} measured {score}, {external.with_interval}{over}"
     ties = f"{plural(num_tied, f'other {unit}')} {_verb(num_tied, 'are', 'is')} tied with it"
     if not lead:
         return f"{first}; {ties}."

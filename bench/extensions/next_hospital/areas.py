@@ -37,7 +37,6 @@ HEAVY = "low"  # side with the heavier tail, see `Posterior.predict`
 LEAST_LEFT_OUT = LEAST_HOSPITALS + 1  # hospitals from which one can be left out
 MOST_CHECKED = 20  # recipes of which hospitals are left out: those with the highest expected macros
 MOST_CORRELATED = 0.95  # correlation of the errors of two findings
-THRESHOLDS = np.arange(1, 100) / 100  # AUROCs of the table `next_hospital_below`
 BEYOND = 50.0  # stands for the logit of an AUROC of 1
 OUTSIDE = 0.025  # probability on each side of a prediction interval
 
@@ -120,7 +119,7 @@ def too_few(num_hospitals: int) -> str:
 
 
 def tables(areas: Areas) -> dict[str, pd.DataFrame]:
-    """Return the rows with numbers of the tables `next_hospital` (without metric and hospitals), `_below` and `_scales`."""
+    """Return the rows with numbers of the tables `next_hospital` (without metric and hospitals) and `_scales`."""
     enough = areas.panels.enough
     if not enough.any():
         return {}
@@ -136,7 +135,6 @@ def tables(areas: Areas) -> dict[str, pd.DataFrame]:
         columns = dict(zip(("value", "low", "high", "new_low", "new_high"), map(expit, of_new.numbers()), strict=True))
         axis = int(name != MACRO and len(used) > 1)
         columns |= dict(zip(("sd", "sd_low", "sd_high"), posterior.tau(0.5, LOW, HIGH, axis=axis), strict=True))
-        columns["num_clamped"] = panels.num_clamped.astype(np.float64)
         columns |= {"num_left_out": num_left_out, "num_inside": num_inside}
         columns["inconsistency"] = inconsistency(panels) if axis == 0 else np.full(len(run_ids), np.nan)
         columns["below_half"] = of_new.below(np.zeros(len(run_ids)))  # 0 is the logit of 0.5
@@ -147,11 +145,7 @@ def tables(areas: Areas) -> dict[str, pd.DataFrame]:
         rows = pd.DataFrame({"run_id": run_ids, "finding": name, "reason": "", **columns})
         parts.append(rows[rows["num_hospitals"] >= LEAST_HOSPITALS])
     out = {"next_hospital": pd.concat(parts, ignore_index=True)}
-    if of_macro := predictions.get(MACRO):
-        below = [of_macro.below(np.full(len(run_ids), number)) for number in logit(THRESHOLDS)]
-        key, rest = np.repeat(run_ids, len(THRESHOLDS)), np.tile(THRESHOLDS, len(run_ids))
-        found = {"run_id": key, "threshold": rest, "below": np.stack(below, 1).round(4).ravel()}
-        out["next_hospital_below"] = pd.DataFrame(found)
+    if MACRO in predictions:
         scales = []
         for scale in SCALES:
             _, of_scale = areas.predictions(scale, panels)

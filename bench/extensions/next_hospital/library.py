@@ -7,10 +7,7 @@ from harmonize.errors import ConfigError
 
 __all__ = ["next_hospital"]
 
-METRICS = (
-    *("auroc", "auprc", "gap", "sensitivity", "specificity", "net_benefit"),
-    *("calibration_slope", "calibration_intercept", "log_observed_expected"),
-)
+METRICS = ("auroc", "gap", "sensitivity", "specificity")
 
 
 def next_hospital(
@@ -43,7 +40,7 @@ def next_hospital(
         raise ConfigError(
             "value, low and high have different lengths", "next_hospital", "give one of each per hospital"
         )
-    least, most = (0.0, 1.0) if metric in (*ON_LOGIT, "auprc") else (-np.inf, np.inf)
+    least, most = (0.0, 1.0) if metric in ON_LOGIT else (-1.0, 1.0)
     for number, (middle, start, end) in enumerate(zip(*columns, strict=True), 1):
         of_hospital = np.array([middle, start, end])
         if np.isinf(of_hospital).any() or not (

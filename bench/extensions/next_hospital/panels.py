@@ -1,7 +1,7 @@
 """The values of recipes over hospitals, with their errors, on the scale of the model.
 
-AUROC, sensitivity and specificity are on the logit scale (Snell et al. 2018, doi:10.1177/0962280217705678), other metrics as
-they are. The error of a value is that of its 95 % interval, which comes from the influence of patients and from seeds.
+AUROC, sensitivity and specificity are on the logit scale (Snell et al. 2018, doi:10.1177/0962280217705678),
+gaps as they are. The error of a value is that of its 95 % interval, which comes from the influence of patients and from seeds.
 Shapes: P panels, H hospitals.
 """
 
@@ -32,9 +32,7 @@ def on_scale(metric: str, value: Array) -> Array:
 
 def from_scale(metric: str, value: Array) -> Array:
     """Return values on the scale of the model as values of the metric."""
-    if metric in ON_LOGIT:
-        return np.asarray(expit(value))
-    return value.clip(0, 1) if metric == "auprc" else value
+    return np.asarray(expit(value)) if metric in ON_LOGIT else value
 
 
 def with_variance(metric: str, value: Array, low: Array, high: Array) -> tuple[Array, Array]:

@@ -93,11 +93,6 @@ class Panels:
         """Mask of the panels that can be fitted."""
         return np.asarray((self.num_hospitals >= LEAST_HOSPITALS) & (self.num_measured > 0).all(1))
 
-    @property
-    def num_clamped(self) -> NDArray[np.int64]:
-        """Number of hospitals with an own variance of LEAST_VARIANCE, because the shared error is as large as the whole error."""
-        return np.asarray((np.diagonal(self.covariance, axis1=2, axis2=3) <= LEAST_VARIANCE * (1 + 1e-6)).any(2).sum(1))
-
     def at(self, rows: NDArray[np.bool_ | np.intp] | slice) -> "Panels":
         """Return some of the panels."""
         return Panels(self.value[rows], self.covariance[rows], self.shared[rows])

@@ -8,15 +8,13 @@ from numpy.typing import NDArray
 
 from bench.extensions.next_hospital.areas import SCALE, Areas, too_few
 from bench.extensions.next_hospital.areas import tables as tables_of
-from bench.extensions.next_hospital.panels import ON_LOGIT, VALUES, Measured, from_scale, shared_by_seeds, with_variance
+from bench.extensions.next_hospital.panels import VALUES, Measured, from_scale, shared_by_seeds, with_variance
 from bench.extensions.next_hospital.random_effects import bayes, inconsistency
-from bench.extensions.next_hospital.rankings import ranks
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import ScoredRuns
 from bench.results.read_predictions import load_scores
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.gaps.gap import MACRO
-from bench.scoring.intervals import NORMAL_QUANTILE
 from harmonize.cohorts.specs import GOLD
 from reports.schemas.select import select
 from reports.schemas.tables import SCHEMAS
@@ -24,22 +22,18 @@ from reports.schemas.tables import SCHEMAS
 Array = NDArray[np.float64]
 
 AUROC, GAP = "auroc", "gap"
-OF_SCORES, NET_BENEFIT, LOG_OE = ("auprc", "sensitivity", "specificity"), "net_benefit", "log_observed_expected"
-# metric -> column of the table `calibration`
-CALIBRATION = {"calibration_slope": "slope", "calibration_intercept": "intercept", LOG_OE: "observed_expected"}
-# scales of the half-normal prior of tau: on the logit scale (chosen by benchmarks/next_hospital.csv), and for shares and
-# their differences: an AUROC near .73 changes by a fifth of its logit. The share of images with a finding differs more
-# between hospitals than an AUROC does, and so do the numbers of calibration in the large.
+RATES = ("sensitivity", "specificity")
+# scale of the half-normal prior of tau for gaps: an AUROC near .73 changes by a fifth of its logit. SCALE is that of the other
+# metrics, on the logit scale (chosen by benchmarks/next_hospital.csv)
 SHARE_SCALE = 0.1
-SCALES = {"calibration_slope": 0.5, "calibration_intercept": 1.0, LOG_OE: 1.0} | dict.fromkeys(ON_LOGIT, SCALE)
 # recipes with predictions of findings by other metrics than AUROC and gap: those with the highest expected values
 MOST_COMPARED = 20
-NUMBERS = SCHEMAS["next_hospital"][5:15]
+NUMBERS = SCHEMAS["next_hospital"][5:14]
 NOT_LEARNED = "too few findings: one of the mean was not learned"
 
 
 def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
-    """Return the tables of SCHEMAS, and rows of the table `ranks`; they are empty without external hospitals."""
+    """Return the tables of SCHEMAS; they are empty without external hospitals."""
     hospitals, recipes = hospitals_once(runs.manifest), runs.recipes
     rows = _rows_of_auroc(runs)
     internal = rows[(rows["dataset"] == runs.manifest.source) & (rows["split"] == "test")]
@@ -49,14 +43,9 @@ def tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
     first = best_first.head(MOST_COMPARED).tolist()
     parts = [areas["next_hospital"], predicted(recipes, panel_rows(runs.frames["gaps"], GAP), internal, hospitals)]
     detailed = [run for recipe in first for run in recipes.runs_of[recipe]]
-    for metric, of_metric in (_further_rows(runs, detailed) | _calibration_rows(runs, detailed)).items():
+    for metric, of_metric in _rates(runs, detailed).items():
         parts.append(predicted(recipes, panel_rows(of_metric, metric), internal, hospitals))
-    of_macro = _of_recipes(recipes, rows[rows["finding"] == MACRO])
-    measured = Measured.of(of_macro, hospitals)
-    return areas | {
-        "next_hospital": pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True),
-        "ranks": ranks(macros, pd.DataFrame(measured.value, measured.keys["run_id"], hospitals), runs.covariances),
-    }
+    return areas | {"next_hospital": pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)}
 
 
 def _rows_of_auroc(runs: ScoredRuns) -> pd.DataFrame:
@@ -66,8 +55,8 @@ def _rows_of_auroc(runs: ScoredRuns) -> pd.DataFrame:
     return panel_rows(rows, AUROC).assign(split=rows["split"])
 
 
-def _further_rows(runs: ScoredRuns, detailed: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return {metric: rows of runs} of AUPRC, of sensitivity and specificity at the thresholds of the grid, and of net benefit.
+def _rates(runs: ScoredRuns, detailed: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return {metric: rows of runs} of sensitivity and specificity at the thresholds of the grid.
 
     detailed: runs with rows of each finding; other runs have the macros only.
     """
@@ -76,37 +65,13 @@ def _further_rows(runs: ScoredRuns, detailed: Sequence[str]) -> dict[str, pd.Dat
     if detailed:
         of_findings = of_scores(load_scores(runs.manifest, detailed, "scores"), runs.manifest.settings.threshold)
         rows = pd.concat([rows, of_findings[of_findings["finding"].isin(list(runs.findings))]])
-    of_metrics = {metric: rows[rows["metric"] == metric] for metric in OF_SCORES}
-    if NET_BENEFIT in runs.frames:  # the table of another extension
-        benefit = runs.frames[NET_BENEFIT]
-        shown = (benefit["finding"] == MACRO) | benefit["run_id"].isin(detailed)
-        of_metrics[NET_BENEFIT] = benefit[shown & (benefit["metric"] == NET_BENEFIT)]
-    return of_metrics
+    return {metric: rows[rows["metric"] == metric] for metric in RATES}
 
 
 def of_scores(scores: pd.DataFrame, threshold: str) -> pd.DataFrame:
-    """Return the rows of OF_SCORES in the table `scores`; threshold: name of the operating point."""
-    points = scores["operating_point"].isin(["", threshold])
-    rows = select(scores[points & scores["metric"].isin(OF_SCORES)], OF_SCORES, finding=None)
+    """Return the rows of RATES in the table `scores`; threshold: name of the operating point."""
+    rows = select(scores[scores["operating_point"] == threshold], RATES, finding=None)
     return rows[["run_id", "dataset", "finding", "metric", "value", "low", "high"]].astype({"metric": str})
-
-
-def _calibration_rows(runs: ScoredRuns, run_ids: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return {metric: rows of some runs}: slope, intercept and log O:E after Platt scaling; {} without the table."""
-    if "calibration" not in SCHEMAS or not run_ids:  # the table of another extension
-        return {}
-    table = load_scores(runs.manifest, run_ids, "calibration")
-    table = table[table["calibrator"] == "platt"]
-    of_metrics = {}
-    for metric, column in CALIBRATION.items():
-        value, error = table[[column, f"{column}_error"]].to_numpy(np.float64).T
-        with np.errstate(divide="ignore"):
-            value = np.log(value) if metric == LOG_OE else value
-        half = NORMAL_QUANTILE * error  # not the width of the interval, which has Student's t
-        of_metrics[metric] = table[["run_id", "dataset", "finding"]].assign(
-            value=value, low=value - half, high=value + half
-        )
-    return of_metrics
 
 
 def hospitals_once(manifest: Manifest) -> list[str]:
@@ -161,7 +126,7 @@ def predicted(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hosp
     fit = bayes(fitted, *prior_of(metric))
     ends = (fit.mean, fit.low, fit.high, fit.new_low, fit.new_high)
     columns = [*(from_scale(metric, end) for end in ends), fit.tau, fit.tau_low, fit.tau_high]
-    columns += [inconsistency(fitted), fitted.num_clamped.astype(np.float64)]
+    columns.append(inconsistency(fitted))
     for name, column in zip(NUMBERS, columns, strict=True):
         out.loc[enough, name] = column
     return _complete(out, hospitals)
@@ -170,7 +135,7 @@ def predicted(recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hosp
 def of_areas(
     recipes: Recipes, rows: pd.DataFrame, internal: pd.DataFrame, hospitals: Sequence[str]
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables `next_hospital` (AUROC only), `next_hospital_below` and `next_hospital_scales`; rows, internal: see `predicted`."""
+    """Return the tables `next_hospital` (AUROC only) and `next_hospital_scales`; rows, internal: see `predicted`."""
     out = {name: pd.DataFrame(columns=list(SCHEMAS[name])) for name in SCHEMAS if name.startswith("next_hospital")}
     rows = rows[rows["dataset"].isin(hospitals)]
     if not len(rows):
@@ -203,7 +168,7 @@ def _complete(rows: pd.DataFrame, hospitals: Sequence[str]) -> pd.DataFrame:
     out = rows.assign(hospitals=" ".join(hospitals)).reindex(columns=list(SCHEMAS["next_hospital"]))
     counts = ["num_left_out", "num_inside"]
     out = out.assign(**{name: out[name].fillna(0).astype(np.int64) for name in counts})
-    return out.astype(dict.fromkeys(SCHEMAS["next_hospital"][5:17], np.float64))  # also columns without any number
+    return out.astype(dict.fromkeys(SCHEMAS["next_hospital"][5:16], np.float64))  # also columns without any number
 
 
 def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:
@@ -215,5 +180,4 @@ def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:
 
 def prior_of(metric: str) -> tuple[float, str]:
     """Return the scale of the prior of tau, and the side on which new hospitals have a heavier tail (see `Posterior.predict`)."""
-    sides = dict.fromkeys((*ON_LOGIT, "auprc", NET_BENEFIT), "low") | {GAP: "high"}
-    return SCALES.get(metric, SHARE_SCALE), sides.get(metric, "")
+    return (SHARE_SCALE, "high") if metric == GAP else (SCALE, "low")

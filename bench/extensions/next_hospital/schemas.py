@@ -2,8 +2,7 @@
 
 SCHEMAS: dict[str, tuple[str, ...]] = {
     # what a recipe will score at a hospital that was not measured; a row without numbers has a reason
-    # metric: auroc, gap, auprc, sensitivity or specificity (at the threshold of the grid), net_benefit; after Platt scaling and
-    #     without macro: calibration_slope, calibration_intercept, log_observed_expected. The first recipes have a row for each
+    # metric: auroc, gap, sensitivity or specificity (at the threshold of the grid). The first recipes have a row for each
     #     finding; other recipes only for auroc and gap, and the macros of the other metrics
     # hospitals: names of the cohorts that count, joined by spaces; num_hospitals: number of those with a value
     # value, low, high: expected value at a new hospital; new_low, new_high: 95 % prediction interval
@@ -11,7 +10,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     sensitivity and specificity); AUROC of a finding: that of hospital and finding together, the same for all findings
     # inconsistency (empty for the AUROC of a finding): I², share of the variation between hospitals that the errors of their values
     #     do not explain; 0 if its estimate is negative, as that of tau² without the prior
-    # num_clamped (may be empty): number of hospitals whose own error counts as 0, because the error that hospitals share is larger
     # below_half (only auroc): probability of an AUROC below .5 at a new hospital; below_internal (only auroc, may be empty):
     #     probability of an AUROC below the measured internal score
     # num_left_out, num_inside (only auroc): number of hospitals that were left out in turn, and of those whose value was inside the 95 %
@@ -28,15 +26,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "sd_low",
         "sd_high",
         "inconsistency",
-        "num_clamped",
         "below_half",
         "below_internal",
         "num_left_out",
         "num_inside",
         "reason",
     ),
-    # below: probability that the macro AUROC at a hospital that was not measured is below the threshold (.01 to .99)
-    "next_hospital_below": ("run_id", "threshold", "below"),
     # prediction interval of the macro AUROC with priors of other scales (on the logit scale): half, as used, and twice
     "next_hospital_scales": ("run_id", "scale", "new_low", "new_high"),
 }

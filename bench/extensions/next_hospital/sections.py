@@ -6,10 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bench.extensions.next_hospital.rankings import EXPECTED
 from reports.drawing import svg
-from reports.formatting import interval, is_number, listing, places, plural
-from reports.html.section import HOSPITALS, PlacedSection, Section, data_block, write
+from reports.formatting import interval, is_number, listing, places
+from reports.html.section import HOSPITALS, PlacedSection, Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
@@ -18,18 +17,7 @@ from reports.tables import records_of
 
 WIDTH, HEIGHT = 330.0, 22.0
 AUROC, GAP = "auroc", "gap"
-LOG_OE = "log_observed_expected"
-OTHERS = {
-    GAP: "Gap",
-    "auprc": "AUPRC",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "net_benefit": "Net benefit",
-    "calibration_slope": "Calibration slope",
-    "calibration_intercept": "Calibration intercept",
-    LOG_OE: "O:E",
-}
-SHOWN = 40  # recipes in the table of recipes
+OTHERS = {GAP: "Gap", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 Row = Mapping[str, Any]
 
 
@@ -41,7 +29,6 @@ def next_hospital(data: ReportData) -> Section:
     if first is None or macro is None:
         return Section("next-hospital", "", Markup(""))
     of_findings = [rows[key] for finding in data.findings if (key := (first.id, AUROC, finding)) in rows]
-    recipes = _recipes(data, rows)
     context: dict[str, Any] = {
         "data": data,
         "run": first,
@@ -51,12 +38,9 @@ def next_hospital(data: ReportData) -> Section:
         "scales": [row for row in records_of(data.tables["next_hospital_scales"]) if row["run_id"] == first.id],
         "gap": _at_new_hospital(rows.get((first.id, GAP, MACRO))),
         "others": _others(data, first, rows),
-        "below": _below(data, [recipe["run"] for recipe in recipes[:SHOWN]]),
-        "order": _order(data, recipes),
         "left_out": _left_out(of_findings),
         "forest": forest(data, first, macro) if not macro["reason"] else None,
         "findings": [_of_finding(data, first, row) for row in of_findings],
-        "recipes": recipes[:SHOWN],
         "like": population(data, macro),
         "places": listing([data.short(key) for key in str(macro["hospitals"]).split()], 12),
     }
@@ -109,7 +93,6 @@ def _predicted(row: Row) -> dict[str, Any]:
         "below_half": probability(float(row["below_half"])),
         "below_internal": probability(float(row["below_internal"])),
         "inconsistency": float(row["inconsistency"]),
-        "clamped": clamped(row),
         "reason": row["reason"],
         "left_out": f"{int(row['num_inside'])} of {int(row['num_left_out'])}" if row["num_left_out"] else "",
     }
@@ -133,20 +116,6 @@ def probability(value: float) -> str:
     return "< .01" if value < 0.01 else "> .99" if value > 0.99 else places(value, 2)
 
 
-def clamped(row: Row) -> str:
-    """State which variances of a prediction had negative estimates and count as 0; "" for none.
-
-    >>> clamped({"inconsistency": 0.0, "num_clamped": 1})
-    'without the prior, the variance between hospitals would be 0 (its estimate is negative); own error of 1 hospital counted as 0'
-    >>> clamped({"inconsistency": 0.3, "num_clamped": 0})
-    ''
-    """
-    between = "without the prior, the variance between hospitals would be 0 (its estimate is negative)"
-    num = int(row["num_clamped"]) if is_number(row["num_clamped"]) else 0
-    own = f"own error of {plural(num, 'hospital')} counted as 0"
-    return "; ".join(text for text, used in ((between, row["inconsistency"] == 0), (own, num > 0)) if used)
-
-
 def _others(data: ReportData, run: Run, rows: Mapping[tuple[str, str, str], Row]) -> dict[str, Any]:
     """Return a table of the other metrics of a run at a new hospital: their names, and the estimates of each finding."""
     found = {
@@ -157,14 +126,9 @@ def _others(data: ReportData, run: Run, rows: Mapping[tuple[str, str, str], Row]
     }
     metrics = [metric for metric in OTHERS if any(metric == key for key, _ in found)]
     findings = [finding for finding in (MACRO, *data.findings) if any(finding == key for _, key in found)]
-    cells = {key: _on_page(key[0], row) for key, row in found.items()}
-    noted: dict[str, dict[str, list[str]]] = {}
-    for (metric, finding), row in found.items():
-        if note := clamped(row):
-            noted.setdefault(note, {}).setdefault(OTHERS[metric], []).append(finding)
+    cells = {key: _at_new_hospital(row) for key, row in found.items()}
     return {
         "metrics": [OTHERS[metric] for metric in metrics],
-        "clamped": noted,
         "rows": [
             (
                 "Macro mean" if finding == MACRO else finding,
@@ -172,27 +136,6 @@ def _others(data: ReportData, run: Run, rows: Mapping[tuple[str, str, str], Row]
             )
             for finding in findings
         ],
-    }
-
-
-def _on_page(metric: str, row: Row) -> Estimate:
-    """Return the expected value with its prediction interval; O:E as a ratio."""
-    numbers = [float(row[name]) for name in ("value", "new_low", "new_high")]
-    return Estimate(*(math.exp(number) for number in numbers) if metric == LOG_OE else numbers)
-
-
-def _below(data: ReportData, runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what a script needs to state the probability of an AUROC below a threshold that a reader types.
-
-    runs: (label, whether it is the first of the ranking) of each recipe; numbers: its probabilities at the thresholds of the
-    table `next_hospital_below`.
-    """
-    table = data.tables["next_hospital_below"]
-    of_runs = {str(run_id): rows["below"].tolist() for run_id, rows in table.groupby("run_id", sort=False)}
-    known = [run for run in runs if run.id in of_runs]
-    return {
-        "runs": [(run.label, run is data.ranked[0]) for run in known],
-        "numbers": Markup(data_block([of_runs[run.id] for run in known])),  # noqa: S704  (data_block escapes)
     }
 
 
@@ -259,36 +202,6 @@ def _of_finding(data: ReportData, run: Run, row: Row) -> dict[str, Any]:
     }
 
 
-def _recipes(data: ReportData, rows: Mapping[tuple[str, str, str], Row]) -> list[dict[str, Any]]:
-    """Return the ranked recipes by their expected AUROC at a new hospital, best first, with their rank over fixed hospitals."""
-    found = [
-        {"run": run, "rank": rank, **_predicted(row)}
-        for rank, run in enumerate(data.ranked, 1)
-        if (row := rows.get((run.id, AUROC, MACRO))) and not row["reason"]
-    ]
-    return sorted(found, key=lambda row: -row["value"].value)
-
-
-def _order(data: ReportData, recipes: Sequence[Row]) -> str:
-    """State where the ranking by expected AUROC differs from the one over the measured hospitals, in order and in ties."""
-    if len(recipes) < 2:
-        return ""
-    order, unit = [row["rank"] for row in recipes], data.unit
-    start = "By expected AUROC at a new hospital,"
-    if order == sorted(order):
-        text = f"{start} the {unit}s have the same order as over the measured hospitals"
-    elif order[0] != min(order):
-        first, second = (recipes[k]["run"].label for k in (0, order.index(min(order))))
-        text = f"{start} {first} is first, not {second}"
-    else:
-        text = f"{start} the same {unit} is first, but later {unit}s have another order"
-    group = [row["group"] for row in data.rankings.get(EXPECTED, {}).values()]
-    tied, measured = group.count(group[0]) if group else 0, len(data.groups[0])
-    if group and tied != measured:
-        text += f"; the first tie group has {plural(tied, unit)}, not {measured}"
-    return f"{text}."
-
-
 def opening(data: ReportData) -> str:
     """State the expected AUROC of the first recipe at a new hospital, and for which hospitals it holds; "" if there are too few."""
     table = data.tables["next_hospital"]
@@ -300,4 +213,4 @@ def opening(data: ReportData) -> str:
     return ""
 
 
-SECTIONS = (PlacedSection(next_hospital, HOSPITALS, scripts=("next_hospital.js",), before="hospitals"),)
+SECTIONS = (PlacedSection(next_hospital, HOSPITALS, before="hospitals"),)
