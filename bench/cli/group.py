@@ -39,8 +39,6 @@ NUMBERS = frozenset(
         "stage",
         "n",
         "ece",
-        "sensitivity",
-        "share",
         "quota",
         "step",
         "least",

@@ -34,8 +34,9 @@ def labels_needed(
         typer.Option("--run", help="A run id, or its first characters. Default: all runs of the grid."),
     ] = None,
     finding: options.FindingsOption = None,
-    ece: Annotated[float, typer.Option("--ece", help="Highest calibration error (ECE) after recalibration.")] = 0.05,
-    share: Annotated[float, typer.Option("--share", help="Share of draws that must reach the goal.")] = 0.8,
+    ece: Annotated[
+        float, typer.Option("--ece", min=0, max=1, help="Highest calibration error (ECE) after recalibration.")
+    ] = 0.05,
     store: options.StoreOption = Path("runs"),
     quiet: options.QuietOption = False,
     as_json: options.JsonOption = False,
@@ -46,17 +47,15 @@ def labels_needed(
     Each external hospital of the grid plays the new hospital: labels of a few of its patients are drawn at random. They
     recalibrate the run. Other patients show the result.
     """
-    from bench.extensions.label_needs.goals import Goals
     from bench.planning.stored_names import store_with
 
-    goals = Goals(ece, share)
     opened = store_with(store, grid, [run] if run else [])
     from bench.cli.progress_bars import choose_display  # slow imports: a wrong name was refused above
     from bench.extensions.label_needs.needs import labels_needed as measure
     from bench.store.safe_csv import csv_text
 
     with choose_display(quiet) as display:
-        result = measure(opened, grid, run, finding or (), goals, display.progress)
+        result = measure(opened, grid, run, finding or (), ece, display.progress)
     if as_json:
         tables = {
             name: json.loads(table.to_json(orient="records", double_precision=15))
@@ -72,12 +71,12 @@ def labels_needed(
 
 def lines(result: "LabelNeeds") -> list[str]:
     """Return the answer as lines of text: runs, a table of findings, and notes."""
+    from bench.extensions.label_needs.draws import SHARE
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     needs, curve = (table[table["dataset"] == table["dataset"].iloc[0]] for table in (result.needs, result.curves))
     out = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
-    share = f"{result.goals.share:.0%}".replace("%", " %")
-    goal = f"Recalibrate to an ECE of at most {result.goals.ece:g} in {share} of the draws (Platt scaling)"
+    goal = f"Recalibrate to an ECE of at most {result.goal:g} in {100 * SHARE:.0f} % of the draws (Platt scaling)"
     rows = needs.to_dict("records")
     out += [*(f"run     {name}" for name in result.runs), "", goal]
     out += [f"  {line}" for line in table_lines([_HEADER, *(_answer(row, _at(curve, row)) for row in rows)])]

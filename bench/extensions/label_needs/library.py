@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.api import require_grid
-from bench.config.arguments import plain, require, several
+from bench.config.arguments import require, several
 
 if TYPE_CHECKING:
     from bench.extensions.label_needs.needs import LabelNeeds
@@ -19,25 +19,21 @@ def labels_needed(
     *,
     findings: Sequence[str] = (),
     ece: float = 0.05,
-    share: float = 0.8,
 ) -> "LabelNeeds":
     """Estimate how many labeled patients a new hospital needs, from the external hospitals of a grid.
 
-    The labels are for a calibration error of at most `ece`. `share`: share of random draws of patients that must reach this
-    goal. Without `run_id`, all finished trained runs are measured together. The result has the tables
-    `needs` (one answer per finding and hospital) and `curves`. docs/extensions/estimates.md explains the method. Raises
-    the errors of `bench labels-needed`.
+    The labels are for a calibration error of at most `ece`. Without `run_id`, all finished trained runs are measured together.
+    The result has the tables `needs` (one answer per finding and hospital) and `curves`. docs/extensions/estimates.md explains
+    the method. Raises the errors of `bench labels-needed`.
 
     >>> answer = labels_needed(grid, run_id, findings=["No Finding"])
     >>> answer.needs[["finding", "dataset", "largest"]]
           finding dataset  largest
     0  No Finding     nih       10
     """
-    from bench.extensions.label_needs.goals import Goals
     from bench.extensions.label_needs.needs import labels_needed as measure
 
     require_grid(grid, "labels_needed")
-    goals = Goals(*plain([ece, share]))
     chosen = several(findings, "findings", "labels_needed", str)
     require(run_id, (str, type(None)), "run_id", "labels_needed", "choose from api.finished(grid)")
-    return measure(grid.store, grid.name, run_id, chosen, goals)
+    return measure(grid.store, grid.name, run_id, chosen, ece)

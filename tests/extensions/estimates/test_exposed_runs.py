@@ -13,7 +13,7 @@ from bench.extensions.estimates.expected_at_hospital import expected_scores, run
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.summary import summary
 from bench.store.store import Store
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, StoreError
 
 pytestmark = pytest.mark.grid
 EXTERNAL = ("mimic", "nih", "padchest", "vindr", "brax")
@@ -89,5 +89,5 @@ def test_labels_are_not_drawn_at_a_seen_hospital(finished: Path, tmp_path: Path)
     assert "mimic" in set(clean.curves["dataset"])
     assert f"Not measured at {one.titles['mimic']}: run {first}, which had or may have seen it." in found.left_out
     exposed(tmp_path, dict.fromkeys(EXTERNAL, "labels"), {}).write()
-    with pytest.raises(ConfigError, match="had seen each external hospital"):
+    with pytest.raises(StoreError, match="that is new to the runs"):
         labels_needed(one.store, "tiny", first)

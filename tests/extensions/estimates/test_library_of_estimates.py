@@ -24,7 +24,10 @@ def test_wrong_arguments_are_named_before_any_work(finished: Path) -> None:
         (lambda: api.estimate(grid, labels="labels.csv"), "labels need images or logits"),
         (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}), "zzz"),
         (lambda: api.estimate(grid, logits=pd.DataFrame()), "logits must be of type Mapping"),  # type: ignore[arg-type]
-        (lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]), "give only one of images and logits"),
+        (
+            lambda: api.estimate(grid, logits={"zzz": pd.DataFrame()}, runs=["zzz"]),
+            "give only one of images and logits",
+        ),
         (lambda: api.estimate(grid, [image], runs=[3]), "an item of runs must be of type str"),  # type: ignore[list-item]
         (lambda: api.estimate(grid, [None]), "an image must be a path"),  # type: ignore[list-item]
         (lambda: api.estimate(grid, [absent], estimator="none"), "unknown estimator 'none'"),

@@ -3,24 +3,23 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.extensions.label_needs.draws import (
     CURVES,
+    DRAWN,
     NEEDS,
-    Draws,
     LabeledColumn,
     numbers_of_patients,
     recalibrated,
     summarize,
 )
-from bench.extensions.label_needs.goals import Goals
 from bench.scoring.calibration_metrics import ece, errors
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.scored_split import ScoredSplit
-from harmonize.errors import ConfigError
 
 DRAWS = 40
 
@@ -36,24 +35,20 @@ def column(seed: int, num_patients: int, slope: float = 1.0, shift: float = 0.0)
 
 
 @pytest.fixture(scope="module")
-def shifted() -> list[Draws]:
+def shifted() -> pd.DataFrame:
     """A hospital of 4,400 patients where the network is overconfident and the finding more frequent than internally."""
     return recalibrated("Edema", "nih", column(1, 4400, 0.5, 1.5), column(0, 2000), DRAWS)
 
 
-def medians(outcomes: list[Draws]) -> dict[int, float]:
-    return {o.n: float(np.nanmedian(o.ece)) for o in outcomes}
-
-
 @pytest.mark.slow
-def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: list[Draws]) -> None:
-    error = medians(shifted)
+def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shifted: pd.DataFrame) -> None:
+    error = shifted.groupby("n")["ece"].median().to_dict()
     assert list(error) == [0, 10, 20, 50, 100, 200, 500, 1000, 2000]
     assert error[0] > 0.2  # the internal calibrator is wrong by up to 1.5 on the logit scale
     assert error[10] > error[50] > error[200] > error[1000]
     assert error[2000] < 0.025
     assert error[2000] == pytest.approx(
-        np.median(shifted[0].best), abs=0.006
+        shifted["best"].median(), abs=0.006
     )  # no better than perfect calibration can look
 
 
@@ -61,16 +56,18 @@ def test_recalibration_needs_patients_and_the_error_falls_with_their_number(shif
 def test_a_stricter_goal_needs_more_patients() -> None:
     hospital, internal = column(1, 4400, 0.5, 1.5), column(0, 2000)
 
-    def needed(goals: Goals) -> float:
-        _, needs = summarize(recalibrated("Edema", "nih", hospital, internal, DRAWS), goals)
+    drawn = recalibrated("Edema", "nih", hospital, internal, DRAWS)
+
+    def needed(goal: float, share: float = 0.8) -> float:
+        _, needs = summarize(drawn, goal, share)
         answer = needs["needed"].item()
         return float("inf") if np.isnan(answer) else float(answer)
 
-    by_error = [needed(Goals(ece=goal)) for goal in (0.5, 0.1, 0.05, 0.025, 0.001)]
+    by_error = [needed(goal) for goal in (0.5, 0.1, 0.05, 0.025, 0.001)]
     assert by_error == sorted(by_error)
     assert by_error[0] == 0
     assert 10 < by_error[1] < by_error[3] < by_error[4] == float("inf")
-    by_share = [needed(Goals(share=share)) for share in (0.3, 0.8, 0.99)]
+    by_share = [needed(0.05, share) for share in (0.3, 0.8, 0.99)]
     assert by_share == sorted(by_share)
 
 
@@ -99,9 +96,8 @@ def test_the_order_of_images_and_the_names_of_patients_change_nothing(seed: int,
     before = LabeledColumn.of(split(hospital, order, "a"), 0)
     random.shuffle(order)
     after = LabeledColumn.of(split(hospital, order, "b"), 0)
-    for old, new in zip(*(recalibrated("Edema", "nih", c, None, 5) for c in (before, after)), strict=True):
-        assert old.n == new.n
-        np.testing.assert_allclose(old.ece, new.ece, atol=1e-9)
+    old, new = (recalibrated("Edema", "nih", column, None, 5) for column in (before, after))
+    pd.testing.assert_frame_equal(old, new, atol=1e-9)
 
 
 def test_labels_that_are_not_scored_are_not_drawn() -> None:
@@ -114,19 +110,16 @@ def test_labels_that_are_not_scored_are_not_drawn() -> None:
     assert kept.num_patients == len(set(hospital.patient[1::2]))
 
 
-def outcome(n: int, value: list[float], dataset: str = "nih", best: float = 0.01) -> Draws:
-    return Draws("Edema", dataset, n, np.array(value), np.array([best]))
+def drawn(*outcomes: tuple[int, list[float], str], best: float = 0.01) -> pd.DataFrame:
+    """Return the draws of n labeled patients with these ECEs at a hospital."""
+    rows = [("Edema", dataset, n, value, best) for n, values, dataset in outcomes for value in values]
+    return pd.DataFrame(rows, columns=list(DRAWN))
 
 
 def test_the_answer_is_the_smallest_number_with_enough_draws() -> None:
-    outcomes = [
-        outcome(10, [0.2, np.nan]),
-        outcome(20, [0.04, 0.2]),
-        outcome(50, [0.02, 0.03]),
-        outcome(10, [0.1, 0.1], "vindr"),
-        outcome(20, [0.03, 0.03], "vindr"),
-    ]
-    curves, needs = summarize(outcomes, Goals(share=0.75))
+    of_nih = [(10, [0.2, np.nan], "nih"), (20, [0.04, 0.2], "nih")]
+    of_vindr = [(10, [0.1, 0.1], "vindr"), (20, [0.03, 0.03], "vindr")]
+    curves, needs = summarize(drawn(*of_nih, (50, [0.02, 0.03], "nih"), *of_vindr), 0.05, 0.75)
     assert tuple(curves.columns) == CURVES
     assert tuple(needs.columns) == NEEDS
     assert dict(zip(needs["dataset"], needs["needed"], strict=True)) == {"external": 20, "nih": 50, "vindr": 20}
@@ -134,21 +127,16 @@ def test_the_answer_is_the_smallest_number_with_enough_draws() -> None:
     assert together["hospitals"].tolist() == [2, 2, 1]
     assert together.loc[20, "share"] == 0.75
     assert np.isnan(curves.query("dataset == 'nih' and n == 10")["high"].item())  # some labels did not suffice
-    _, stricter = summarize(outcomes[:2], Goals(share=0.75))
+    _, stricter = summarize(drawn(*of_nih), 0.05, 0.75)
     assert stricter["note"].tolist() == ["more than 20"]
 
 
 def test_an_answer_that_no_number_of_labels_can_give_has_its_reason() -> None:
-    assert summarize([outcome(10, [0.2], best=0.09)], Goals())[1]["note"].tolist() == ["too few patients to measure"]
+    few = drawn((10, [0.2], "nih"), best=0.09)
+    assert summarize(few, 0.05)[1]["note"].tolist() == ["too few patients to measure"]
 
 
 def test_half_of_the_patients_are_never_drawn() -> None:
     assert numbers_of_patients(19) == []
     assert numbers_of_patients(100) == [10, 20, 50]
     assert numbers_of_patients(25_000)[-1] == 5000
-
-
-@pytest.mark.parametrize("wrong", [{"ece": 0.0}, {"share": 80}])
-def test_a_goal_is_a_share(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be a number above 0 and below 1"):
-        Goals(**wrong)

@@ -354,7 +354,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ("estimate --logits data --estimator atcc", "unknown estimator 'atcc'", "--estimator", "choose from: mean_gap"),
     ("track --to wrong://x", "'wrong://x' is not an MLflow database", "--to", "sqlite:///mlflow.db"),
     ("track --to sqlite:///none/m.db", "the folder of the database does not exist", "none/m.db", "create it"),
-    ("labels-needed --share 80", "share must be a number above 0 and below 1, not 80", "--share", ".05"),
     ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
     ("data phantom p --size 9", "invalid value for '--size'", "", ""),
     ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
