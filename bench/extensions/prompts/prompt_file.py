@@ -23,7 +23,6 @@ from bench.store.file_integrity import file_sha256
 from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, SetupError
 
-RULES = ("softmax", "sigmoid")
 _AGAIN = "make the file again with `bench prompts`"
 
 

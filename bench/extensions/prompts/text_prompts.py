@@ -11,7 +11,7 @@ Legend: T texts, D numbers of a text vector.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.extensions.prompts.prompt_file import RULES, Prompts, metadata
+from bench.extensions.prompts.prompt_file import Prompts, metadata
 from bench.store.store import write_bytes
 from harmonize.errors import ConfigError, SetupError
 from harmonize.labels.findings import labels_yaml
@@ -47,30 +47,34 @@ class PromptTexts:
 
     findings: tuple[str, ...]
     wordings: tuple[Mapping[str, str], ...]
-    rule: str
-    names: Mapping[str, str] = field(default_factory=dict)  # finding -> its name in the texts
+    names: Mapping[str, str]  # finding -> its name in the texts
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read prompts.yaml. Raises ConfigError for unknown keys, findings and rules, and for texts without {}."""
+        """Read prompts.yaml. Raises ConfigError for unknown keys, spaces and findings, and for texts without {}."""
         raw, where = read_yaml(path), str(path)
-        if not isinstance(raw, Mapping):
-            raise ConfigError("the file is not a block of keys", where, "write `space: shared-9` and `wordings: [...]`")
-        ConfigError.known_keys(raw, ("space", "wordings", "rule", "names"), where)
+        ConfigError.known_keys(raw, ("space", "wordings", "names"), where)
         space, spaces, names = raw.get("space"), labels_yaml()["spaces"], raw.get("names") or {}
         if space not in spaces:
-            fix = ConfigError.suggestion(space, spaces)
-            raise ConfigError(f"unknown label space {space!r}", f"{where}: space", fix)
+            raise ConfigError(
+                f"unknown label space {space!r}", f"{where}: space", ConfigError.suggestion(space, spaces)
+            )
         findings = tuple(map(str, spaces[space]))
-        wordings = _wordings(raw.get("wordings"), f"{where}: wordings")
-        rule = raw.get("rule", "softmax" if "negative" in wordings[0] else "sigmoid")
-        if rule not in RULES or (rule == "softmax" and any("negative" not in wording for wording in wordings)):
-            fix = "write `rule: softmax` (needs `negative:` in each wording) or `rule: sigmoid`"
-            raise ConfigError(f"invalid rule {rule!r}", f"{where}: rule", fix)
-        if unknown := [finding for finding in names if finding not in findings]:
-            fix = ConfigError.suggestion(unknown[0], findings)
-            raise ConfigError(f"{unknown[0]!r} is not a finding of {space}", f"{where}: names", fix)
-        return cls(findings, wordings, rule, {str(finding): str(name) for finding, name in names.items()})
+        ConfigError.known_keys(names, findings, f"{where}: names")
+        wordings = raw.get("wordings") or []
+        sides = [set(wording) if isinstance(wording, Mapping) else set() for wording in wordings]
+        texts = [text for wording in wordings if isinstance(wording, Mapping) for text in wording.values()]
+        if not sides or sides[0] not in ({"positive"}, set(_SIDES)) or any(own != sides[0] for own in sides):
+            fix = 'give each wording `{positive: "{}", negative: "no {}"}`, or each `positive` only: {} stands for the finding'
+            raise ConfigError("a wording is invalid, or there is none", f"{where}: wordings", fix)
+        if without := [text for text in texts if "{}" not in str(text)]:
+            raise ConfigError(f"the text {without[0]!r} has no {{}}", f"{where}: wordings", "write {} for the finding")
+        return cls(findings, tuple(dict(wording) for wording in wordings), names)
+
+    @property
+    def rule(self) -> str:
+        """Return "softmax" if the wordings have negative texts, else "sigmoid" (see `PromptHead`)."""
+        return "softmax" if "negative" in self.wordings[0] else "sigmoid"
 
     def texts(self, wording: Mapping[str, str]) -> list[str]:
         """Return the texts of a wording: the positive and the negative prompt of each finding in turn.
@@ -103,18 +107,6 @@ class PromptTexts:
         facts = metadata(self.findings, self.wordings, self.rule, model.source)
         write_bytes(path, save(arrays, facts))
         return Prompts.read(path)
-
-
-def _wordings(raw: object, where: str) -> tuple[Mapping[str, str], ...]:
-    """Return the wordings: blocks with the text `positive` and, in all or in none, the text `negative`."""
-    fix = 'write `- {positive: "{}", negative: "no {}"}`: {} stands for the finding'
-    if not isinstance(raw, list) or not raw:
-        raise ConfigError("the wordings are missing", where, fix)
-    for i, wording in enumerate(raw):
-        valid = isinstance(wording, Mapping) and "positive" in wording and set(wording) <= set(_SIDES)
-        if not valid or not all(isinstance(text, str) and "{}" in text for text in wording.values()):
-            raise ConfigError(f"invalid wording {wording!r}", f"{where}[{i}]", fix)
-    return tuple({side: str(wording[side]) for side in _SIDES if side in wording} for wording in raw)
 
 
 def open_text_model(folder: Path) -> TextModel:
@@ -153,8 +145,11 @@ def _transformers(folder: Path) -> TextModel:
         tokenizer = AutoTokenizer.from_pretrained(folder, **local)  # a local folder  # nosec B615
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         fix = "give the complete folder of a CLIP or SigLIP model, with its tokenizer"
-        raise SetupError(f"cannot load the model: {_short(error)}", str(folder), fix) from error
-    _require_complete(info, folder)
+        raise SetupError(f"cannot load the model: {str(error)[:300]}", str(folder), fix) from error
+    wrong = [str(name) for kind in ("missing", "unexpected", "mismatched") for name in info.get(f"{kind}_keys") or ()]
+    if wrong:
+        what = f"{len(wrong)} weights of the file do not fit the model: {', '.join(wrong[:3])}"
+        raise SetupError(what, str(folder), "give the weights that belong to config.json: nothing may stay random")
     if not hasattr(model, "get_text_features"):
         what = f"{type(model).__name__} has no text features in the space of images"
         raise SetupError(what, str(folder), "give the folder of a CLIP or SigLIP model")
@@ -188,19 +183,6 @@ def _transformers(folder: Path) -> TextModel:
     )
 
 
-def _require_complete(info: Mapping[str, Any], folder: Path) -> None:
-    """Raise SetupError if weights of a transformers model are missing in the file, or the file has others."""
-    kinds = {
-        "missing_keys": "missing",
-        "unexpected_keys": "not known to the model",
-        "mismatched_keys": "of another shape",
-    }
-    for kind, words in kinds.items():
-        if names := sorted(map(str, info.get(kind) or ())):
-            what = f"{len(names)} weights are {words}: {', '.join(names[:3])}"
-            raise SetupError(what, str(folder), "give the weights that belong to config.json: nothing may stay random")
-
-
 def _open_clip(folder: Path) -> TextModel:
     try:
         import open_clip
@@ -216,7 +198,7 @@ def _open_clip(folder: Path) -> TextModel:
         tokenizer = open_clip.get_tokenizer(name)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         fix = "give the complete folder of an open_clip model: open_clip_config.json, weights and tokenizer"
-        raise SetupError(f"cannot load the model: {_short(error)}", str(folder), fix) from error
+        raise SetupError(f"cannot load the model: {str(error)[:300]}", str(folder), fix) from error
     model.eval()
     projection = getattr(model.visual, "proj", None)
     head = getattr(model.visual, "head", None)  # towers of timm: a projection without a bias
@@ -253,8 +235,3 @@ def _check_lengths(texts: Sequence[str], lengths: Sequence[int], longest: int, f
         if length > longest:
             what = f"a text has {length} tokens, but the model reads {longest}: {text[:80]!r}"
             raise ConfigError(what, str(folder), "shorten the text: its end would be ignored")
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) < 300 else f"{text[:300]} ..."

@@ -123,10 +123,10 @@ def test_weights_that_are_missing_or_pickled_and_other_models_are_refused(tmp_pa
     part = {name: tensor for name, tensor in whole.items() if "text_projection" not in name}
     save_file(part, file, {"format": "pt"})
     logging.disable(logging.WARNING)
-    with pytest.raises(SetupError, match="1 weights are missing: text_projection"):
+    with pytest.raises(SetupError, match="1 weights of the file do not fit the model: text_projection"):
         open_text_model(tmp_path)
     save_file(whole | {"other": torch.zeros(2)}, file, {"format": "pt"})
-    with pytest.raises(SetupError, match="1 weights are not known to the model: other"):
+    with pytest.raises(SetupError, match="1 weights of the file do not fit the model: other"):
         open_text_model(tmp_path)
     logging.disable(logging.NOTSET)
     file.rename(tmp_path / "pytorch_model.bin")
@@ -179,13 +179,12 @@ def test_prompts_of_open_clip_give_the_logits_of_its_zero_shot_classifier(tmp_pa
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("space: shared-9\n", "the wordings are missing"),
+        ("space: shared-9\n", "a wording is invalid, or there is none"),
         ("space: shared\nwordings: []\n", "unknown label space 'shared'"),
-        ('space: shared-9\nwordings:\n  - {positive: "x"}\n', "invalid wording"),
-        ('space: shared-9\nwordings:\n  - {negative: "no {}"}\n', "invalid wording"),
-        ('space: shared-9\nwordings:\n  - {positive: "{}"}\nrule: softmax\n', "invalid rule 'softmax'"),
-        ('space: shared-9\nwordings:\n  - {positive: "{}"}\nrule: max\n', "invalid rule 'max'"),
-        (YAML.replace("Edema:", "Oedema:"), "'Oedema' is not a finding of shared-9"),
+        ('space: shared-9\nwordings:\n  - {positive: "x"}\n', "the text 'x' has no {}"),
+        ('space: shared-9\nwordings:\n  - {negative: "no {}"}\n', "a wording is invalid"),
+        (YAML.replace(', negative: "no {}"', ""), "a wording is invalid"),
+        (YAML.replace("Edema:", "Oedema:"), "unknown key 'Oedema'"),
         (YAML + "texts: 1\n", "unknown key 'texts'"),
     ],
 )
