@@ -109,42 +109,6 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
     return best, usable.get(best, NONE)
 
 
-def answer(table: pd.DataFrame, num_runs: int) -> str:
-    """Return a sentence: the enrichment of maps on the finding, compared with chance and with the center baseline."""
-    on_finding = mean(pick(table, "enrichment"))
-    if not on_finding.has_value:
-        outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
-        if not outside_lungs.has_value:
-            return "No heat map could be measured"
-        return f"The share of heat outside the lungs is {outside_lungs.text} this region’s share of the image area"
-    center_baseline = mean(pick(table, "enrichment", by="centre"))
-    start = "For all findings and hospitals together, the share of heat on the finding" + (
-        "" if num_runs == 1 else f", averaged over {num_runs} runs,"
-    )
-    low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
-    if low > 1:
-        verdict = (
-            f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly more than chance"
-        )
-    elif high < 1:
-        verdict = (
-            f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly less than chance"
-        )
-    else:
-        verdict = (
-            f"{start} cannot be distinguished from chance ({on_finding.text} the finding’s share of the image area)"
-        )
-    if center_baseline.has_value:
-        baseline = "a map that always marks the center"
-        below_baseline = low > 1 and high < _mean_bound(pick(table, "enrichment", by="centre"), "low")
-        verdict += (
-            f", but less than with {baseline} ({center_baseline.text})"
-            if below_baseline
-            else f"; {baseline} reaches {center_baseline.text}"
-        )
-    return verdict
-
-
 def title(table: pd.DataFrame) -> str:
     """Return the title: whether the enrichment on the finding differs from chance and, if it does, that of a map of the center."""
     on_finding = mean(pick(table, "enrichment"))

@@ -34,7 +34,6 @@ def heat_maps(data: ReportData) -> Section:
     context = {
         "data": data,
         "title": heatmaps.title(table),
-        "answer": heatmaps.answer(table, table["run_id"].nunique()),
         "tag": heatmaps.tag_sentence(table, data.internal.key),
         "trust": heatmaps.trust(heatmaps.rows_of_runs(data.tables["randomization"], run_ids)),
         "columns": [WORDS[region] for region in regions],
