@@ -346,6 +346,11 @@ class ReportData:
         return self.members(self.ranked[0]) if self.ranked else None
 
     @property
+    def findings_of_mean(self) -> tuple[str, ...]:
+        """The findings of the mean external AUROC of the first recipe; () without a mean."""
+        return self.members_of_first.findings if self.members_of_first else ()
+
+    @property
     def no_mean_gap(self) -> str:
         """Words for a mean gap that is unknown."""
         reason = self.members_of_first.reason if self.members_of_first else ""

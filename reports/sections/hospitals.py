@@ -49,20 +49,13 @@ def hospitals(data: ReportData) -> Section:
         "compared": compared,
         "crosses": all(r.internal_common.has_interval for r in compared),
         "say": say,
-        "shared": sentences.shared_findings(*num_shared(data)),
+        "shared": plural(len(of_mean), "finding") if (of_mean := data.findings_of_mean) else "",
         "legend": scatter.families(compared),
         "at_training": _at_training(data),
         "absent": data_sentences.without_score(data.without_score) if data.hospitals else "",
         "not_internal": data_sentences.without_internal_score(data.without_internal_score, data.min_count),
     }
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context))
-
-
-def num_shared(data: ReportData) -> tuple[int, int]:
-    """Return the smallest and the largest number of findings in a macro gap that means include, over recipes; (0, 0) without gaps."""
-    gaps = (r.hospital_gaps[h.key] for r in data.ranked for h in data.averaged)
-    counts = [gap.num_findings for gap in gaps if gap.has_value]
-    return min(counts, default=0), max(counts, default=0)
 
 
 def _at_training(data: ReportData) -> list[dict[str, Any]]:
@@ -102,13 +95,12 @@ def _head(data: ReportData, hospital: Hospital) -> dict[str, Any]:
     members = data.members_of_first if hospital in data.averaged else None
     one_number = members.scored(largest) if members else plural(largest, "finding")
     num_findings = one_number if smallest == largest else f"{smallest}–{largest} findings"
-    of_mean = internal and data.ranked_by.finding == MACRO
     return {
         "hospital": hospital,
         "name": "Internal" if internal else hospital.short,
         "narrow": Markup("Int.") if internal else _narrow(hospital.short),
         "internal": internal,
-        "findings": "shared findings" if of_mean and num_shared(data) != (smallest, largest) else num_findings,
+        "findings": "shared findings" if internal and len(data.findings_of_mean) not in (0, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
 

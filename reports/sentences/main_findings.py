@@ -156,19 +156,6 @@ def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_f
     return text
 
 
-def shared_findings(least: int, greatest: int) -> str:
-    """State the number of findings in a gap; "" without gaps.
-
-    `least`, `greatest`: the smallest and the largest number over runs and hospitals.
-
-    >>> shared_findings(2, 2), shared_findings(1, 1), shared_findings(2, 9), shared_findings(0, 0)
-    ('2 shared findings', '1 shared finding', '2 to 9 shared findings', '')
-    """
-    if greatest == 0:
-        return ""
-    return plural(greatest, "shared finding") if least == greatest else f"{least} to {greatest} shared findings"
-
-
 def scatter_title(num_below: int, num_runs: int, unit: str = "run") -> str:
     """State how many runs (`num_below` of `num_runs`) have a lower measured AUROC at external hospitals.
 

@@ -308,7 +308,7 @@ def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
     for side in ("internal", "external"):
         drawn = [word for title in titles for word in re.findall(rf"{side} (\.\d+)", title)]
         assert sorted(drawn) == sorted(places(v) for v in means[side])
-    assert "(2 shared findings)" in _plain(page)
+    assert "the same findings (2 findings)" in _plain(page)
     shown = re.findall(r'class="c-internal more"[^>]*><span class="v">([^<]+)', page)
     assert sorted(shown) == sorted(places(v) for v in means["internal"])
 

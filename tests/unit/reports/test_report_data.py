@@ -8,7 +8,6 @@ from reports.formatting import integer, interval, places, signed, two_figures
 from reports.report_data.hospitals_and_runs import Hospital
 from reports.report_data.report_data import read
 from reports.sections.findings import findings
-from reports.sections.hospitals import num_shared
 from reports.sections.run_detail import RunDetails
 from reports.tables import Tables
 from tests.nonempty import nonempty
@@ -104,7 +103,7 @@ def test_internal_and_external_auroc_are_compared_on_shared_findings():
         assert run.internal.value != pytest.approx(run.internal_common.value)
         assert not run.internal_common.has_interval
         assert np.mean([e.value for e in run.hospitals.values()]) == pytest.approx(run.external_common.value)
-    assert num_shared(board) == (2, 2)
+    assert len(board.findings_of_mean) == 2
 
 
 def test_an_auroc_of_the_gap_has_the_interval_of_the_macro_if_the_findings_are_equal():
