@@ -76,6 +76,7 @@ def test_cbpe_without_a_threshold_has_the_quantities_that_need_none() -> None:
     found, usual = from_logits.cbpe(NO_THRESHOLD, LOGIT), from_logits.cbpe(INTERNAL, LOGIT)
     assert set(found) == {"auroc", "ece", "prevalence"}
     assert all(found[name] == pytest.approx(usual[name]) for name in found)
+    assert from_logits.atc(NO_THRESHOLD, LOGIT) == {}  # no call, so no confidence
 
 
 def test_with_right_calibration_cbpe_is_close_to_the_truth() -> None:

@@ -9,8 +9,7 @@ from hypothesis.extra.numpy import arrays
 from bench.extensions.estimates.from_logits import atc, cbpe
 from bench.extensions.estimates.quantities import QUANTITIES, InternalFinding
 from bench.scoring.calibrators import fit_platt
-from tests.extensions.estimates.hospitals import calibrated, internal
-from tests.nonempty import nonempty
+from tests.extensions.estimates.hospitals import internal
 
 each = pytest.mark.parametrize("estimator", [cbpe, atc])
 pytestmark = pytest.mark.slow  # up to 150 drawn examples for each estimator
@@ -60,38 +59,3 @@ def test_a_home_with_labels_of_one_class_gives_no_value_that_needs_a_calibrator(
     here = internal(np.full(50, label, np.int8), logit, threshold=0.0)
     found = estimator(here, np.linspace(-3, 1, 60))
     assert not [name for name, value in found.items() if np.isfinite(value)]
-
-
-@each
-def test_without_a_threshold_no_value_depends_on_calls(estimator) -> None:
-    label, logit = calibrated(200)
-    found = estimator(internal(label, logit, threshold=float("nan")), logit)
-    assert not {"sensitivity", "specificity", "accuracy"} & {n for n, value in found.items() if np.isfinite(value)}
-    has_prevalence = np.isfinite(found.get("prevalence", np.nan))
-    assert has_prevalence == (estimator is cbpe)
-
-
-@each
-@pytest.mark.parametrize(("num", "value"), [(3, 0.0), (100, 0.1), (1001, 7.0)])
-def test_constant_logits_at_home_say_nothing_about_the_prevalence(estimator, num: int, value: float) -> None:
-    label = (np.arange(num) % 3 == 0).astype(np.int8)
-    here = internal(label, np.full(num, value), threshold=value)
-    found = estimator(here, np.full(40, value))
-    if estimator is cbpe:
-        assert found["auroc"] == pytest.approx(0.5)
-        assert found["prevalence"] == pytest.approx(label.mean(), abs=0.2)
-
-
-@each
-def test_estimates_at_home_are_the_scores_at_home(estimator) -> None:
-    label, logit = calibrated(20_000, seed=9)
-    here = internal(label, logit, threshold=0.2)
-    found, called, positive = estimator(here, logit), logit >= 0.2, label == 1
-    truth = {
-        "accuracy": (called == positive).mean(),
-        "prevalence": positive.mean(),
-        "sensitivity": called[positive].mean(),
-        "specificity": (~called)[~positive].mean(),
-    }
-    for name in nonempty(set(truth) & set(found)):
-        assert found[name] == pytest.approx(truth[name], abs=0.02), name
