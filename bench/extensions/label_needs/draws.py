@@ -28,8 +28,8 @@ Codes = NDArray[np.int64]
 
 # values of n; only those up to half of the patients are used
 NUM_LABELED = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-DRAWS = 100  # draws of one run at one hospital
-LEAST_DRAWS = 20  # of each run, if many runs are measured together
+DRAWS = 100  # at one hospital, of all runs together
+LEAST_DRAWS = 20  # of each run
 SHARE = 0.8  # share of the draws that must reach the goal
 QUANTILES = (0.1, 0.5, 0.9)  # the spread and the median of a curve
 

@@ -58,7 +58,7 @@ def labels_needed(
     manifest, chosen = _chosen(store, grid, run)
     known = list(dict.fromkeys(name for entry in chosen for name in manifest.scored_findings(entry)))
     ConfigError.check_choices("finding", findings, known)
-    draws = DRAWS if len(chosen) == 1 else max(LEAST_DRAWS, 2 * DRAWS // len(chosen))
+    draws = max(LEAST_DRAWS, DRAWS // len(chosen))
     drawn: list[pd.DataFrame] = []
     few: dict[str, list[str]] = {}  # hospital -> findings with too few patients
     left_out: list[str] = []
