@@ -19,6 +19,7 @@ from bench.scoring.metrics import Label, Score, require_finite
 Array = NDArray[np.float64]
 
 LOG_T_LIMIT = 5.0  # maximum of |log(temperature)|
+_RIDGE = 1e-12 * np.eye(2)  # added to the Hessian of Platt scaling, which may be singular
 
 
 def sigmoid(logit: Score) -> Array:
@@ -92,7 +93,7 @@ def _platt(positive: NDArray[np.bool_], logit: Array, num_positive: int) -> tupl
         if np.abs(gradient).max() <= 1e-11 * num:
             break
         hessian = (design * np.maximum(prob * (1 - prob), 1e-12)) @ design.T
-        step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
+        step = np.linalg.solve(hessian + _RIDGE, gradient)
     slope, offset = line.tolist()
     return slope / spread, offset - slope * mean / spread
 
