@@ -38,7 +38,6 @@ class Tables:
         command: the shell command that runs the grid
         source: name of the internal cohort
         phantom: whether all cohorts are synthetic
-        shared_patients: number of patients of the internal cohort in several of its splits
         settings: the settings of scoring, see `Settings` of bench/config/settings.py
         split: name of each internal split -> its share of the patients, 0 to 1
         created_from: ids of the scored runs

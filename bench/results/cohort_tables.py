@@ -190,7 +190,7 @@ def _row(
     stated = manifest.exposure(runs[0])[dataset]
     value, num_findings = macros.get((entry, dataset), (np.nan, 0))
     row = dict.fromkeys(SCHEMAS["exposure"], np.nan) | {"run_id": entry, "dataset": dataset, "listed": 0}
-    row |= {"answer": stated["answer"], "value": value, "num_findings": num_findings, "clean_n": 0, "clean_findings": 0}
+    row |= {"answer": stated["answer"], "value": value, "num_findings": num_findings, "clean_n": 0}
     if "list" in stated:
         row |= {"listed": int(stated["listed"]), **clean.of(runs, dataset, str(stated["list"]))}
     return row
@@ -204,7 +204,7 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     ranks = table["value"].astype(float).where(usable).groupby(table["dataset"]).rank(ascending=False, method="min")
     num = usable.groupby(table["dataset"]).transform("sum")
     out = table.assign(rank=ranks.fillna(0).astype("int64"), num_ranked=num.astype("int64"))
-    counts = dict.fromkeys(("listed", "clean_n", "clean_findings"), "int64")
+    counts = dict.fromkeys(("listed", "clean_n"), "int64")
     numbers = dict.fromkeys(("value", "clean_value", "clean_low", "clean_high"), "float64")
     return out.astype(counts | numbers)[list(SCHEMAS["exposure"])]
 
@@ -239,5 +239,4 @@ class _CleanScores:
             "clean_low": found.low,
             "clean_high": found.high,
             "clean_n": found.n,
-            "clean_findings": found.num_findings,
         }

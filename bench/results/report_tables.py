@@ -180,7 +180,6 @@ class _Report:
             "software": _software(),
             "links": dict(manifest.links),
             "split": asdict(manifest.shared.split),
-            "shared_patients": 0,  # `cohort_tables` raises an error if there are any
             "command": manifest.command,
             "created_from": self.all_ids,
             "findings": findings,

@@ -155,8 +155,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     of the tie groups; in 95 % of samples, the intervals of all recipes of the ranking contain the true ranks
     # p_best: share of these draws in which the recipe ranks first; not the probability that it is truly the best
     # group: number of the tie group, 1 is best
-    # p_anchor (may be empty): p-value of the difference from the first recipe of the tie group, Holm-adjusted over all
-    #     pairs of recipes; NaN for the first recipe
     # all_low, all_high (may be empty): interval of the score, simultaneous over all recipes
     # lead (may be empty): difference from the next recipe of the ranking, above 0 because this recipe is better; NaN in
     #     the last row
@@ -170,7 +168,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "rank_high",
         "p_best",
         "group",
-        "p_anchor",
         *_SIMULTANEOUS,
         "lead",
         "lead_low",
@@ -414,7 +411,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     0 for all other models. num_ranked: number of these models
     # listed: number of images of the cohort that the list of seen images names; 0 without a list
     # clean_value, clean_low, clean_high (may be empty): macro AUROC without the listed images, with its 95 % interval over
-    #     patients. clean_n: number of these images. clean_findings: number of averaged findings
+    #     patients. clean_n: number of these images
     "exposure": (
         "run_id",
         "dataset",
@@ -427,7 +424,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "clean_low",
         "clean_high",
         "clean_n",
-        "clean_findings",
     ),
     # one row per cohort
     "cohorts": (

@@ -55,14 +55,8 @@ def cohorts(data: ReportData) -> Section:
     context = {
         "data": data,
         "rows": rows,
-        "title": data_sentences.image_flow(
-            num_listed, num_used + training, int(data.meta.get("shared_patients", 0)), data.num_duplicates
-        ),
-        "overlaps": [
-            *(data_sentences.left_out(**row) for row in data.left_out),
-            *([data_sentences.children([hospital.short for hospital in data.of_children])] if data.of_children else []),
-            *filter(None, (data_sentences.overlap(**row) for row in data.overlaps)),
-        ],
+        "title": data_sentences.image_flow(num_listed, num_used + training, data.num_duplicates),
+        "overlaps": list(filter(None, (data_sentences.overlap(**row) for row in data.overlaps))),
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
         "no_lungs": _no_lungs(data),

@@ -53,7 +53,6 @@ def hospitals(data: ReportData) -> Section:
         "legend": scatter.families(compared),
         "at_training": _at_training(data),
         "absent": data_sentences.without_score(data.without_score) if data.hospitals else "",
-        "not_internal": data_sentences.without_internal_score(data.without_internal_score, data.min_count),
     }
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context))
 

@@ -17,17 +17,13 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
 }
 
 
-def image_flow(num_listed: int, num_used: int, num_shared: int, num_duplicates: int = 0) -> str:
-    """State how many images are used, and how many patients and duplicate images occur in two splits.
+def image_flow(num_listed: int, num_used: int, num_duplicates: int = 0) -> str:
+    """State how many images are used, and that no patient is in two splits, which the plan of a grid refuses.
 
-    `num_shared`: number of patients in two splits. `num_duplicates`: number of internal images with a duplicate of
-    another patient in another split.
+    `num_duplicates`: number of internal images with a duplicate of another patient in another split.
     """
-    patients = "no patient in two splits"
-    if num_shared:
-        patients = f"{plural(num_shared, 'patient')} in two splits"
     also = f"; {duplicates(num_duplicates)}" if num_duplicates > 0 else ""
-    return f"{integer(num_used)} of {plural(num_listed, 'image')} are used; {patients}{also}"
+    return f"{integer(num_used)} of {plural(num_listed, 'image')} are used; no patient in two splits{also}"
 
 
 def duplicates(number: int) -> str:
@@ -133,19 +129,6 @@ def left_out(
     if images:
         reason = f"{integer(images[1])} of its {plural(num_images[1], 'scored image')} are also in {kept}"
     return f"{name} is left out, because {reason}. Each mean counts this hospital once."
-
-
-def children(names: Sequence[str]) -> str:
-    """State that means leave out these hospitals, because their patients are children.
-
-    >>> children(["Guangzhou"])
-    'All patients of Guangzhou are children: its scores are shown, but means over external hospitals leave them out.'
-    """
-    scores = "its" if len(names) == 1 else "their"
-    return (
-        f"All patients of {listing(names)} are children: {scores} scores are shown, "
-        "but means over external hospitals leave them out."
-    )
 
 
 def children_apart(hospitals: Mapping[str, str]) -> str:

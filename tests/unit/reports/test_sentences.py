@@ -142,9 +142,9 @@ def test_excluded_findings_are_named_with_their_runs_and_hospitals():
     assert data_sentences.not_compared([]) == ""
 
 
-def test_duplicate_images_are_reported_with_shared_patients():
-    assert data_sentences.image_flow(10, 5, 0).endswith("; no patient in two splits")
-    assert data_sentences.image_flow(10, 5, 0, 3).endswith(
+def test_duplicate_images_are_reported():
+    assert data_sentences.image_flow(10, 5).endswith("; no patient in two splits")
+    assert data_sentences.image_flow(10, 5, 3).endswith(
         "; no patient in two splits; 3 images have duplicates in another split under another patient id"
     )
 
@@ -247,7 +247,7 @@ def test_no_sentence_overclaims_or_shows_a_missing_number():
         sentences.pareto_title(["A"], 5),
         sentences.probe_title([0.9], [], 0.2, 5),
         sentences.learning_title(5, 1, 5),
-        data_sentences.image_flow(10, 5, 0, 2),
+        data_sentences.image_flow(10, 5, 2),
         data_sentences.prevalence("", 0.0, "", ""),
         sentences.group_caption(2, 5, "A"),
     ]

@@ -76,7 +76,6 @@ def test_the_smallest_gap_is_first_and_leads_by_a_positive_difference() -> None:
         "rank_low",
         "rank_high",
         "group",
-        "p_anchor",
         "lead",
         "lead_low",
         "lead_high",
