@@ -8,7 +8,7 @@ hospital and that a network may use in place of a finding, such as view.
 import math
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import beeswarm, scatter, svg
@@ -112,14 +112,8 @@ def spearman(xs: list[float], ys: list[float]) -> Estimate:
 
     Source: Bonett and Wright, Psychometrika 65 (2000) 23: Fisher's z with variance (1 + rho^2 / 2) / (n - 3).
     """
-    rho = float(np.corrcoef(_ranks(xs), _ranks(ys))[0, 1]) if len(set(xs)) > 1 and len(set(ys)) > 1 else float("nan")
-    if not math.isfinite(rho):
+    if min(len(set(xs)), len(set(ys))) < 2:
         return MISSING
+    rho = float(pd.Series(xs).rank().corr(pd.Series(ys).rank()))
     z, half = math.atanh(max(-0.999999, min(0.999999, rho))), Z * math.sqrt((1 + rho**2 / 2) / (len(xs) - 3))
     return Estimate(rho, math.tanh(z - half), math.tanh(z + half), len(xs))
-
-
-def _ranks(values: list[float]) -> list[float]:
-    """Return the rank of each value, from 0; equal values get their mean rank."""
-    ordered = np.sort(values)
-    return [float(np.mean(np.flatnonzero(ordered == v))) for v in values]

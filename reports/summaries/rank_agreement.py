@@ -40,13 +40,8 @@ def seeds(data: ReportData) -> list[dict[str, Any]]:
     A row has the internal and the external AUROC of the recipe. Each AUROC has two standard deviations: over seeds, and
     over patients.
     """
-    table = data.tables["seeds"]
-    variation = {
-        (str(recipe), str(dataset)): (int(num), float(seed_sd), float(patient_sd))
-        for recipe, dataset, num, seed_sd, patient_sd in rows_of(
-            table, "run_id", "dataset", "num_seeds", "seed_sd", "patient_sd"
-        )
-    }
+    rows = rows_of(data.tables["seeds"], "run_id", "dataset", "seed_sd", "patient_sd")
+    variation = {(str(recipe), str(dataset)): deviations for recipe, dataset, *deviations in rows}
     return [
         {
             "run": recipe.label,
@@ -61,8 +56,8 @@ def seeds(data: ReportData) -> list[dict[str, Any]]:
     ][:SHOWN]
 
 
-def _side(estimate: Estimate, variation: tuple[int, float, float] | None) -> dict[str, Any]:
-    if variation is None:
+def _side(estimate: Estimate, deviations: list[float] | None) -> dict[str, Any]:
+    if deviations is None:
         return {"mean": MISSING, "seed": "", "patient": ""}
-    _, seed_sd, patient_sd = variation
+    seed_sd, patient_sd = deviations
     return {"mean": estimate, "seed": places(seed_sd, 4), "patient": places(patient_sd, 4)}
