@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from bench.scoring.area_intervals import effective_patients, paired_interval
 from bench.scoring.influence import LEVEL, correlations, error_of, ratio
-from bench.scoring.intervals import share_bounds, share_interval
+from bench.scoring.intervals import share_interval
 from bench.scoring.sample import Sample
 
 Array = NDArray[np.float64]
@@ -165,40 +165,20 @@ def share_below(differences: Array) -> tuple[int, float, float, float]:
     return below, below / len(value), least / len(value), most / len(value)
 
 
-def fleiss(answer_RN: Answers) -> tuple[float, Array, int, int]:
-    """Return Fleiss' kappa, the influences of the images on it [N], the number of images, and the number of answers to each.
+def fleiss(answer_RN: Answers) -> tuple[float, int, int]:
+    """Return Fleiss' kappa, the number of images, and the number of answers to each.
 
     Only images with the most frequent number of answers count, because the kappa needs equally many; they may be of different
     readers. NaN without such images, or if all answers are the same. Source: Fleiss 1971, doi:10.1037/h0031619.
     """
     num = (answer_RN != NONE).sum(0)
-    several, influence = num[num > 1], np.zeros(answer_RN.shape[1])
+    several = num[num > 1]
     if not len(several):
-        return float("nan"), np.full_like(influence, np.nan), 0, 0
+        return float("nan"), 0, 0
     most = int(np.bincount(several).argmax())
-    rows = np.flatnonzero(num == most)
-    present = (answer_RN[:, rows] == 1).sum(0)
+    present = (answer_RN[:, num == most] == 1).sum(0)
     alike = (present * (present - 1) + (most - present) * (most - present - 1)) / (most * (most - 1))
-    share = float(present.sum() / (most * len(rows)))
+    share = present.mean() / most
     expected = share**2 + (1 - share) ** 2
-    if expected >= 1 - EPSILON:
-        return float("nan"), np.full_like(influence, np.nan), len(rows), most
-    kappa = float((alike.sum() / len(rows) - expected) / (1 - expected))
-    of_expected = (4 * share - 2) * (present / most - share)
-    influence[rows] = (alike - alike.mean() - (1 - kappa) * of_expected) / (1 - expected) / len(rows)
-    return kappa, influence, len(rows), most
-
-
-def kappa_bounds(kappa: float, influence: Array, answer_RN: Answers, sample: Sample, most: int) -> tuple[float, float]:
-    """Return the interval of Fleiss' kappa, which `fleiss` computed from the images with `most` answers; influence [N].
-
-    (1 + kappa) / 2 is like a share: with two readers and as many present as absent answers, it is that of the images with equal
-    answers. So it has the interval of `share_bounds`; in the worst case, of as many patients as would weigh as much with such answers.
-    """
-    rows = (answer_RN != NONE).sum(0) == most
-    present = float((answer_RN[:, rows] == 1).sum() / (most * rows.sum()))
-    patients = effective_patients(np.bincount(sample.patient[rows]))
-    variance = error_of(sample.sums(influence)) ** 2 / 4 / (1 - 1 / np.maximum(patients, 2))
-    sizes = np.array([most * rows.sum(), 4 * present * (1 - present) * patients])
-    low, high = share_bounds(np.array([(1 + kappa) / 2]), variance[None], *sizes)
-    return float(2 * low[0] - 1), float(2 * high[0] - 1)
+    kappa = (alike.mean() - expected) / (1 - expected) if expected < 1 - EPSILON else np.nan
+    return float(kappa), len(present), most

@@ -13,7 +13,6 @@ from bench.extensions.readers.reader_statistics import (
     curve,
     difference,
     fleiss,
-    kappa_bounds,
     points,
     sensitivity_at,
     share_below,
@@ -108,12 +107,11 @@ def add_rows(
     answer_RN = np.full((len(readers), len(unit)), NONE, np.int8)
     place = pd.Index(readers).get_indexer(pd.Index(answers[READER])), unit.get_indexer(pd.Index(answers[IMAGE]))
     answer_RN[place] = np.where(np.isin(state, (PRESENT, ABSENT)), state, NONE)
-    kappa, influence, *sizes = fleiss(answer_RN)
-    if not sizes[0]:
+    kappa, num_images, num_answers = fleiss(answer_RN)
+    if not num_images:
         return
     asked = int((answer_RN != NONE).any(1).sum())
-    bounds = kappa_bounds(kappa, influence, answer_RN, sample, sizes[1])
-    rows["reader_agreement"].append((*at, asked, kappa, *bounds, *sizes))
+    rows["reader_agreement"].append((*at, asked, kappa, num_images, num_answers))
     of_readers = points(answer_RN, sample, min_count)
     for recipe, runs in scores.items() if of_readers else ():
         if any(finding not in run for run in runs):

@@ -20,6 +20,6 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "reader_shares": ("run_id", *_AT, "num_readers", "num_below", "value", "low", "high"),
     # mean over readers of the network's ROC curve against the reference of each reader; x: false positive rate, y: sensitivity
     "reader_curves": ("run_id", *_AT, "x", "y"),
-    # agreement of the readers. fleiss, low, high (may be empty): Fleiss' kappa of the n images with num_answers answers
-    "reader_agreement": (*_AT, "num_readers", "fleiss", "low", "high", "n", "num_answers"),
+    # agreement of the readers. fleiss (may be empty): Fleiss' kappa of the n images with num_answers answers
+    "reader_agreement": (*_AT, "num_readers", "fleiss", "n", "num_answers"),
 }

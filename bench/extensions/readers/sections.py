@@ -13,6 +13,7 @@ from reports.report_data.report_data import ReportData
 from reports.tables import records_of
 
 KEY = "readers"
+RATES = ("sensitivity", "specificity", "precision")
 SIZE, LEFT, BOTTOM = 176.0, 26.0, 22.0
 Rows = Sequence[Mapping[str, Any]]
 
@@ -35,21 +36,14 @@ def readers(data: ReportData) -> Section:
             [row for row in of_first[name] if (row["dataset"], row["finding"]) == at] for name in of_first
         )
         below = {row["run_id"]: row for row in shares if (row["dataset"], row["finding"]) == at}
+        intervals = [[bounded(row, rate) for rate in RATES] for row in points]
         panels.append(
             {
                 "hospital": data.short(at[0]),
                 "finding": at[1],
                 "figure": figure(points, curves, at[1]) if points else "",
-                "points": [
-                    (
-                        row,
-                        *(bounded(row, name) for name in ("sensitivity", "specificity", "precision")),
-                        difference(row),
-                    )
-                    for row in points
-                ],
+                "points": [(row, *of, difference(row)) for row, of in zip(points, intervals, strict=True)],
                 "agreement": agreement,
-                "fleiss": Estimate(agreement["fleiss"], agreement["low"], agreement["high"]),
                 "below": [below.get(recipe.id) for recipe in recipes],
             }
         )

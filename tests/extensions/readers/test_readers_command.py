@@ -91,5 +91,5 @@ def test_without_readers_the_tables_are_empty_and_wrong_options_are_refused(stor
     (store_copy / "other.csv").write_text("image_id,reader,Edema\nx.png,Ann,1\n")
     said = here("readers", "--table", f"{hospital(manifest)}=other.csv", cwd=store_copy, code=2).stderr
     assert "no answer of a reader is of an image" in said
-    assert "other.csv, row 2" in said
+    assert "other.csv" in said
     assert not (store_copy / "runs/readers").exists()
