@@ -198,7 +198,7 @@ def renew(path: Path) -> Path:
         score_all(manifest, quiet)
         shutil.rmtree(bundle.folder / "scores", ignore_errors=True)
         for run_id in manifest.run_of:
-            write_scores(manifest, manifest, run_id, bundle.folder)
+            write_scores(manifest, run_id, bundle.folder)
         about = {**bundle.about, "scoring": SCORING_VERSION, "versions": versions()}
         write_bytes(bundle.folder / "bundle.json", canonical_json(about))
         pack(bundle.folder, new)

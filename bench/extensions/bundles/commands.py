@@ -77,7 +77,7 @@ def export(
     signature = str(signed(output, sign)) if sign is not None else ""
     if as_json:
         facts = {
-            "bundle": str(bundle.path),
+            "bundle": str(output),
             "id": bundle.id,
             "key": str(bundle.key),
             "runs": ids,
@@ -88,7 +88,7 @@ def export(
         return
     counts = f"{bundle.runs} runs x {bundle.cohorts} cohorts, {bundle.images:,} images, {bundle.scores:,} scores"
     lines = [
-        f"bundle: {bundle.path}: {counts}",
+        f"bundle: {output}: {counts}",
         f"id: {bundle.id}",
         f"key: {bundle.key} (identifies patients: keep it private)",
         "patients were renumbered at random, so intervals differ slightly from the store",

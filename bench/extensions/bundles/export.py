@@ -21,7 +21,7 @@ from bench.extensions.bundles.unlearned import check_unlearned
 from bench.planning.manifest import Manifest
 from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.results.read_predictions import SCORING_VERSION, CohortLabels, load_scored_splits, unfinished
-from bench.results.same_scores import ROUNDING, SCORED, differs, versions
+from bench.results.same_scores import SCORED, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
@@ -29,21 +29,11 @@ from bench.store.store import canonical_json, replacing, table_facts, write_byte
 from harmonize.errors import ConfigError, StoreError
 from harmonize.progress import Progress
 
-# tables of scores whose column `value` does not depend on the order of patients
-STEADY = ("scores", "gaps", "references", "mappings", "delong")
-
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """The result of an export.
+    """The result of an export: the bundle's id (see `archive.pack`), the private key file, and numbers of exported items."""
 
-    path       the bundle
-    id         the bundle's id, see `archive.pack`
-    key        the key file, which the owner of the data must keep private
-    runs, cohorts, images, scores  numbers of exported items
-    """
-
-    path: Path
     id: str
     key: Path
     runs: int
@@ -62,10 +52,9 @@ def export(
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
     The source runs of derived runs are written, too. Only the owner of the key file can read it; it maps ordinals to ids.
-    Before packing, the content of the bundle is scored again. The order of patients is random, and values that do not depend on it
-    must equal those of the store, up to rounding. Raises StoreError for an unfinished run, for scores that differ,
-    and for a finding that `check_unlearned` refuses; ConfigError for a store made from bundles, a grid with `search`, and an
-    invalid cohort name.
+    The scores in the bundle are computed from its content, in which the order of patients is random. Raises StoreError for an
+    unfinished run, and for a finding that `check_unlearned` refuses; ConfigError for a store made from bundles, a grid with
+    `search`, and an invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -77,23 +66,19 @@ def export(
         what, fix = "a bundle cannot hold scores of studies", "`bench score --as NAME --unit image`, then export NAME"
         raise ConfigError(what, manifest.name, fix)
     chosen = _with_sources(manifest, run_ids)
-    score_all(manifest, progress)
     with reading(output), tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
-        key, images = _write_members(manifest, chosen, folder)
+        key = _write_members(manifest, chosen, folder)
         read = read_bundle(folder, again, registry)
         score_all(read, progress)
         check_unlearned(read)
-        num_scores = 0
-        for run in chosen:
-            num_scores += write_scores(manifest, read, run.id, folder)
+        num_scores = sum(write_scores(read, run.id, folder) for run in chosen)
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
             # the key file is written before the bundle gets its final name, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
-    counts = (len(chosen), len(manifest.cohorts), images, num_scores)
-    return Export(output, bundle_id, key_path, *counts)
+    return Export(bundle_id, key_path, len(chosen), len(manifest.cohorts), len(key), num_scores)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun]:
@@ -130,8 +115,8 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun
     return chosen
 
 
-def _write_members(manifest: Manifest, chosen: Sequence[PlannedRun], folder: Path) -> tuple[pd.DataFrame, int]:
-    """Write all members of a bundle into `folder`, except scores; return the key table and the number of images."""
+def _write_members(manifest: Manifest, chosen: Sequence[PlannedRun], folder: Path) -> pd.DataFrame:
+    """Write all members of a bundle into `folder`, except scores; return the key table."""
     labels_cache: dict[tuple[str, str, str], CohortLabels] = {}
     splits: dict[str, dict[str, str]] = {c.name: {} for c in manifest.cohorts}
     for run in chosen:
@@ -163,8 +148,7 @@ def _write_members(manifest: Manifest, chosen: Sequence[PlannedRun], folder: Pat
     }
     write_bytes(folder / "bundle.json", canonical_json(about))
     write_bytes(folder / README_FILE, README.encode())
-    key = pd.concat(keys, ignore_index=True)
-    return key, len(key)
+    return pd.concat(keys, ignore_index=True)
 
 
 def _add_split(split_of: dict[str, str], scored_split: ScoredSplit) -> None:
@@ -228,19 +212,10 @@ def _write_run(
         write_columns(folder / "predictions" / f"{name}.parquet", frame, columns, facts)
 
 
-def write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path) -> int:
-    """Write the scores of a run into the bundle; return the number of rows of its table `scores`.
-
-    The written scores were computed from the bundle (`read`). The values of the tables STEADY must equal those in the store
-    (`manifest`), up to rounding. Raises StoreError for a difference.
-    """
-    for name in SCORED:
-        stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
-        if name in STEADY and (why := differs(stored, rescored, ["value"], ROUNDING)):
-            fix = "nothing was written; this is a bug: report it with the grid"
-            raise StoreError(
-                f"{name} of run {run_id}, computed from the bundle, differ from the store: {why}", str(folder), fix
-            )
-        facts = {"made_of": made_of(read, run_id)}
-        write_columns(folder / "scores" / run_id / f"{name}.parquet", rescored, kinds_of(rescored), facts)
-    return len(ScoresFolder(read.scores / run_id).table("scores"))
+def write_scores(manifest: Manifest, run_id: str, folder: Path) -> int:
+    """Write the scores of a run of a bundle into the bundle; return the number of rows of its table `scores`."""
+    facts = {"made_of": made_of(manifest, run_id)}
+    tables = {name: ScoresFolder(manifest.scores / run_id).table(name) for name in SCORED}
+    for name, table in tables.items():
+        write_columns(folder / "scores" / run_id / f"{name}.parquet", table, kinds_of(table), facts)
+    return len(tables["scores"])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from pandas.util import hash_pandas_object
 
 from harmonize.errors import StoreError
 
@@ -32,7 +33,9 @@ def same_images(
         raise StoreError(what, "", _FIX)
     columns = [c for c in first.columns if c not in ("image_id", "patient_id")]
     first, second = (
-        table.assign(key=_keys(table[columns])).sort_values(["key", "image_id"], kind="stable", ignore_index=True)
+        table.assign(key=hash_pandas_object(table[columns], index=False)).sort_values(
+            ["key", "image_id"], kind="stable", ignore_index=True
+        )
         for table in (first, second)
     )
     if not (first["key"] == second["key"]).all():
@@ -51,9 +54,3 @@ def _with_logits(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd
             frame.add_prefix(f"{number}:").rename(columns={f"{number}:image_id": "image_id"}), on="image_id", how="left"
         )
     return table
-
-
-def _keys(frame: pd.DataFrame) -> list[str]:
-    """Return one text for each row of a table. Two rows have the same text if and only if all their cells are equal."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return ["\x1f".join(map(repr, row)) for row in plain.to_numpy(object).tolist()]

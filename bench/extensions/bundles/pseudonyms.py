@@ -6,7 +6,7 @@ Values of sex, view and split come from fixed lists, ages are decades, and label
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,6 @@ ABOUT = ("split", "view", "sex", "device")  # text columns of a cohort's table i
 OLDEST = 90  # years; all ages from 90 years on are one group
 COLUMN_SEPARATOR = b"\x1e"  # in the bytes that `table_id` hashes
 TEXT_SEPARATOR = "\x1f"  # between the cells of a column of texts
-ROWS_AT_ONCE = 100_000  # number of texts that `_content` joins at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +124,20 @@ def kinds(frame_columns: Sequence[str]) -> dict[str, str]:
 
 def table_id(frame: pd.DataFrame) -> str:
     """Return a hash of a table in a bundle, 12 hex digits. The hash depends on every cell and column name."""
-    digest = hashlib.sha256()
-    for number, name in enumerate(frame.columns):
-        if number > 0:
-            digest.update(COLUMN_SEPARATOR)
-        digest.update(str(name).encode() + COLUMN_SEPARATOR)
-        for content in _content(frame[name]):
-            digest.update(content)
-    return digest.hexdigest()[:12]
+    parts = [part for name in frame.columns for part in (str(name).encode(), _content(frame[name]))]
+    return hashlib.sha256(COLUMN_SEPARATOR.join(parts)).hexdigest()[:12]
 
 
-def _content(column: pd.Series) -> Iterator[bytes]:
-    """Yield the cells of a column as bytes that are the same on every machine.
+def _content(column: pd.Series) -> bytes:
+    """Return the cells of a column as bytes that are the same on every machine.
 
-    Numbers are little-endian, and all NaN have the same bytes. Texts are yielded in parts of ROWS_AT_ONCE rows, because the joined
-    texts of a large table would take much memory.
+    Numbers are little-endian, and all NaN have the same bytes.
     """
     if isinstance(column.dtype, pd.Int8Dtype):
-        yield column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()
-    elif not pd.api.types.is_numeric_dtype(column):
-        texts = column.to_numpy(object)
-        for start in range(0, len(texts), ROWS_AT_ONCE):
-            if start > 0:
-                yield TEXT_SEPARATOR.encode()
-            yield TEXT_SEPARATOR.join(map(str, texts[start : start + ROWS_AT_ONCE].tolist())).encode()
-    else:
-        values = column.to_numpy()
-        if values.dtype.kind == "f":
-            values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values)
-        yield values.astype(values.dtype.newbyteorder("<")).tobytes()
+        return column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()
+    if not pd.api.types.is_numeric_dtype(column):
+        return TEXT_SEPARATOR.join(map(str, column)).encode()
+    values = column.to_numpy()
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values)
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()

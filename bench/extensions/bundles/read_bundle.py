@@ -153,8 +153,10 @@ def _cohort(folder: Path, store: Store, cohort: PlannedCohort) -> None:
     findings = {c.partition(":")[2] if c.partition(":")[0] in mappings else c for c in states}
     known = head == [*HEAD] and findings <= all_findings and len(set(columns)) == len(columns)
     _require(known, f"{name}: invalid columns")
-    splits = {*SPLITS, ""} if cohort.role == "external" else SPLITS
-    frame = read_columns(path, kinds(columns), {"split": splits, "view": VIEWS, "sex": ("", *SEXES)})
+    frame = read_columns(path, kinds(columns))
+    splits = {*SPLITS, ""} if cohort.role == "external" else {*SPLITS}
+    for column, words in {"split": splits, "view": {*VIEWS}, "sex": {"", *SEXES}}.items():
+        _require(set(frame[column]) <= words, f"{name}: {column} has a text that is not allowed in this column")
     _require(table_id(frame) == cohort.id, f"the id of {name} does not match its table: a cell was changed")
     image, patient = (frame.pop(key).to_numpy(np.int32) for key in ("image", "patient"))
     _require((np.diff(image, prepend=-1) > 0).all(), f"{name}: images are repeated or not sorted")

@@ -4,7 +4,7 @@ A table is an uncompressed Parquet file. Each column has a kind, which `KINDS` m
 everything, because a bundle is untrusted input.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -67,18 +67,12 @@ def facts_in(path: Path) -> dict[str, str]:
     }
 
 
-def read_columns(
-    path: Path,
-    kinds: Mapping[str, str],
-    words: Mapping[str, Collection[str]] | None = None,
-    rows: int | None = None,
-) -> pd.DataFrame:
+def read_columns(path: Path, kinds: Mapping[str, str], rows: int | None = None) -> pd.DataFrame:
     """Read a table that must have exactly the columns of `kinds` ({column: kind}), in this order.
 
-    `words`: column -> allowed texts. `rows`: the number of rows that the table must have; None allows any number. Raises
-    StoreError for other columns, kinds, texts or numbers of rows, for nulls in a column of _NOT_NULL, for texts beyond the
-    limits, and for files that `open_table` refuses. Rows are checked before any value is read, and texts are checked before they
-    become Python objects, which take more memory.
+    `rows`: the number of rows that the table must have; None allows any number. Raises StoreError for other columns, kinds or
+    numbers of rows, for nulls in a column of _NOT_NULL, for texts beyond the limits, and for files that `open_table` refuses.
+    Rows are checked before any value is read.
     """
     name = path.relative_to(path.parents[1]).as_posix()
     stored = open_table(path)
@@ -92,21 +86,22 @@ def read_columns(
         table = pq.read_table(path, read_dictionary=texts, memory_map=False, use_threads=False)
         if sum(table.column(n).nbytes for n in kinds if n not in texts) > limits.MOST_TABLE_BYTES:
             raise refused(f"{name} has more values than it states")
-        allowed = words or {}
-        return pd.DataFrame({n: _column(table.column(n), kinds[n], f"{name}: {n}", allowed.get(n)) for n in kinds})
+        return pd.DataFrame({n: _column(table.column(n), kinds[n], f"{name}: {n}") for n in kinds})
     except (OSError, ValueError, OverflowError, pa.ArrowException, MemoryError) as error:
         raise refused(f"{name} cannot be read: {error}") from error
 
 
-def _column(column: pa.ChunkedArray, kind: str, name: str, words: Collection[str] | None) -> Any:
+def _column(column: pa.ChunkedArray, kind: str, name: str) -> Any:
     """Check the nulls and texts of an Arrow column, then return the column as a NumPy array or as a pandas array or series.
 
-    `name`: table and column, for error messages. `words`: the allowed texts, or None.
+    Each chunk of a column of texts has a dictionary of its different texts, so equal texts take memory once. `name`: table
+    and column, for error messages.
     """
     if kind in _NOT_NULL and column.null_count:
         raise refused(f"{name} has empty cells")
     if kind == "text":
-        _check_texts(column, name, words)
+        if any((pc.max(pc.utf8_length(chunk.dictionary)).as_py() or 0) > limits.MOST_TEXT for chunk in column.chunks):
+            raise refused(f"{name} has a text of more than {limits.MOST_TEXT} characters")
         texts = [np.array(chunk.dictionary.to_pylist(), object)[chunk.indices.to_numpy()] for chunk in column.chunks]
         return np.concatenate(texts) if texts else np.empty(0, object)
     if kind == "state":
@@ -114,24 +109,6 @@ def _column(column: pa.ChunkedArray, kind: str, name: str, words: Collection[str
     if kind == "numbers":
         return pd.Series([cell for chunk in column.chunks for cell in _lists(chunk)], dtype=object)
     return column.to_numpy()
-
-
-def _check_texts(column: pa.ChunkedArray, name: str, words: Collection[str] | None) -> None:
-    """Raise StoreError if a text is too long or not among `words`, or if all texts of the column take too many bytes.
-
-    A chunk of the column has a dictionary of its different texts, so each text is checked only once per chunk.
-    """
-    size = 0
-    for chunk in column.chunks:
-        texts = chunk.dictionary
-        if len(texts) > limits.MOST_ROWS or (pc.max(pc.utf8_length(texts)).as_py() or 0) > limits.MOST_TEXT:
-            raise refused(f"{name} has a text of more than {limits.MOST_TEXT} characters")
-        known = pc.is_in(texts, pa.array(sorted(words or ()), pa.string())).to_numpy(zero_copy_only=False)
-        if words is not None and not known.all():
-            raise refused(f"{name} has a text that is not allowed in this column")
-        size += int(pc.binary_length(texts).to_numpy()[chunk.indices.to_numpy()].sum()) if len(chunk) else 0
-    if size > limits.MOST_TEXT_BYTES:
-        raise refused(f"{name} has {size:,} bytes of text: more than {limits.MOST_TEXT_BYTES:,}")
 
 
 def _lists(chunk: pa.ListArray) -> list[NDArray[np.float64]]:
