@@ -116,17 +116,15 @@ def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...
     """Return the results of all checks except the comparison of scores, one line of text per check."""
     before, now = (CheckedFolder(m.store.run_dir(run_id)).facts() for m in (manifest, again))
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
-    size = before["cost"].get("params"), now["cost"].get("params")
-    network = "architecture: vectors of the owner of an encoder, no network"
-    if size[1] is not None:
-        network = (
-            f"architecture: {size[1]:,} parameters, {'as stored' if size[0] == size[1] else f'stored {size[0]:,}'}"
-        )
+    stored, size = before["cost"].get("params"), now["cost"].get("params")
+    if size is None:
+        network = "vectors of the owner of an encoder, no network"
+    else:
+        network = f"{size:,} parameters, {'as stored' if size == stored else f'stored {stored:,}'}"
     return (
-        "data: the tables of all cohorts are the same: images, labels, patients and splits (their hashes are equal)",
+        "the same as stored: images, labels, patients, splits, configuration, registry entries and starting weights",
         "leakage: no patient is in two splits, and no image is in both the internal and an external cohort (checked again)",
-        "start: configuration, registry entries, starting weights and training cohort are the same (the run id, their hash, is equal)",
-        network,
+        f"architecture: {network}",
         f"test reuse: none, the tests did not change the weights ({'equal' if same else 'not equal'} to the stored weights)",
         f"made with: {_made(before['env'])}; again with: {_made(now['env'])}",
     )
