@@ -131,9 +131,15 @@ def upload(
         url = hub.upload(files, repo, f"Run {run_id}", public)
         done = f"uploaded: {url}"
     if as_json:
-        facts = {"run": run_id, "repo": repo, "folder": "" if folder is None or dry_run else str(folder)}
-        facts |= {"public": public, "licences": licences, "uploaded": url}
-        facts |= {"files": [{"name": file.name, "bytes": file.size} for file in files]}
+        facts: dict[str, object] = {
+            "run": run_id,
+            "repo": repo,
+            "public": public,
+            "licences": licences,
+            "uploaded": url,
+        }
+        facts["folder"] = "" if folder is None or dry_run else str(folder)
+        facts["files"] = [{"name": file.name, "bytes": file.size} for file in files]
         typer.echo(json.dumps(facts))
     else:
         typer.echo(done)
