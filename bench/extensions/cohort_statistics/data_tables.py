@@ -60,7 +60,7 @@ def _flow(described: Sequence[Stats]) -> list[str]:
         of_kind = images.xs(kind) if kind in images.index.get_level_values("kind") else images.iloc[:0]
         for step in steps or of_kind.index:
             name = marks[kind] + str(step).replace("_", " ")
-            rows.append([name, *(number(count, ",.0f") for count in of_kind.loc[step].tolist())])
+            rows.append([name, *(number(float(count), ",.0f") for count in of_kind.loc[step].to_numpy())])
     rows += [[name, *(f"{stats.facts[name]:,}" for stats in described)] for name in ("patients", "studies")]
     title = "Images: from files to used images (`bench check` opens each: some may be unreadable)"
     return _by_cohort(title, described, rows)
