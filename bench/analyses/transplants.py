@@ -154,7 +154,8 @@ def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[Transpla
     unlearned = CheckedFolder(run_folder).json("trained.json").get("unlearnt", [])
     findings = planned_run.config.findings
     learned = np.array([k for k, finding in enumerate(findings) if finding not in unlearned], np.intp)
-    run = TransplantRun(predictor(network, normalizer, device), findings, _thresholds(points, findings), learned)
+    predict_logits = predictor(network, normalizer, device, planned_run.config.prediction_precision)
+    run = TransplantRun(predict_logits, findings, _thresholds(points, findings), learned)
     samples = []
     for i, ref in enumerate(job.refs):
         progress("choose images", i, len(job.refs))
@@ -163,13 +164,14 @@ def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[Transpla
 
 
 def predictor(
-    network: Network, normalizer: Callable[[Tensor], Tensor], device: torch.device
+    network: Network, normalizer: Callable[[Tensor], Tensor], device: torch.device, precision: str
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """Return a function that maps images [N, S, S] to the run's logits [N, K]."""
 
     def predict_logits(image_NSS: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = np.arange(len(image_NSS), dtype=np.int64)
-        return predict(network, normalizer, BatchReader(np.ascontiguousarray(image_NSS), device), rows, device)[0]
+        reader = BatchReader(np.ascontiguousarray(image_NSS), device)
+        return predict(network, normalizer, reader, rows, device, precision)[0]
 
     return predict_logits
 

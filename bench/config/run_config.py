@@ -237,6 +237,8 @@ class RunConfig:
     limit: Limit = field(default_factory=Limit)
     # mixed: bf16 on a GPU, fp32 on a CPU
     precision: Annotated[str, choice("mixed", "fp32", "bf16", "fp16")] = "mixed"
+    # precision of predictions: as_trained (bf16 if the run trains in bf16, else fp32), or fp32
+    predictions: Annotated[str, choice("as_trained", "fp32")] = "as_trained"
     # training label of "not mentioned": zero (absent) or ignore (no label)
     blank: Annotated[str, choice("zero", "ignore")] = "zero"
     augmentation: str = "none"
@@ -307,6 +309,12 @@ class RunConfig:
     def is_frozen(self) -> bool:
         """Return whether the run uses the features of its network without training the network."""
         return self.head == "probe" or self.head in added_heads()
+
+    @property
+    def prediction_precision(self) -> str:
+        """Return the precision of predictions: mixed or bf16 as in training, or fp32. The features of frozen networks are fp32."""
+        as_trained = self.predictions == "as_trained" and self.precision in ("mixed", "bf16")
+        return self.precision if as_trained and not self.is_frozen else "fp32"
 
     @property
     def added_head(self) -> hooks.Head | None:

@@ -81,11 +81,14 @@ class Network(nn.Module):
     def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return output_NO and feature_ND of one forward pass.
 
-        In evaluation mode, they equal the results of `outputs` and `embed`.
+        In evaluation mode, they equal the results of `outputs` and `embed`, except that a block of autocast does not change
+        the precision of the last layers: in bf16, many images would have the same logit.
         """
-        maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
-        output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
-        return output_NO, self._features(maps)
+        maps: Any = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
+        with torch.autocast(x_NCHW.device.type, enabled=False):
+            maps = maps.float() if isinstance(maps, Tensor) else [of_branch.float() for of_branch in maps]
+            output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
+            return output_NO, self._features(maps)
 
     def set_biases(self, bias_X: Tensor) -> None:
         """Set the biases of the first X outputs. Layers without biases, or with fewer outputs, stay as they are."""

@@ -129,17 +129,9 @@ def _views(
     chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
     logits = []
     for i, view in enumerate(job.run.views, start=1):
-        what = f"view {i} of {ref.name}"
-        logit_NK, _ = predict(
-            network,
-            partial(normalization, augment=view_transform(view)),
-            reader,
-            chosen.rows,
-            device,
-            progress=progress,
-            what=what,
-        )
-        logits.append(logit_NK)
+        what, normalize = f"view {i} of {ref.name}", partial(normalization, augment=view_transform(view))
+        precision = run.config.prediction_precision
+        logits.append(predict(network, normalize, reader, chosen.rows, device, precision, None, progress, what)[0])
     return chosen.image_id.astype(str), logit_of_mean(np.stack(logits))
 
 

@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from bench.models import cost
 from bench.models.network import Network
+from bench.models.predict import autocast_dtype
 from bench.planning.jobs import Job
 from bench.planning.manifest import SYNTHETIC
 from bench.planning.run import TRAINED, RunSpec
@@ -98,10 +99,11 @@ def _write_cost(run: RunSpec, folder: Path, network: Network, device: torch.devi
         write_bytes(folder / "cost.json", canonical_json({}))
         return
     facts = json.loads((folder / "trained.json").read_text())
+    precision = autocast_dtype(run.config.prediction_precision, device)
     deployed = network.deployed()  # network with merged layers, for counting operations and measuring speed
     measured = {
         **cost.counts(network, deployed, run.input_size, run.config),
-        "images_per_second": cost.throughput(deployed, run.input_size, device),
+        "images_per_second": cost.throughput(deployed, run.input_size, device, precision=precision),
         "throughput_device": device_name(device, run.config.threads),
         # peak memory during training: of the GPU or, without a GPU, of the process
         "peak_memory_bytes": facts["peak_memory_bytes"],

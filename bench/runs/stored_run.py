@@ -278,7 +278,8 @@ def logits(
         own = stored.trained
         normalizer = own.normalizer if view is None else partial(own.normalizer, augment=view_transform(view))
         reader, rows = images(own.run.geometry)
-        return predict(own.network, normalizer, reader, rows, stored.device, progress=progress, what=what)[0]
+        precision = own.run.config.prediction_precision
+        return predict(own.network, normalizer, reader, rows, stored.device, precision, None, progress, what)[0]
     passes = stored.passes(view)
     parts = [logits(source, images, progress, f"{what} ({i} of {len(passes)})", own_view)
              for i, (source, own_view) in enumerate(passes, 1)]  # fmt: skip
@@ -299,9 +300,8 @@ def logits_and_features(stored: StoredRun, images: Images) -> tuple[NDArray[np.f
         return logits(stored, images), None
     own = network.first
     reader, rows = images(own.run.geometry)
-    logit_NK, feature_ND = predict(
-        own.network, own.normalizer, reader, rows, network.device, features_of=np.arange(len(rows))
-    )
+    everyone, precision = np.arange(len(rows)), own.run.config.prediction_precision
+    logit_NK, feature_ND = predict(own.network, own.normalizer, reader, rows, network.device, precision, everyone)
     return (logit_NK if network is stored else logits(stored, images)), feature_ND
 
 

@@ -68,7 +68,7 @@ def train(
     }
     if run.has_given_vectors:
         facts["given_vectors"] = run.entries["architecture"].title
-    for name in ("stopped", "compiled", "micro_batch", "probe", "zero_shot", "lora"):
+    for name in ("stopped", "compiled", "micro_batch", "probe", "zero_shot", "lora", "val_auroc"):
         if fact := getattr(trained, name):
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))

@@ -26,7 +26,7 @@ from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.lora import Lora
 from bench.models.network import Network
-from bench.models.predict import predict
+from bench.models.predict import autocast_dtype, predict
 from bench.planning.run import RunSpec
 from bench.scoring.metrics import macro_auroc
 from bench.scoring.scored_split import DROPPED
@@ -62,6 +62,8 @@ class TrainingResult:
     zero_shot: str = ""  # a text about the output layer that an extension made without training, else ""
     # of a run with LoRA: numbers of changed layers and of trained weights
     lora: Mapping[str, int] = field(default_factory=dict)
+    # macro AUROC on val of predictions in bf16 and in fp32; empty for a run that predicts in fp32
+    val_auroc: Mapping[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -130,7 +132,7 @@ def fit(
                 f"the loss became {row['train_loss']} in epoch {epoch}; lower schedule.lr or set schedule.clip"
             )
         evaluated = step.end_epoch(order, size, epoch)
-        row |= _validate_watched(step, evaluated, watched)
+        row |= _validate_watched(step, evaluated, watched, config.precision)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
         state.add(row, clock() - start, evaluated, config.selection, schedule, is_selectable=step.is_selectable)
@@ -142,6 +144,9 @@ def fit(
         raise TrainingError(f"{stopped}: no epoch can be selected; raise limit.hours")
     network.load_state_dict(state.best)
     Lora.merge(network)
+    val = {"val": watched["val"]}
+    precisions = ("bf16", "fp32") if autocast_dtype(config.prediction_precision, device) else ()
+    val_auroc = {of: _validate_watched(step, network, val, of)["val_auroc"] for of in precisions}
     return TrainingResult(
         network,
         pd.DataFrame(state.history),
@@ -152,6 +157,7 @@ def fit(
         compiled,
         step.micro if step.halved else 0,
         lora=changed,
+        val_auroc=val_auroc,
     )
 
 
@@ -223,13 +229,15 @@ def _has_both_classes(state_NK: NDArray[np.int8]) -> bool:
     return bool((present & absent).any())
 
 
-def _validate_watched(step: Step, network: Network, watched: Mapping[str, Examples]) -> dict[str, float]:
+def _validate_watched(
+    step: Step, network: Network, watched: Mapping[str, Examples], precision: str
+) -> dict[str, float]:
     """Return AUROC and loss of a network on each watched split; the processes of a data-parallel group share the images."""
     processes, config = step.processes, step.run.config
     row: dict[str, float] = {}
     for split, examples in watched.items():
         own_rows = examples.rows[processes.own_slice(len(examples.rows))]
-        own_logit_NK, _ = predict(network, step.normalizer, step.reader, own_rows, step.device, config.precision)
+        own_logit_NK, _ = predict(network, step.normalizer, step.reader, own_rows, step.device, precision)
         logit_NK = processes.all_gather(own_logit_NK)
         row[f"{split}_auroc"], row[f"{split}_loss"] = validate_hospitals(logit_NK, examples, config)
     return row

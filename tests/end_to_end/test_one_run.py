@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from bench.cli.predict import evidence_notes
+from bench.results.stored_runs import training_remark
 from bench.runs.elsewhere import call_of, worth_of
 from bench.runs.image_paths import images_of
 from bench.runs.new_images import COLUMNS, DISTANCES, RULES, infer, load
@@ -74,26 +75,32 @@ def test_files_get_the_logits_that_the_grid_predicted_and_the_calls_of_its_thres
 
 
 @pytest.mark.grid
-def test_a_run_that_trained_in_bf16_stores_what_fp32_predicts(store_copy: Path, here: Command) -> None:
-    """The logits of its images one file at a time, in fp32: in bf16 they would be off in the third digit."""
-    text = (
-        TINY.read_text()
-        .replace("base:", "base:\n  precision: bf16")
-        .replace("[0, 1]", "[0]")
-        .replace("runs: 2", "runs: 1")
-    )
-    (store_copy / "half.yaml").write_text(text.replace("name: tiny", "name: half"))
+def test_a_run_that_trains_in_bf16_predicts_in_bf16_and_states_what_that_changes_or_in_fp32(
+    store_copy: Path, here: Command
+) -> None:
+    text = TINY.read_text().replace("base:", "base:\n  precision: bf16").replace("name: tiny", "name: half")
+    (store_copy / "half.yaml").write_text(text.replace("seed: [0, 1]", "predictions: [as_trained, fp32]"))
     before = set(Store.open(store_copy / "runs", create=False).run_ids())
     here("run", "--grid", "half.yaml", "--quiet", cwd=store_copy)
     store = Store.open(store_copy / "runs", create=False)
-    (run_id,) = set(store.run_ids()) - before
-    stored = load(store, run_id)
-    assert stored.run.config.precision == "bf16"
     table, paths = of_nih(store, 20)
-    found = infer(stored, paths).table.pivot(index="image", columns="finding", values="logit")
-    known = pd.read_parquet(store.run_dir(run_id) / "predictions" / "nih.parquet").set_index("image_id")
-    logit = known.loc[table["image_id"], found.columns].to_numpy()
-    np.testing.assert_allclose(logit, found.loc[[str(path) for path in paths]].to_numpy(), rtol=0, atol=1e-5)
+    stored_of = {
+        (stored := load(store, run_id)).run.config.predictions: stored for run_id in {*store.run_ids()} - before
+    }
+    logit_of = {}
+    for key, stored in stored_of.items():
+        found = infer(stored, paths).table.pivot(index="image", columns="finding", values="logit")
+        known = pd.read_parquet(store.run_dir(stored.id) / "predictions" / "nih.parquet").set_index("image_id")
+        logit_of[key] = known.loc[table["image_id"], found.columns].to_numpy()
+        again = found.loc[[str(path) for path in paths]].to_numpy()
+        np.testing.assert_allclose(logit_of[key], again, rtol=0, atol=1e-5 if key == "fp32" else 1e-2)
+    largest = np.abs(logit_of["fp32"] - logit_of["as_trained"]).max()
+    assert 1e-5 < largest < 0.1 * logit_of["fp32"].std()  # both have the same weights
+    assert training_remark(store, stored_of["fp32"].id) == ""
+    auroc = CheckedFolder(store.run_dir(stored_of["as_trained"].id)).json("trained.json")["val_auroc"]
+    assert auroc["bf16"] == pytest.approx(auroc["fp32"], abs=0.02)
+    stated = f"predicted in bf16: val AUROC {auroc['bf16']:.4f}, in fp32 {auroc['fp32']:.4f}"
+    assert training_remark(store, stored_of["as_trained"].id) == stated
 
 
 @pytest.mark.grid

@@ -184,8 +184,8 @@ def _adapter(
     if cache is None:
         return plain, ["Only recalibration: the store does not have the images of this hospital."]
     pixels = Pixels(own, task.columns, BatchReader(cache.images, device), cache.rows(task.image_id.tolist()), device)
-    everyone = np.arange(len(task.image_id))
-    _, feature = predict(own.network, own.normalizer, pixels.reader, pixels.row, device, features_of=everyone)
+    everyone, precision = np.arange(len(task.image_id)), own.run.config.prediction_precision
+    _, feature = predict(own.network, own.normalizer, pixels.reader, pixels.row, device, precision, everyone)
     return replace(plain, pixels=pixels, feature=feature.astype(np.float32)), []
 
 

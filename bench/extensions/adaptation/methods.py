@@ -124,7 +124,8 @@ class Adapter:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        raw, _ = predict(network, own.normalizer, pixels.reader, pixels.row[predicted], pixels.device)
+        rows, precision = pixels.row[predicted], own.run.config.prediction_precision
+        raw, _ = predict(network, own.normalizer, pixels.reader, rows, pixels.device, precision)
         return np.asarray(slope_K.cpu().numpy() * raw[:, pixels.columns] + bias_K.cpu().numpy(), np.float64)
 
     def _targets(self, labeled: Rows) -> tuple[Tensor, Tensor]:

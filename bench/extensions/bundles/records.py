@@ -26,6 +26,7 @@ class Trained(TypedDict, total=False):
     gradient_evaluations: Number
     peak_memory_bytes: Number
     micro_batch: Number
+    val_auroc: dict[str, Number]
     unlearnt: list[str]
     chosen: dict[str, str]
     stopped: str

@@ -236,3 +236,15 @@ def test_a_network_of_this_project_is_built_without_timm():
 def test_a_network_without_a_scale_of_its_own_has_that_of_timm():
     network = build(SCRATCH, TINY, 2, 1)
     assert (network.mean, network.std) == (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "crossvit_9_240"])  # the second has two branches
+def test_in_bf16_the_last_layers_stay_in_fp32_so_that_images_do_not_share_a_logit(name: str) -> None:
+    network = build(TIMM, {"name": name}, 9).eval()
+    images = torch.rand(4, 3, 240, 240, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        output, feature = network.outputs_and_features(images)
+        rounded = network.outputs(images)
+    assert (output.dtype, feature.dtype, rounded.dtype) == (torch.float32, torch.float32, torch.bfloat16)
+    torch.testing.assert_close(output, rounded.float(), rtol=0.05, atol=0.05)
+    assert len(output.unique()) == output.numel()
