@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.inputs.batches import BatchReader
+from bench.inputs.device_transfer import to_device
 from bench.system.devices import keep_freed_memory
 from harmonize.progress import Progress
 
@@ -89,9 +90,9 @@ def predict(
     dtype = autocast_dtype(precision, device)
     context = torch.autocast(device.type, dtype) if dtype else ExactFloat32()
     size = images_per_pass(256 if device.type == "cuda" else 64, reader.images.shape[-1])
-    keeps_features = np.zeros(len(rows), bool)
-    keeps_features[features_of if features_of is not None else []] = True
-    logits, features = [np.empty((0, 0), np.float32)], [np.empty((0, 0), np.float16)]
+    keeps_features = np.isin(np.arange(len(rows)), [] if features_of is None else features_of)
+    # the results stay on the device until the end, so that a GPU does not wait between batches
+    logits, features = [torch.empty(0, 0)], [torch.empty(0, 0, dtype=torch.float16)]
     batches = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
 
     def forward(image_NHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,14 +107,19 @@ def predict(
         for batch in batches:
             image_NHW = reader(rows[batch])
             while (outputs := _in_chunks(forward, image_NHW, size)) is None:
-                size = _halved_batch(size, device)
+                _log.warning(
+                    "memory ran out while predicting: batches now have %d images instead of %d", size // 2, size
+                )
+                size //= 2
+                torch.cuda.empty_cache()  # without a GPU, this call does nothing
             logit_NK, feature_ND = outputs
-            logits.append(logit_NK.cpu().numpy())
-            if keeps_features[batch].any():
-                features.append(feature_ND.float().cpu().numpy()[keeps_features[batch]].astype(np.float16))
+            logits.append(logit_NK)
+            if len(kept := np.flatnonzero(keeps_features[batch])):
+                features.append(feature_ND[to_device(torch.from_numpy(kept), device)].half())
             if progress:
                 progress(what, batch.stop, len(rows))
-    return np.concatenate(logits[1:] or logits), np.concatenate(features[1:] or features)
+    logit_NK, feature_ND = (torch.cat(parts[1:] or parts).cpu() for parts in (logits, features))
+    return logit_NK.numpy(), feature_ND.numpy()
 
 
 def _in_chunks(
@@ -127,14 +133,6 @@ def _in_chunks(
             raise
         return None
     return torch.cat([logit for logit, _ in outputs]), torch.cat([feature for _, feature in outputs])
-
-
-def _halved_batch(size: int, device: torch.device) -> int:
-    """Return half of `size`, after memory ran out with `size` images per pass; log a warning."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    _log.warning("memory ran out while predicting: batches now have %d images instead of %d", size // 2, size)
-    return size // 2
 
 
 def weights_sha256(network: torch.nn.Module) -> str:

@@ -397,8 +397,7 @@ class Step:
                 "lower schedule.micro_batch or the image size"
             )
         self.micro = smaller[0]
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         message = (
             "memory ran out in epoch %d, step %d: forward passes now have %d images instead of %d; the batch stays %d"
         )
