@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,9 +37,12 @@ def test_a_test_that_fails_keeps_its_text_and_the_others_go_on(here: Command, tm
     assert done.stdout.splitlines()[-1] == report["summary"]
     assert "; failed: grid nowhere, two runs at a time; trained images/s in bf16 " in report["summary"]
     assert "no grid 'nowhere'" in report["tracebacks"]["grid nowhere, two runs at a time"], "what the command wrote"
-    assert len(report["checks"]) == 7
+    assert len(report["checks"]) == 8
+    gain = r"compilation takes [\d.e-]+ s and saves (no time|time from step [\d,]+ on)"
+    step = r"; a step takes [\d.e+]+ ms, compiled [\d.e+]+ ms; "
+    assert re.search(step + gain, report["checks"]["compiled training of seresnet_tiny"])
     assert all(value > 0 for value in report["measured"].values())
-    assert f"; torch {torch.__version__}; cpu: cpu (1 thread); 6 of 7 ok; " in report["summary"]
+    assert f"; torch {torch.__version__}; cpu: cpu (1 thread); 7 of 8 ok; " in report["summary"]
 
 
 @pytest.mark.slow
