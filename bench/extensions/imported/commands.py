@@ -115,26 +115,17 @@ def _lines(result: "ModelEvaluation", rows: "pd.DataFrame") -> list[str]:
     """Return the result as lines of text: a table with one row per cohort, remarks, and the path of the page."""
     from bench.cli.text_tables import interval, table_lines, wrapped
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
-    from reports.formatting import number
+    from reports.formatting import is_number, number
+    from reports.tables import records_of
 
-    titles = result.manifest.titles
+    titles = result.manifest.titles  # has no mean over hospitals, which keeps its name
     cells = [["hospital", "AUROC", "95 % interval", "findings", ""]]
-    for row in rows.to_dict("records"):
-        scored = row["value"] == row["value"]  # not NaN
-        bounds = interval(row["low"], row["high"]) if scored else "too few patients"
-        remark = (
-            f"rank {row['rank']:.0f} of {row['num_ranked']:.0f}" if row["rank"] > 0 else REMARKS.get(row["answer"], "")
-        )
-        # a row with the mean over hospitals belongs to no cohort, so it has no title
-        cells.append(
-            [
-                titles.get(row["dataset"], str(row["dataset"])),
-                number(row["value"]),
-                bounds,
-                str(row["num_findings"]),
-                remark,
-            ]
-        )
+    for row in records_of(rows):
+        title = titles.get(row["dataset"], row["dataset"])
+        bounds = interval(row["low"], row["high"]) if is_number(row["value"]) else "too few patients"
+        rank = f"rank {row['rank']:.0f} of {row['num_ranked']:.0f}"
+        remark = rank if row["rank"] > 0 else REMARKS.get(row["answer"], "")
+        cells.append([title, number(row["value"]), bounds, str(row["num_findings"]), remark])
     notice = [SYNTHETIC_NOTICE] if result.manifest.phantom else []
     lines = [*notice, f"run {result.run.id}: {result.run.name}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]

@@ -245,10 +245,8 @@ def _file(raw: str, folder: Path, where: str) -> Path:
 def _input(raw: Any, where: str) -> Input:
     """Return the checked block `preprocessing:` of model.yaml. A range is converted to mean and std."""
     block = _typed(raw, _Preprocessing, where)
-    has_range = block.range is not None
-    has_mean = block.mean is not None
-    has_std = block.std is not None
-    if has_range == has_mean or has_mean != has_std:
+    given = [value is not None for value in (block.range, block.mean, block.std)]
+    if given not in ([True, False, False], [False, True, True]):
         fix = "add either `mean:` and `std:` for images in [0, 1], or `range: [low, high]`"
         raise ConfigError("the scale of the gray values is missing or given twice", where, fix)
     if block.range is not None:

@@ -22,7 +22,7 @@ from bench.planning.exposure import Exposure
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.imported_run import comparable
 from bench.planning.manifest import Manifest, planned_manifest, read_manifest
-from bench.planning.plan import CohortRef, Plan, make_plan
+from bench.planning.plan import Plan, make_plan
 from bench.planning.planned_grid import PlannedRun
 from bench.planning.remove_run import delete
 from bench.planning.run import RunSpec
@@ -30,7 +30,6 @@ from bench.results.write_report import Report, score_and_report
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
 from bench.store.checked_folders import CheckedFolder
-from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.job_progress import Display
@@ -97,15 +96,14 @@ def evaluate(
         for line in cohort_remarks(plan, found):
             display.warn(line)
         if before:
-            _require_same_cohorts(plan, before)
+            _require_comparable(plan, before)
         images.write_lists()
     caches, duplicates = (images.caches, images.count_duplicates()) if images else ({}, 0)
     manifest = before or replace(planned_manifest(plan, caches, duplicates), runs=())
     model = planned_model(run, declared, manifest.planned_cohorts, exposure)
-    remarks = (
-        [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
-    )
-    remarks += _do(plan, run, source, weights, on, display)
+    remarks = _store_run(plan, run, source, weights, on, display)
+    if missing:
+        remarks.insert(0, f"the model does not predict these findings, so they have no scores: {', '.join(missing)}")
     if exposure:
         exposure.write(store)
     manifest.with_imported_model(model).write()
@@ -134,43 +132,35 @@ def _stored(store: Store, plan: Plan) -> tuple[Plan, Manifest | None]:
     If the store has no manifest with the grid's name, the plan is unchanged and the manifest is None. Raises StoreError
     when the manifest has other cohorts, findings or splits than the plan: then the model cannot be compared with its runs.
     """
-    if not _manifest_path(plan).is_file():
+    if not plan.store.has_grid(plan.grid.name):
         return plan, None
     manifest = read_manifest(store, plan.grid.name)
     left_out = manifest.compared.left_out if manifest.compared else ()
     planned = {ref.name for ref in plan.refs}
     plan = plan.without([overlap for overlap in left_out if overlap.cohorts[1] in planned])
-    if not comparable(manifest.shared, plan.runs[0].config) or manifest.of_bundles:
-        raise _other_grid(plan)
-    _require_same_cohorts(plan, manifest)
+    _require_comparable(plan, manifest)
     return plan, manifest
 
 
-def _require_same_cohorts(plan: Plan, manifest: Manifest) -> None:
-    """Raise StoreError when a stored manifest has other cohorts than the plan."""
-    if [(c.name, c.id) for c in manifest.planned_cohorts] != [(ref.name, ref.id) for ref in plan.refs]:
-        raise _other_grid(plan)
+def _require_comparable(plan: Plan, manifest: Manifest) -> None:
+    """Raise StoreError when the runs of a stored manifest cannot be compared with the model."""
+    same = [(c.name, c.id) for c in manifest.planned_cohorts] == [(ref.name, ref.id) for ref in plan.refs]
+    if manifest.of_bundles or not same or not comparable(manifest.shared, plan.runs[0].config):
+        what = f"the stored grid {plan.grid.name} has other cohorts, findings or splits"
+        fix = "run the grid again with `bench run` first, or evaluate into another --store"
+        raise StoreError(what, str(plan.store.root), fix)
 
 
-def _other_grid(plan: Plan) -> StoreError:
-    """Return the error for a stored grid whose runs cannot be compared with the model."""
-    what = f"the stored grid {plan.grid.name} has other cohorts, findings or splits"
-    fix = "run the grid again with `bench run` first, or evaluate into another --store"
-    return StoreError(what, str(_manifest_path(plan)), fix)
-
-
-def _manifest_path(plan: Plan) -> Path:
-    """Return the path of the stored manifest with the name of the plan's grid."""
-    return plan.store.root / "grids" / f"{plan.grid.name}.json"
-
-
-def _do(plan: Plan, run: RunSpec, source: _Source, weights: str, device: torch.device, display: Display) -> list[str]:
+def _store_run(
+    plan: Plan, run: RunSpec, source: _Source, weights: str, device: torch.device, display: Display
+) -> list[str]:
     """Write the files of the model's run and return remarks. If a new run fails, it is deleted; a run of an earlier call keeps its intact files."""
     before = plan.store.state(run.id)
     folder = plan.store.begin(run.id, run.document)
     try:
-        with lease(folder) as mine:
-            _free(mine, folder)
+        with lease(folder) as is_free:
+            if not is_free:
+                raise StoreError("a process is at work on this model", str(folder / "LOCK"), "wait until it is done")
             plan.store.reopen(run.id)
             CheckedFolder(folder).discard_changed_files()
             began = time.time()
@@ -179,11 +169,11 @@ def _do(plan: Plan, run: RunSpec, source: _Source, weights: str, device: torch.d
                 if source.files
                 else _predict(plan, run, folder, source, weights, device, display)
             )
-            _unchanged(source.current_weights() == weights, folder)
+            if source.current_weights() != weights:
+                what = "zero-shot seal broken: the model changed while it was tested"
+                raise StoreError(what, str(folder), "evaluate it again, and do not change its files")
             _records(folder, source, weights, device, began)
             CheckedFolder(folder).mark_done()
-    except BlockedError:
-        raise
     except CxrError:
         if before == "absent":
             delete(plan.store, run.id)
@@ -191,22 +181,8 @@ def _do(plan: Plan, run: RunSpec, source: _Source, weights: str, device: torch.d
     return remarks
 
 
-def _free(leased: bool, folder: Path) -> None:
-    if not leased:
-        raise BlockedError("a process is at work on this model", str(folder / "LOCK"), "wait until it is done")
-
-
-def _unchanged(same: bool, folder: Path) -> None:
-    if not same:
-        what = "zero-shot seal broken: the model changed while it was tested"
-        raise StoreError(what, str(folder), "evaluate it again, and do not change its files")
-
-
-class BlockedError(StoreError):
-    """Error: another process works on the same run."""
-
-
 def _copy(plan: Plan, folder: Path, weights: str, files: Predictions) -> list[str]:
+    """Write the predictions of the model's files; return remarks on them."""
     for ref in plan.refs:
         facts = {"fingerprint": files.sha256[ref.name], "weights": weights, "cohort": ref.id}
         write_table(folder / "predictions" / f"{ref.name}.parquet", files.frames[ref.name], facts)
@@ -216,41 +192,34 @@ def _copy(plan: Plan, folder: Path, weights: str, files: Predictions) -> list[st
 def _predict(
     plan: Plan, run: RunSpec, folder: Path, source: _Source, weights: str, device: torch.device, display: Display
 ) -> list[str]:
-    """Write the predictions on each cohort, and the features if the network has any."""
+    """Write the predictions on each cohort that has none, and before them the features if the network has any."""
     network, given = source.network, source.declared.input
     assert network is not None
     assert given is not None
     normalizer, least, most = declared_normalization(given), np.inf, -np.inf
+    findings = list(run.config.findings)
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(plan.store, ref, run.geometry)
         facts = {"fingerprint": cache.fingerprint, "weights": weights, "cohort": ref.id}
-        stored = table_facts(path)
-        if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(
-            folder, source, ref
-        ):
+        stored, features_path = table_facts(path), folder / "features" / f"{ref.name}.npz"
+        is_stored = all(stored.get(key) == facts[key] for key in ("fingerprint", "weights"))
+        if not is_stored or (network.has_features and not features_path.is_file()):
             chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
-            sample = chosen.feature_indices
-            what = f"predict {ref.name}"
+            sample, what = chosen.feature_indices, f"predict {ref.name}"
             logit_NK, features = predict(
                 network, normalizer, reader, chosen.rows, device, "fp32", sample, display.progress, what
             )
             if network.has_features:
-                write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
-            frame = pd.DataFrame(logit_NK, columns=list(run.config.findings))
+                write_features(features_path, chosen, sample, features)
+            frame = pd.DataFrame(logit_NK, columns=findings)
             frame.insert(0, "image_id", chosen.image_id.astype(str))
             write_table(path, frame, facts)
-        logit = pd.read_parquet(path, columns=source.declared.predicted(run.config.findings)).to_numpy()
+        logit = pd.read_parquet(path, columns=source.declared.predicted(findings)).to_numpy()
         least, most = min(least, float(logit.min())), max(most, float(logit.max()))
     if source.declared.outputs.kind == "logit" and least >= 0 and most <= 1:
         return ["all outputs lie between 0 and 1: if they are probabilities, write `kind: probability`"]
     return []
-
-
-def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
-    """Return whether the features of a cohort are stored, or the model has no features."""
-    has_features = source.network is not None and source.network.has_features
-    return not has_features or is_intact(folder / "features" / f"{ref.name}.npz")
 
 
 def _records(folder: Path, source: _Source, weights: str, device: torch.device, began: float) -> None:
@@ -276,8 +245,7 @@ def _cost(declared: ModelDeclaration, network: ImportedNetwork, device: torch.de
     """
     assert declared.input is not None
     size = declared.input.input or declared.input.size
-    inner: Any = network.network
-    params = int(getattr(inner, "num_params", 0)) or sum(p.numel() for p in network.parameters())
+    params = int(getattr(network.network, "num_params", 0)) or sum(p.numel() for p in network.parameters())
     facts: dict[str, Any] = {
         "params": params,
         "trainable_params": params,

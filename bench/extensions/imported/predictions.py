@@ -148,28 +148,26 @@ def _logits(
 ) -> pd.DataFrame:
     """Return image_id and one logit per finding of the grid.
 
-    The logit is 0 for a finding that the model does not predict.
+    The logit is 0 for a finding that the model does not predict. Raises ConfigError for a value that is not a finite number, or
+    not a probability though it is declared as one.
     """
-    own = dict(zip(names, declared.outputs.names, strict=True))
+    column_of = {finding: column for column, finding in zip(names, declared.outputs.names, strict=True) if finding}
+    is_probability = declared.outputs.kind == "probability"
     out = pd.DataFrame({"image_id": frame["image_id"].to_numpy(str)})
-    by_finding = {finding: column for column, finding in own.items() if finding}
     for finding in config.findings:
         value_N = np.zeros(len(frame))
-        if finding in by_finding:
-            value_N = pd.to_numeric(frame[by_finding[finding]], errors="coerce").to_numpy(np.float64)
-            _check(value_N, frame, finding, declared.outputs.kind, where)
-            if declared.outputs.kind == "probability":
+        if finding in column_of:
+            value_N = pd.to_numeric(frame[column_of[finding]], errors="coerce").to_numpy(np.float64)
+            good = (value_N >= 0) & (value_N <= 1) if is_probability else np.isfinite(value_N)
+            if not good.all():
+                example = f"{value_N[~good][0]:g} for {frame['image_id'].to_numpy()[~good][0]}"
+                what = (
+                    f"a value of {finding} is not a {'probability' if is_probability else 'finite number'}: {example}"
+                )
+                fix = "give one number per cell; percentages are no probabilities: divide them by 100"
+                raise ConfigError(what, where, fix)
+            if is_probability:
                 clipped = value_N.clip(LEAST, MOST)
                 value_N = np.log(clipped) - np.log1p(-clipped)
         out[finding] = value_N.astype(np.float32)
     return out
-
-
-def _check(value_N: np.ndarray, frame: pd.DataFrame, finding: str, kind: str, where: str) -> None:
-    bad, what, fix = ~np.isfinite(value_N), "is not a finite number", "give one number per cell"
-    if kind == "probability" and not bad.any():
-        bad, what = (value_N < 0) | (value_N > 1), "is not a probability"
-        fix = "divide percentages by 100; write `kind: logit` if the values are taken before the sigmoid"
-    if bad.any():
-        example = frame["image_id"].iloc[int(np.flatnonzero(bad)[0])]
-        raise ConfigError(f"the value of {finding} {what} for {int(bad.sum()):,} images, e.g. {example}", where, fix)

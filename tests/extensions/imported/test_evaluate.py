@@ -259,7 +259,7 @@ def refused(model: Path, finished: Path, kind: type[CxrError]) -> CxrError:
         (lambda t: t.update(nih=t["nih"].drop(columns="image_id")), DatasetError, "no column image_id"),
         (lambda t: t.update(nih=t["nih"].drop(columns="Edema")), ConfigError, "different columns: Edema"),
         (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, 1.5)), ConfigError, "is not a probability"),
-        (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, np.nan)), ConfigError, "not a finite number"),
+        (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, np.nan)), ConfigError, "nan for"),
         (lambda t: [t.update({k: v.rename(columns={"Edema": "Oedema"})}) for k, v in list(t.items())], ConfigError, "'Oedema'"),
     ],
 )  # fmt: skip
