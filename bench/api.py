@@ -21,11 +21,11 @@ fast.
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.arguments import in_library_words, mapping_of, path_of, path_or_none, plain, require, several, text_of
+from bench.config.arguments import AnyPath, in_library_words, path_of, path_or_none, plain, several
 from reports import extensions, hooks
 
 if TYPE_CHECKING:
@@ -54,34 +54,6 @@ else:
             if name in library.__all__:
                 return in_library_words(getattr(library, name))
         raise AttributeError(f"bench.api has no function {name!r}")
-
-
-AnyPath = str | PathLike[str]
-
-
-def require_grid(grid: Any, where: str) -> None:
-    """Raise ConfigError for an argument that is no opened grid, such as the path of a store."""
-    from bench.planning.manifest import Manifest
-
-    require(grid, Manifest, "grid", where, "open it: grid = api.open_grid(store)")
-
-
-def require_run(run: Any, where: str) -> None:
-    """Raise ConfigError for an argument that is no loaded run, such as the id of a run."""
-    from bench.runs.stored_run import StoredRun
-
-    require(run, StoredRun, "run", where, "load it: run = api.load_run(store, run_id)")
-
-
-def image_file(image: Any) -> "Path | InMemory":
-    """Return an image in memory as it is, and the path of an image with `~` expanded. Raises ConfigError for other types."""
-    from harmonize.images.image_header import InMemory
-
-    if not isinstance(image, InMemory):
-        return path_of(image, "an image", "give a path, or InMemory(name, content)")
-    require(image.name, str, "the name of an image", "InMemory", "write InMemory(name, content)")
-    require(image.content, bytes, "the content of an image", "InMemory", "write InMemory(name, bytes(content))")
-    return image
 
 
 def _refuse_second_run_of_the_script(where: str) -> None:
@@ -113,8 +85,7 @@ def make_phantom(
     from harmonize.phantom import PhantomSettings, write_cohorts
     from harmonize.phantom.sites import SITES
 
-    root = path_of(folder, "folder")
-    counts = mapping_of(images, "images", "make_phantom")
+    root, counts = path_of(folder), plain(dict(images))
     source = next((site for site in counts if site in SITES), "chexpert")
     raw = {"source": source, "images": counts, "size": plain(size), "shortcut": plain(shortcut), "seed": plain(seed)}
     settings = PhantomSettings.from_dict(raw, "make_phantom")
@@ -146,11 +117,9 @@ def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: st
     from harmonize.errors import ConfigError
     from harmonize.labels import findings
 
-    require(name, str, "name", "load_cohort", 'write name="nih"')
-    require(space, str, "space", "load_cohort", 'write space="shared-9"')
     if mapping not in MAPPINGS:
         raise ConfigError(f"unknown mapping {mapping!r}", "load_cohort", f"choose from: {', '.join(MAPPINGS)}")
-    specs = with_gold(read_data(path_of(data, "data")), [name])
+    specs = with_gold(read_data(path_of(data)), [name])
     if name not in specs:
         raise ConfigError(f"the data have no cohort {name!r}", str(data), f"choose from: {', '.join(specs)}")
     return load(specs[name], mapping, findings.space(space))
@@ -232,25 +201,14 @@ def plan(
     True
     """
     from bench.cli.progress_bars import choose_display
-    from bench.config.run_config import RunConfig
     from bench.study.run_single import SingleRequest, plan_alone
-    from harmonize.errors import ConfigError
 
-    require(name, str, "name", "run", 'write name="mine"')
-    require(config, (Mapping, RunConfig), "config", "run", 'write config={"architecture": ..., ...}')
-    num_workers = plain(workers)
-    if not isinstance(num_workers, int) or num_workers < 1:
-        raise ConfigError(f"workers must be a whole number of at least 1 (got {workers!r})", "run", "write workers=1")
-    external = plain(several(evaluate_on, "evaluate_on", "run"))
-    swept = {
-        key: plain(several(values, str(key), "run: sweep")) for key, values in mapping_of(sweep, "sweep", "run").items()
-    }
+    external = plain(several(evaluate_on, "evaluate_on"))
+    swept = {key: plain(several(values, str(key))) for key, values in dict(() if sweep is None else sweep).items()}
     wanted = SingleRequest(name, plain(config), tuple(external), swept, plain(min_count), synthetic=data is None)
-    paths = [path_or_none(path, key) for path, key in ((registry, "registry"), (data, "data"), (weights, "weights"))]
+    places = path_or_none(registry), path_or_none(data), path_or_none(weights)
     with choose_display(quiet) as display:
-        return plan_alone(
-            wanted, path_of(store, "store"), (paths[0], paths[1], paths[2]), num_workers, display.progress
-        )
+        return plan_alone(wanted, path_of(store), places, plain(workers), display.progress)
 
 
 @in_library_words
@@ -272,7 +230,7 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "GridResult":
     from bench.store.store import Store
 
     # absolute, because the grid is also used after a change of the working directory
-    opened = Store.open(path_of(store, "store").absolute(), create=False)
+    opened = Store.open(path_of(store).absolute(), create=False)
     return GridResult.from_manifest(read_manifest(opened, None if name is None else str(name)))
 
 
@@ -287,7 +245,6 @@ def finished(grid: "Manifest") -> list[str]:
     """
     from bench.results.read_predictions import scored_ids
 
-    require_grid(grid, "finished")
     return scored_ids(grid, [*grid.runs, *grid.derived])
 
 
@@ -309,8 +266,6 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     from bench.results.scored_run import load_scored_run
     from harmonize.errors import StoreError
 
-    require_grid(grid, "load_logits")
-    require(run_id, str, "run_id", "load_logits", "choose from api.finished(grid)")
     where = str(grid.store.run_dir(run_id))
     planned = grid.run_of.get(run_id)
     if planned is None:
@@ -326,21 +281,15 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
 
     Logits that were computed elsewhere also work: put the logits into a `ScoredRun` of `ScoredSplit`s. `settings` has
     the choices that affect scores, such as the fewest patients of a scored finding; `grid.settings` are the settings of a
-    grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits with the same name, and
-    ConfigError for other types.
+    grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits with the same name.
 
 
     >>> result = score(logits, grid.settings, run_id=run_id)
     >>> result.scores.query("metric == 'auroc' and finding == 'macro' and calibrator == 'none'")["dataset"].unique().tolist()
     ['chexpert', 'nih', 'external']
     """
-    from bench.config.settings import Settings
-    from bench.scoring.across_runs.paired_runs import ScoredRun
     from bench.scoring.score_run import score_run
 
-    require(logits, ScoredRun, "logits", "score", "write logits=api.load_logits(grid, run_id)")
-    if settings is not None:
-        require(settings, Settings, "settings", "score", "write settings=grid.settings")
     return score_run(
         run_id, logits.findings, logits.internal, logits.scored_splits, settings, unlearned=logits.unlearned
     )
@@ -361,8 +310,7 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     from bench.results.write_report import score_and_report
     from harmonize.errors import ConfigError
 
-    require_grid(grid, "render")
-    output = path_or_none(page, "page")
+    output = path_or_none(page)
     if output is not None and output.is_dir():
         raise ConfigError("the page is a folder", str(output), "name a file, such as leaderboard.html")
     with choose_display(quiet=True) as display:
@@ -387,7 +335,10 @@ def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun
     from bench.system.devices import check_device, first_device
 
     check_device(str(device))
-    return load_model(text_of(run_id, "run_id"), path_of(store, "store").absolute(), first_device(str(device)))
+    reference = fspath(run_id)
+    if reference.startswith("~"):
+        reference = str(path_of(reference))
+    return load_model(reference, path_of(store).absolute(), first_device(str(device)))
 
 
 @in_library_words
@@ -413,9 +364,8 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     from harmonize.images.image_header import ImageFile, InMemory
 
     files: list[ImageFile] = []
-    require_run(run, "predict")
-    for image in map(image_file, several(images, "images", "predict")):
-        files += [image] if isinstance(image, InMemory) else images_of([image])
+    for image in several(images, "images"):
+        files += [image] if isinstance(image, InMemory) else images_of([path_of(image)])
     named: dict[str, ImageFile] = {}  # the names in the table of the result
     for file in dict.fromkeys(files):
         name = file.name if isinstance(file, InMemory) else str(file)

@@ -1,12 +1,9 @@
-"""Check the arguments of the functions of `bench.api`, and turn them into plain values.
-
-A wrong argument raises ConfigError, which names the argument. `name`: the argument. `where`: the function, or the place in it.
-"""
+"""Turn the arguments of the functions of `bench.api` into plain values, and name arguments in errors."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,7 +11,7 @@ from harmonize.errors import ConfigError, CxrError
 
 P = ParamSpec("P")  # arguments and result of a function
 T = TypeVar("T")
-WRITE_PATH = "write a text or a Path"  # how to fix an argument that is no path
+AnyPath = str | PathLike[str]
 _ARGUMENTS = {
     "grid": "name",
     "run": "runs",
@@ -51,28 +48,14 @@ def _argument(option: re.Match[str]) -> str:
     return f"the argument `{_ARGUMENTS.get(name, name)}`"
 
 
-def path_of(path: Any, name: str, fix: str = WRITE_PATH) -> Path:
+def path_of(path: AnyPath) -> Path:
     """Return a path in which `~` is expanded."""
-    require_path(path, name, fix)
     return Path(path).expanduser()
 
 
-def path_or_none(path: Any, name: str) -> Path | None:
+def path_or_none(path: AnyPath | None) -> Path | None:
     """Return a path in which `~` is expanded; None for None."""
-    return None if path is None else path_of(path, name)
-
-
-def text_of(path: Any, name: str) -> str:
-    """Return a path, or a name in its place, as text in which `~` at the start is expanded."""
-    require_path(path, name, WRITE_PATH)
-    text = str(fspath(path))
-    return str(Path(text).expanduser()) if text.startswith("~") else text
-
-
-def require_path(path: Any, name: str, fix: str) -> None:
-    """Raise ConfigError for an argument that is no path."""
-    if not isinstance(path, str | PathLike):
-        raise ConfigError(f"{name} must be a path (got {type(path).__name__})", f"the argument {name}", fix)
+    return None if path is None else path_of(path)
 
 
 def plain(value: Any) -> Any:
@@ -84,32 +67,8 @@ def plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def several(values: Any, name: str, where: str, of: type | tuple[type, ...] = object) -> list[Any]:
-    """Return the items of an argument that is a list, each of a type in `of`. A single item, such as a text, is refused."""
-    try:
-        items = None if isinstance(values, str | bytes | PathLike | Mapping) else list(values)
-    except TypeError:  # not iterable
-        items = None
-    if items is None:
-        raise ConfigError(f"{name} must be a list (got {type(values).__name__})", where, f"write {name}=[...]")
-    for item in items:
-        require(item, of, f"an item of {name}", where, f"write {name}=[...]")
-    return items
-
-
-def mapping_of(values: Any, name: str, where: str) -> dict[Any, Any]:
-    """Return an argument that is a mapping or a pandas Series, as a dict of plain values; {} for None."""
-    if values is None:
-        return {}
-    if not hasattr(values, "keys"):
-        raise ConfigError(f"{name} must be a mapping (got {type(values).__name__})", where, f"write {name}={{...}}")
-    values_of_keys: dict[Any, Any] = plain(dict(values))
-    return values_of_keys
-
-
-def require(value: Any, kinds: type | tuple[type, ...], name: str, where: str, fix: str) -> None:
-    """Raise ConfigError if an argument is of another type than `kinds`."""
-    if not isinstance(value, kinds):
-        names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
-        wanted = " or ".join("None" if kind == "NoneType" else kind for kind in names)
-        raise ConfigError(f"{name} must be of type {wanted} (got {type(value).__name__})", where, fix)
+def several(values: Iterable[T], name: str) -> list[T]:
+    """Return the items of an argument that is a list. Raises ConfigError for a text or a path, which type hints let pass."""
+    if isinstance(values, str | PathLike):
+        raise ConfigError(f"{name} must be a list (got {values!r})", f"the argument {name}", f"write {name}=[...]")
+    return list(values)

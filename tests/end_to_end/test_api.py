@@ -56,37 +56,18 @@ def test_invalid_arguments_are_refused_before_anything_is_written(tmp_path: Path
         api.open_grid(tmp_path / "runs")
 
 
-def test_arguments_of_a_wrong_type_are_named(tmp_path: Path) -> None:
-    """Each refusal says which argument is wrong; none is an error of Python from inside the library."""
+def test_values_that_no_hint_refuses_are_named(tmp_path: Path) -> None:
+    """Each refusal says which argument is wrong."""
     wrong: Any = "a"
     for call, what in (
-        (lambda: api.make_phantom(tmp_path / "made", ["nih"]), "images must be a mapping \\(got list"),  # type: ignore[arg-type]
         (lambda: api.make_phantom(tmp_path / "made", {"nih": wrong}), "images of nih must be a whole number"),
         (lambda: api.make_phantom(tmp_path / "made", {"nih": 2.5}), "images of nih must be a whole number"),  # type: ignore[dict-item]
         (lambda: api.make_phantom(tmp_path / "made", {}), "at least one hospital"),
         (lambda: api.make_phantom(tmp_path / "made", {"nih": 3}, size=wrong), "size is 'a'"),
         (lambda: api.make_phantom(tmp_path / "made", {"nih": 3}, shortcut=wrong), "shortcut is 'a'"),
         (lambda: api.make_phantom(tmp_path / "made", {"nih": 3}, seed=None), "seed is None"),  # type: ignore[arg-type]
-        (lambda: api.score(wrong), "logits must be of type ScoredRun \\(got str"),
-        (lambda: api.run(["x"], ["nih"], store=tmp_path / "runs"), "config must be of type Mapping or RunConfig"),  # type: ignore[arg-type]
-        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", sweep=["seed"]), "sweep must be a mapping"),  # type: ignore[arg-type]
-        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=0), "workers must be a whole number"),
-        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", workers=wrong), "workers must be a whole number"),
-        (lambda: api.finished(wrong), "grid must be of type Manifest \\(got str"),
-        (lambda: api.load_logits(wrong, "b"), "grid must be of type Manifest"),
-        (lambda: api.render(wrong), "grid must be of type Manifest"),
-        (lambda: api.make_phantom(3, {"nih": 3}), "folder must be a path \\(got int"),  # type: ignore[arg-type]
-        (lambda: api.load_cohort("nih", None), "data must be a path \\(got NoneType"),  # type: ignore[arg-type]
-        (lambda: api.load_cohort(3, tmp_path), "name must be of type str"),  # type: ignore[arg-type]
-        (lambda: api.load_cohort("nih", tmp_path, space=[]), "space must be of type str"),  # type: ignore[arg-type]
-        (lambda: api.open_grid(3), "store must be a path"),  # type: ignore[arg-type]
-        (lambda: api.load_run(3, "b"), "store must be a path"),  # type: ignore[arg-type]
-        (lambda: api.load_run(tmp_path, None), "run_id must be a path"),  # type: ignore[arg-type]
         (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", device=3), "no device '3'"),  # type: ignore[arg-type]
-        (lambda: api.run(CONFIG, ["nih"], store=tmp_path / "runs", weights=3), "weights must be a path"),  # type: ignore[arg-type]
-        (lambda: api.run(CONFIG, np.array(3), store=tmp_path / "runs"), "evaluate_on must be a list"),  # type: ignore[arg-type]
         (lambda: api.make_phantom(tmp_path / "made", {3: 4}), "no hospital 3"),  # type: ignore[dict-item]
-        (lambda: api.predict(wrong, ["a.png"]), "run must be of type StoredRun \\(got str"),
     ):
         with pytest.raises(ConfigError, match=what):
             call()
@@ -217,22 +198,11 @@ def test_slips_are_named_before_any_work(study: Path) -> None:
     image = min((study / "data").rglob("nih/**/*.png"))
     memory = InMemory("upload.png", image.read_bytes())
     for call, what in (
-        (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list \\(got str"),  # type: ignore[arg-type]
-        (lambda: api.run(CONFIG, ["nih"], store=study / "new", sweep={"seed": 1}), "seed must be a list \\(got int"),  # type: ignore[dict-item]
-        (lambda: api.run(CONFIG, ["nih"], store=study / "new", name=3), "name must be of type str"),  # type: ignore[arg-type]
+        (lambda: api.run(CONFIG, "nih", store=study / "new"), "evaluate_on must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, image), "images must be a list"),  # type: ignore[arg-type]
-        (lambda: api.predict(run, memory), "images must be a list"),  # type: ignore[arg-type]
         (lambda: api.predict(run, [memory, InMemory("upload.png", b"other")]), "two images have the name 'upload.png'"),
         (lambda: api.predict(run, [image, InMemory(str(image), image.read_bytes())]), "two images have the name"),
-        (lambda: api.predict(run, [None]), "an image must be a path \\(got NoneType"),  # type: ignore[list-item]
-        (lambda: api.predict(run, [image.read_bytes()]), "an image must be a path \\(got bytes"),  # type: ignore[list-item]
-        (
-            lambda: api.predict(run, [InMemory("a.png", "text")]),
-            "the content of an image must be of type bytes \\(got str",
-        ),  # type: ignore[arg-type]
-        (lambda: api.load_logits(grid, None), "run_id must be of type str"),  # type: ignore[arg-type]
         (lambda: api.render(grid, study), "the page is a folder"),
-        (lambda: api.score(api.load_logits(grid, grid.runs[0].id), settings=3), "settings must be of type Settings"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ConfigError, match=what):
             call()

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.api import AnyPath, require_grid
-from bench.config.arguments import path_of, path_or_none, require, several
+from bench.config.arguments import AnyPath, path_of, path_or_none, several
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,14 +52,12 @@ def estimate(
     from bench.runs.image_paths import images_of
     from bench.system.devices import check_device, first_device
 
-    require_grid(grid, "estimate")
     check_device(str(device))
-    given = [path_of(image, "an image") for image in several(images, "images", "estimate")]
-    chosen = several(runs, "runs", "estimate", str)
-    require(logits, (Mapping, type(None)), "logits", "estimate", "write logits={run id: table}")
+    given = [path_of(image) for image in several(images, "images")]
+    chosen = several(runs, "runs")
     if logits and (given or chosen):
         raise ConfigError("give only one of images and logits; logits name their runs", "estimate", "remove the others")
-    of_labels = path_or_none(labels, "labels")
+    of_labels = path_or_none(labels)
     if labels is not None and not given and not logits:
         raise ConfigError("labels need images or logits", "estimate", "give images=[...] or logits={run id: table}")
     score_all(grid, lambda *_: None, processes=1)

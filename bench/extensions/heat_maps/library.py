@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.api import AnyPath, image_file, require_run
-from bench.config.arguments import require, several
+from bench.config.arguments import AnyPath, path_of, several
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +30,10 @@ def explain(run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[st
     ('Edema', True)
     """
     from bench.extensions.heat_maps.explain_image import chosen_findings, explain_image
+    from harmonize.images.image_header import InMemory
 
-    require_run(run, "explain")
-    file = image_file(image)
-    chosen = chosen_findings(run, several(findings, "findings", "explain", str))
+    file = image if isinstance(image, InMemory) else path_of(image)
+    chosen = chosen_findings(run, several(findings, "findings"))
     return explain_image(run, file, chosen)
 
 
@@ -50,10 +49,9 @@ def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
     """
     import numpy as np
 
-    from bench.extensions.heat_maps.panels import Explanation, overlaid
+    from bench.extensions.heat_maps.panels import overlaid
     from harmonize.errors import ConfigError
 
-    require(explanation, Explanation, "explanation", "overlay", "write explanation=api.explain(run, image)")
     for finding_map in explanation.finding_maps:
         if finding_map.finding == finding:
             return np.ascontiguousarray(overlaid(explanation, finding_map)[..., ::-1])

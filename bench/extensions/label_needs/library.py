@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.api import require_grid
-from bench.config.arguments import require, several
+from bench.config.arguments import several
 
 if TYPE_CHECKING:
     from bench.extensions.label_needs.needs import LabelNeeds
@@ -33,7 +32,4 @@ def labels_needed(
     """
     from bench.extensions.label_needs.needs import labels_needed as measure
 
-    require_grid(grid, "labels_needed")
-    chosen = several(findings, "findings", "labels_needed", str)
-    require(run_id, (str, type(None)), "run_id", "labels_needed", "choose from api.finished(grid)")
-    return measure(grid.store, grid.name, run_id, chosen, ece)
+    return measure(grid.store, grid.name, run_id, several(findings, "findings"), ece)

@@ -35,7 +35,7 @@ def next_hospital(
     if metric not in METRICS:
         raise ConfigError(f"unknown metric {metric!r}", "next_hospital", f"choose from: {', '.join(METRICS)}")
     given = {"value": value, "low": low, "high": high}
-    columns = [several(numbers, name, "next_hospital", (int, float)) for name, numbers in given.items()]
+    columns = [several(numbers, name) for name, numbers in given.items()]
     if len({len(column) for column in columns}) != 1:
         raise ConfigError(
             "value, low and high have different lengths", "next_hospital", "give one of each per hospital"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.grid
 def test_an_image_in_memory_is_explained_and_slips_are_named(finished: Path) -> None:
     run = api.load_run(finished / "runs", api.finished(api.open_grid(finished / "runs"))[0])
     file = min((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
-    in_memory, wrong = InMemory("memory.png", file.read_bytes()), "run"
+    in_memory = InMemory("memory.png", file.read_bytes())
     explanation: Any = api.explain(run, in_memory, ["edema"])
     assert explanation.image == "memory.png"
     heat = api.overlay(explanation, "Edema")
@@ -24,11 +24,8 @@ def test_an_image_in_memory_is_explained_and_slips_are_named(finished: Path) -> 
     with pytest.raises(DatasetError, match="not a JPEG"):
         api.explain(run, InMemory("memory.txt", b"text"))
     for call, what in (
-        (lambda: api.explain(wrong, "a.png"), "run must be of type StoredRun"),
-        (lambda: api.overlay(wrong, "Edema"), "explanation must be of type Explanation"),
         (lambda: api.overlay(explanation, "Pneumonia"), "no map of 'Pneumonia'"),
         (lambda: api.explain(run, in_memory, "Edema"), "findings must be a list"),
-        (lambda: api.explain(run, file, [3]), "an item of findings must be of type str"),
     ):
         with pytest.raises(ConfigError, match=what):
             call()

@@ -5,7 +5,6 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,11 +74,5 @@ def test_a_wrong_request_is_refused_with_a_fix(
 def test_wrong_arguments_of_the_library_are_named(finished: Path) -> None:
     store = finished / "runs"
     grid = api.open_grid(store)
-    wrong: Any = "a"
-    for call, what in (
-        (lambda: api.labels_needed(wrong), "grid must be of type Manifest"),
-        (lambda: api.labels_needed(grid, findings="Edema"), "findings must be a list"),
-        (lambda: api.labels_needed(grid, 3), "run_id must be of type str or None"),
-    ):
-        with pytest.raises(ConfigError, match=what):
-            call()
+    with pytest.raises(ConfigError, match="findings must be a list"):
+        api.labels_needed(grid, findings="Edema")
