@@ -46,7 +46,7 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
         ("licence", [_licence(section, e) for e in chosen]),
         ("source", [_source(e) for e in chosen]),
         ("refers to", [_target(e) for e in chosen]),
-        ("plug-in", [e.plugin for e in chosen]),
+        ("extension", [e.extension for e in chosen]),
         ("about", [e.about for e in chosen]),
     ]
     return _rows([(word, cells) for word, cells in columns if any(cells)])
@@ -122,7 +122,7 @@ def _plain(options: Mapping[str, object]) -> str:
 
 def _source(entry: Entry) -> str:
     """Return the publication of a registry entry, else the source of its facts; "this project" for the project's own code, "" if unknown."""
-    ours = not entry.plugin and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
+    ours = not entry.extension and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
     return entry.paper or str(entry.facts.get("source", "")) or ("this project" if ours else "")
 
 

@@ -177,8 +177,6 @@ def list_(
         names = [row[0] for row in rows[1:]]
     elif section in SECTIONS or not section:
         entries = Registry.read(registry)
-        for error in entries.refused.values():
-            typer.echo(f"warning: {error}", err=True)
         if section:
             chosen = list_tables.entries(entries, section, glob)
             names, rows = [entry.name for entry in chosen], list_tables.described(section, chosen)

@@ -150,7 +150,7 @@ def augment_steps(steps: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, d
 
 
 def check_augmentation(entry: "Entry") -> None:
-    """Raise ConfigError for invalid options of an augmentation of this project. Augmentations of plug-ins are not checked."""
+    """Raise ConfigError for invalid options of an augmentation of this project. Others are not checked."""
     if entry.use == "bench.inputs.augmentation:chain":
         augment_steps(entry.options.get("steps", ()))
     for option, value in entry.options.items() if entry.use == "bench.inputs.augmentation:affine" else ():

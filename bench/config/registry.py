@@ -11,7 +11,6 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self
 
-from bench.config.plugins import installed_plugins
 from bench.config.seen import SeenData
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yaml_file import read_yaml
@@ -104,7 +103,7 @@ class Entry:
     version: int = 1  # part of the run id; increase this number if a change of the code may change results
     about: str = ""  # details
     licence: str = ""  # license of pretrained weights, data, or external code
-    plugin: str = ""  # the installed package that the entry comes from; "" for the registry file
+    extension: str = ""  # the package of the extension that adds the entry; "" for the registry file
 
     def load(self) -> Any:
         """Import and return the object that `use` names.
@@ -154,51 +153,34 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All entries by section and name: entries of the file in its order, then entries of plug-ins."""
+    """All entries by section and name: entries of the file in its order, then those of extensions."""
 
     path: Path
     sections: Mapping[str, Mapping[str, Entry]]
-    refused: Mapping[str, RegistryError] = field(default_factory=dict)  # plug-in -> why its entries were not read
-    # names that another entry and a refused plug-in both define: (section, name) -> name of the plug-in
-    contested: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
-        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy), and the plug-ins.
+        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy), and the file registry.yaml of each extension.
 
-        If a plug-in is invalid, none of its entries are read, and `refused` names the plug-in. Only grids that use entries
-        of this plug-in fail. Raises ConfigError or RegistryError with file and key for an invalid file.
+        An extension with an invalid file is refused as a whole. Raises ConfigError or RegistryError with file and key if the file
+        at `path` is invalid.
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
-        refused: dict[str, RegistryError] = {}
-        contested: dict[tuple[str, str], str] = {}
-        for plugin in installed_plugins():
-            where = f"plug-in {plugin.name}"
+        for file in extensions.files("registry.yaml"):
+            package = file.parent.name
             try:
-                added = _sections(plugin.entries(), where, plugin.name)
-                _check_plugin(added, where)
-                clashes = [(s, n) for s, entries in added.items() for n in entries if n in sections[s]]
-                if clashes:
-                    contested |= dict.fromkeys(clashes, plugin.name)
-                    raise _clash(clashes, where)
+                sections = _joined(sections, _sections(read_yaml(file), str(file), package), str(file))
             except CxrError as error:
-                location = error.where if error.where.startswith(where) else f"{where}: {error.where}"
-                refused[plugin.name] = RegistryError(error.what, location, error.fix)
-                continue
-            for section, entries in added.items():
-                sections[section] |= entries
-        return cls(path, sections, refused, contested)
+                extensions.refused[package] = RegistryError(error.what, error.where, error.fix)
+        return cls(path, sections)
 
     def find(self, section: str, name: str, where: str) -> Entry:
         """Return the entry of a name.
 
-        Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that an invalid
-        plug-in also uses, because such a name has two meanings.
+        Raises ConfigError with a suggestion for an unknown name.
         """
         entries = self.sections[section]
-        if (section, name) in self.contested:
-            raise self.refused[self.contested[section, name]]
         if name in entries:
             return entries[name]
         if section in ("architectures", "weights") and name in self.sections["encoders"]:
@@ -207,10 +189,7 @@ class Registry:
             return sized
         if section == "architectures" and name.startswith("timm:"):
             return _entry(section, name, {"timm": name.removeprefix("timm:"), "family": "other"}, where)
-        unread_plugins = "".join(
-            f"; plug-in {plugin} was not read: {error.what}" for plugin, error in self.refused.items()
-        )
-        fix = f"{ConfigError.hint(name, entries)}`bench list {section}` shows all {len(entries)}{unread_plugins}"
+        fix = f"{ConfigError.hint(name, entries)}`bench list {section}` shows all {len(entries)}"
         if section == "preprocessing":
             fix += "; for another size, 8 pixels or more, add it to the name of an entry: imagenet_512"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
@@ -248,7 +227,7 @@ class Registry:
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
-        """Return the metrics that a registry file or a plug-in adds, each with its own Python function (entries with the key `given`)."""
+        """Return the metrics that a registry file or an extension adds, each with its own Python function (entries with the key `given`)."""
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
@@ -280,19 +259,26 @@ def _read(path: Path) -> dict[str, dict[str, Entry]]:
     if raw["include"] != "shipped" or base.resolve() == path.resolve():
         fix = "write `include: shipped` in a registry file of your own"
         raise RegistryError(f"cannot include {raw['include']!r}", f"{path}: include", fix)
-    sections = _read(base)
+    return _joined(_read(base), entries_of, str(path))
+
+
+def _joined(
+    sections: Mapping[str, Mapping[str, Entry]], added: Mapping[str, Mapping[str, Entry]], where: str
+) -> dict[str, dict[str, Entry]]:
+    """Return the entries with more entries. Raises RegistryError for a name that is in use already."""
     clashes = [
-        (section, name) for section, entries in entries_of.items() for name in entries if name in sections[section]
+        f"{section}.{name}" for section, entries in added.items() for name in entries if name in sections[section]
     ]
     if clashes:
-        raise _clash(clashes, str(path))
-    return {section: entries | entries_of[section] for section, entries in sections.items()}
+        fix = "choose other names: a name must have one meaning in every report"
+        raise RegistryError(f"names already in use: {', '.join(clashes)}", where, fix)
+    return {section: {**entries, **added[section]} for section, entries in sections.items()}
 
 
-def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, Entry]]:
+def _sections(raw: object, where: str, extension: str = "") -> dict[str, dict[str, Entry]]:
     """Return the checked entries (section -> name -> entry) of a mapping section -> name -> block.
 
-    Sections that `raw` does not have are empty. `plugin`: name of the plug-in that has the entries, "" for a file.
+    Sections that `raw` does not have are empty. `extension`: package of the extension that has the entries, "" for a file.
     """
     if not isinstance(raw, Mapping):
         fix = "write `section: {name: {use: ...}}`"
@@ -309,26 +295,13 @@ def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, 
             what = f"a section must be a block of names (got {entries!r})"
             raise RegistryError(what, f"{where}: {section}", "write `name: {...}`")
         for name, block in (entries or {}).items():
-            sections[section][str(name)] = _entry(section, str(name), block or {}, f"{where}: {section}.{name}", plugin)
+            sections[section][str(name)] = _entry(
+                section, str(name), block or {}, f"{where}: {section}.{name}", extension
+            )
     return sections
 
 
-def _check_plugin(added: Mapping[str, Mapping[str, Entry]], where: str) -> None:
-    """Raise RegistryError for sections that a plug-in cannot extend."""
-    fixes = {"weights": "put files under --weights DIR", "datasets": "describe the tables in the file of --data"}
-    for section, fix in fixes.items():
-        if added[section]:
-            raise RegistryError(f"a plug-in cannot add {section}", where, fix)
-
-
-def _clash(clashes: list[tuple[str, str]], where: str) -> RegistryError:
-    """Return the error for (section, name) pairs that are already in use."""
-    names = ", ".join(f"{section}.{name}" for section, name in clashes)
-    fix = "choose other names: a name must have one meaning in every report"
-    return RegistryError(f"names already in use: {names}", where, fix)
-
-
-def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin: str = "") -> Entry:
+def _entry(section: str, name: str, block: Mapping[str, Any], where: str, extension: str = "") -> Entry:
     """Return the checked entry of one block."""
     if not isinstance(block, Mapping):
         raise RegistryError(
@@ -362,7 +335,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         raise RegistryError("the entry names no code", where, 'add `use: "module:attribute"`')
     texts = {key: str(block.get(key, "")) for key in ("paper", "about", "licence")}
     return Entry(
-        section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **texts
+        section, name, use, options, facts, str(block.get("title", name)), version=version, extension=extension, **texts
     )
 
 

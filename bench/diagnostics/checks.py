@@ -24,6 +24,7 @@ from harmonize.checks.release import Check
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import CxrError
 from harmonize.progress import Progress
+from reports import extensions
 
 _MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
 
@@ -106,7 +107,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _registry(path: Path | None) -> list[Check]:
-    """Check that the registry, its modules and the shipped grids can be used. Add a fault for each plug-in that cannot be used.
+    """Check that the registry, its modules and the shipped grids can be used. Add a fault for each extension that is refused.
 
     `path`: the registry file; None for the registry of this program.
     """
@@ -121,7 +122,7 @@ def _registry(path: Path | None) -> list[Check]:
     except (CxrError, ModuleNotFoundError) as error:
         return [_check("registry", False, str(error).replace("\n", "; "))]
     summary = f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands"
-    refused = [Check("", f"plug-in {n}", "fault", "", e.what, e.fix) for n, e in registry.refused.items()]
+    refused = [Check("", f"extension {n}", "fault", "", e.what, e.fix) for n, e in extensions.refused.items()]
     return [_check("registry", True, summary), *refused]
 
 

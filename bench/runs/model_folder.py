@@ -9,7 +9,7 @@ runs with a histogram method `reference.json` (the reference histogram). A TTA, 
 its networks in `members/<run id>/`. In a store, the folder of a run has `run.json` in
 place of `config.json`.
 
-config.json may come from anybody, and names the code of the network. So only code of the registry and of installed plug-ins
+config.json may come from anybody, and names the code of the network. So only code of the registry
 is imported, unless the caller trusts the author.
 """
 
@@ -41,7 +41,7 @@ def load_model(
 ) -> StoredRun:
     """Return a run that is ready to predict: a run of the store, a folder, or a repository of the hub.
 
-    `grid`: see `load`. `trust`: whether code may be imported that is neither in the registry nor in a plug-in. Raises StoreError for a run or a folder
+    `grid`: see `load`. `trust`: whether code may be imported that is not in the registry. Raises StoreError for a run or a folder
     that cannot be read, SetupError for a repository that cannot be downloaded, and for code that is not trusted.
     """
     if is_outside(reference):
@@ -163,7 +163,7 @@ def _reference(run: RunSpec, folder: Path) -> dict[str, list[float]]:
 
 
 def _refuse_foreign_code(run: RunSpec, where: str) -> None:
-    """Raise SetupError if a run names code that is neither in the registry nor in an installed plug-in."""
+    """Raise SetupError if a run names code that is not in the registry."""
     if named := foreign_code(run, Registry.read()):
         fix = "give --trust if you trust the author of the model and have the package of its architecture"
         raise SetupError(f"the model names code that is not in the registry: {named}", where, fix)

@@ -76,7 +76,7 @@ def folder_of(reference: str) -> Path:
 
 
 def foreign_code(run: RunSpec, registry: Registry) -> str:
-    """Return the code of a run's network if the registry (with plug-ins) does not have this code; "" if all is known.
+    """Return the code of a run's network if the registry does not have this code; "" if all is known.
 
     Code of the registry is also returned if the run gives this code options that could read other files of this machine.
     """

@@ -193,7 +193,7 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
     named = {(section, getattr(config, key)) for config in grid.configs for key, section in config.named.items()}
     for section, name in sorted(named):
         entry = registry.find(section, name, grid.path)
-        if entry.plugin or entry != own[section].get(name):
+        if entry.extension or entry != own[section].get(name):
             entry.check()
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)

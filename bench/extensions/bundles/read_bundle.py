@@ -108,7 +108,7 @@ def _checked(content: Mapping[str, Any], store: Store, registry: Registry) -> Ma
     installed = {entry.name: canonical_json(asdict(entry)) for entry in registry.custom_metrics}
     for metric in manifest.settings.custom_metrics:
         if installed.get(metric.name) != canonical_json(asdict(metric)):
-            fix = "install the plug-in with the metric, or give its registry with --registry; code from a bundle is never run"
+            fix = "install the extension with the metric, or give its registry with --registry; code from a bundle is never run"
             raise refused(f"it needs the metric {metric.name!r}, which this installation does not have", fix)
     document = bundle_document(manifest)
     for key in (
