@@ -7,21 +7,14 @@ from harmonize.progress import Progress
 
 
 def of_run(store: Store, run_id: str) -> list[Check]:
-    """Return the symptoms of a run; for a run without symptoms, a check that says so.
+    """Return the symptoms of a run; for a run without symptoms, a check that says so. Raises StoreError for a damaged file."""
+    from bench.diagnostics.symptoms.run_symptoms import symptoms
 
-    A finished run also gets notes, see `bench.diagnostics.symptoms.run_symptoms.notes`. Raises StoreError for a damaged file.
-    """
-    from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
-
-    checks = symptoms(store, run_id)
-    state = store.state(run_id)
-    unseen = []
-    if not any(check.level in ("fault", "warning") for check in checks):
-        level, result = ("ok", "none seen") if state == "done" else ("note", f"not checked: the run is {state}")
-        unseen = [Check("", f"run {run_id}: symptoms", level, "", result)]
-    if state == "done":
-        checks += notes(store, run_id, not any(check.level == "fault" for check in checks))
-    return unseen + checks
+    checks, state = symptoms(store, run_id), store.state(run_id)
+    if any(check.level in ("fault", "warning") for check in checks):
+        return checks
+    level, result = ("ok", "none seen") if state == "done" else ("note", f"not checked: the run is {state}")
+    return [Check("", f"run {run_id}: symptoms", level, "", result), *checks]
 
 
 def of_store(store: Store, progress: Progress | None) -> list[Check]:

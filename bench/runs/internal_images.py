@@ -18,17 +18,6 @@ NO_FEATURES = "there are no stored features of internal images"
 _SAMPLE = 400  # number of internal images that define the usual range of gray values
 
 
-def run_with_features(store: Store, run_id: str, cohort: str) -> str:
-    """Return the id of the run whose features measure distances: the run itself, or the first run that it combines.
-
-    The result is "" if none of these runs has stored features of the cohort.
-    """
-    if (store.run_dir(run_id) / features_file(cohort)).is_file():
-        return run_id
-    sources = store.read_json(run_id[:2], run_id, "run.json").get("sources", ())
-    return next(filter(None, (run_with_features(store, str(source), cohort) for source in sources)), "")
-
-
 def fitted_distances(folder: CheckedFolder, internal: str) -> ImageDistances | str:
     """Return the distances of the run in a folder, fitted to the stored features of its internal cohort.
 

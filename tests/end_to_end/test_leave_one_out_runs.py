@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 
 from bench import api
 from bench.config.grid_file import merge
-from bench.diagnostics.symptoms import thresholds
 from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.protocol import internal_split
@@ -297,18 +296,6 @@ def test_errors_are_listed_at_the_hospital_that_a_run_leaves_out(manifest: Manif
     assert listed["path"].tolist() == paths[listed["image_id"]].tolist()
     with pytest.raises(ConfigError, match="unknown value of --cohort: 'mimic'"):
         mistakes(manifest.store, run.id, cohort=["mimic"])
-
-
-@pytest.mark.grid
-def test_thresholds_are_compared_at_the_hospital_that_a_run_leaves_out(
-    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = next(run for run in manifest.runs if run.config.leave_out == "nih")
-    monkeypatch.setattr(thresholds, "_MIN_COUNT", 0)
-    monkeypatch.setattr(thresholds, "_FACTOR", 0.5)
-    [note] = thresholds.external_threshold_notes("here", manifest, run)
-    assert "nih, " in str(note)
-    assert "padchest, " in str(note)
 
 
 @pytest.mark.grid

@@ -27,16 +27,15 @@ LabelsCache = dict[tuple[str, str, str], CohortLabels]
 
 def learned_splits(
     manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache | None = None
-) -> tuple[list[str], dict[str, ScoredSplit]]:
-    """Return the findings that the run predicts, and {name of an internal split: its predictions and labels}.
+) -> dict[str, ScoredSplit]:
+    """Return {name of an internal split: its predictions and labels}, with columns only for the findings that the run predicts.
 
-    The predictions and labels have columns only for these findings. `labels`: a cache, or None.
+    `labels`: a cache, or None.
     """
     learned = _learned(manifest, run, config)
     of_internal = replace(manifest.by_image, planned_cohorts=manifest.planned_cohorts[:1])
     splits = load_scored_splits(of_internal, run, config, {} if labels is None else labels)
-    of_learned = {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
-    return [config.findings[k] for k in learned], of_learned
+    return {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
 
 
 def _learned(manifest: Manifest, run: PlannedRun, config: RunConfig) -> list[int]:

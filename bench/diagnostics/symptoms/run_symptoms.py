@@ -4,10 +4,6 @@ The store is only read: records, training curves, logits and internal labels. A 
 cause per line, the most likely cause first.
 """
 
-from collections.abc import Iterator
-
-from bench.config.run_config import RunConfig
-from bench.diagnostics.symptoms.distances import distance_notes
 from bench.diagnostics.symptoms.failures import failure_symptoms
 from bench.diagnostics.symptoms.logits import logit_symptoms
 from bench.diagnostics.symptoms.predictions_and_labels import (
@@ -15,14 +11,11 @@ from bench.diagnostics.symptoms.predictions_and_labels import (
     learned_splits,
     prediction_symptoms,
 )
-from bench.diagnostics.symptoms.thresholds import external_threshold_notes, half_threshold_notes
 from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms, read_history
 from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.planning.planned_grid import PlannedRun
-from bench.results.read_predictions import labels_of
 from bench.store.store import Store
 from harmonize.checks.release import Check
-from harmonize.cohorts.pooled import hospital_of
 from harmonize.errors import CxrError, StoreError
 
 
@@ -67,7 +60,7 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
         if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
             loss_stuck = any("loss does not" in check.what for check in of_loss)
             if history is not None and not manifest.scored_from:
-                _, splits = learned_splits(manifest, run, config, labels)
+                splits = learned_splits(manifest, run, config, labels)
                 if "val" in splits:
                     checks += epoch_symptoms(where, splits["val"], history, store.run_dir(run_id))
             checks += prediction_symptoms(where, manifest, run, loss_stuck)
@@ -76,42 +69,3 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
     except (CxrError, KeyError) as error:
         return [Check("", where, "note", "", f"not checked: {error}")]
     return checks
-
-
-def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
-    """Return notes on a finished run: findings without AUROC, thresholds that do not fit, and hospitals with far images.
-
-    A note does not mean that there is a mistake. `sound`: whether the run has no fault; thresholds are checked only if it is True.
-    """
-    where = f"run {run_id}"
-    manifest, run = planned(store, run_id, None)
-    checks = list(_too_few(where, manifest, run.config))
-    if sound:
-        findings, splits = learned_splits(manifest, run, run.config)
-        if "test" in splits:
-            checks += half_threshold_notes(where, splits["test"], findings)
-        checks += external_threshold_notes(where, manifest, run)
-    return [*checks, *distance_notes(where, manifest, run_id)]
-
-
-def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Check]:
-    """Yield a note that lists the findings that too few patients of the internal test split have for an AUROC.
-
-    Each hospital of a pool is scored alone, so the patients of the hospital with most patients count.
-    """
-    labels = labels_of(manifest, manifest.cohorts[0], config)
-    test, patients = labels.split == "test", labels.table["patient_id"].to_numpy(str)
-    hospital = hospital_of(config.train_on, labels.table["image_id"])
-    tests = [test & (hospital == name) for name in config.hospitals]
-    counts = [
-        (finding, max(len(set(patients[rows & (labels.state_NK[:, k] == 1)])) for rows in tests))
-        for k, finding in enumerate(config.findings)
-    ]
-    few = [f"{finding} ({number})" for finding, number in counts if number < manifest.settings.min_count]
-    if not few:
-        return
-    minimum = manifest.settings.min_count
-    place = "the internal test split" if len(tests) == 1 else "the test split of each training hospital"
-    observation = f"fewer than {minimum} patients of {place} have the finding: {', '.join(few)}"
-    fix = "use more data, or another internal hospital; `min_count` of the grid sets the minimum"
-    yield Check("", f"{where}: findings without an AUROC", "note", "", observation, fix)

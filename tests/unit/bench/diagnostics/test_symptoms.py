@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.diagnostics.symptoms.run_symptoms import Grids, notes, symptoms
+from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
 from bench.planning.manifest import planned, read_manifest
 from bench.results.read_predictions import labels_of
 from bench.results.score_runs import score_all
@@ -169,57 +169,6 @@ def test_training_losses_that_do_not_fall(store: Store, run_id: str, losses: lis
     write_table(path, pd.read_parquet(path).assign(train_loss=losses))
     CheckedFolder(path.parent).record_checksums()
     assert fix in one(symptoms(store, run_id), what).fix
-
-
-def notes_of(store: Store, run_id: str) -> dict[str, Check]:
-    found = notes(store, run_id, sound=True)
-    assert {check.level for check in found} <= {"note"}
-    return {check.what.partition(": ")[2]: check for check in found}
-
-
-def test_a_threshold_of_half_without_any_positive_call(store: Store, run_id: str) -> None:
-    fitting = good_logits(store, run_id) + 0.5
-    plant(store, run_id, fitting)
-    assert "a threshold of .5 does not fit" not in notes_of(store, run_id)
-    plant(store, run_id, fitting - 20)  # the same order, so the same AUROC
-    check = notes_of(store, run_id)["a threshold of .5 does not fit"]
-    assert "Pleural Effusion called in 0, present in " in check.found
-    assert "the run's thresholds" in check.fix.split("\n")[0]
-    assert not names(symptoms(store, run_id))[
-        1:
-    ]  # the planted logits are better than the network, so they may differ from the selected epoch
-
-
-def test_internal_thresholds_that_do_not_fit_external_hospitals(store: Store, run_id: str) -> None:
-    path = store.root / "scores" / run_id / "confusion.parquet"
-    counts, own = ["true_positive", "false_positive", "false_negative", "true_negative"], table_facts(path)
-    whole = pd.read_parquet(path)
-    for external, expected in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
-        write_table(path, whole.assign(**dict(zip(counts, external, strict=True))), own)
-        CheckedFolder(path.parent).record_checksums()
-        check = notes_of(store, run_id).get("internal thresholds do not fit external hospitals")
-        assert (check is not None) == expected
-    assert check is not None
-    assert "nih, 1 of 1 findings: " in check.found
-    assert " called in 45, present in 10" in check.found
-    assert "chexpert" not in check.found
-
-
-def test_an_external_hospital_whose_images_are_far(store: Store, run_id: str) -> None:
-    folder, random = store.run_dir(run_id), np.random.default_rng(0)
-    for path in (folder / "features").glob("*.npz"):
-        shift = {"nih": 30.0, "mimic": 0.3}.get(path.stem, 0.0)  # mimic differs, but few of its images are far
-        num = 400 if path.stem == INTERNAL else 60
-        ids = np.array([f"{path.stem}{number}" for number in range(num)])
-        np.savez(path, patient_id=ids, feature=(random.normal(size=(num, 16)) + shift).astype(np.float16))
-    CheckedFolder(folder).record_checksums()
-    check = notes_of(store, run_id)["images far from the internal images"]
-    assert "nih, 100 % of 60 images" in check.found
-    assert "(expected 1 %)" in check.found
-    assert not any(name in check.found for name in ("mimic", "padchest", "vindr", "brax"))
-    (folder / "features" / f"{INTERNAL}.npz").unlink()
-    check = notes_of(store, run_id)["distances of images"]
-    assert check.found == "not available (there are no stored features of internal images)"
 
 
 def test_a_loss_that_is_not_a_number_stops_a_run_and_is_recognized(store_copy: Path, command: Command) -> None:
