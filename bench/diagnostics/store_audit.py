@@ -1,12 +1,10 @@
-"""Check a store for damaged, changed, half-written, left-over and orphaned files. The store is not changed.
+"""Check a store for damaged, changed and missing files. The store is not changed.
 
-A left-over file, such as a LOCK, belongs to a process that was killed. An orphaned file belongs to a run that the store does
-not have. The seal of a run (seal.json) has hashes, for example of the weights, before and after the external test.
+The seal of a run (seal.json) has hashes, for example of the weights, before and after the external test.
 """
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from bench.store.checked_files import cohort_problem, read_grid
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import RECORDS, WEIGHTS, AnalysisFolder, CheckedFolder, ScoresFolder
 from bench.store.file_integrity import file_damage, json_object
-from bench.store.lease import holder_of, is_held
 from bench.store.store import Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 from harmonize.errors import StoreError
@@ -35,46 +32,28 @@ _FINISHED_ANALYSES = ("[0-9a-f][0-9a-f]/*/*/KEY", "analyses/*/KEY")
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
-@dataclass(slots=True)
-class _Referenced:
-    """The runs and cohorts in the manifests of a store's grids.
-
-    runs      run ids
-    cohorts   names of cohort tables: "<cohort>-<id>"
-    complete  False if the manifest of a grid cannot be read
-    """
-
-    runs: set[str] = field(default_factory=set)
-    cohorts: set[str] = field(default_factory=set)
-    # ids of runs that were merged from bundles; such runs have no features, and may have no weights
-    from_bundles: set[str] = field(default_factory=set)
-    complete: bool = True
-
-
 def examine_store(store: Store, files: bool, progress: Progress | None = None) -> list[Check]:
     """Return the problems of a store with their fixes; an empty list for an intact store.
 
     `files`: read all stored files completely. Without `files`, only file names, headers and small files are read. Faults are
-    damaged, changed, missing or contradictory files of finished runs, and unreadable grids. Warnings are failed runs, and
-    half-written, left-over and orphaned files.
+    damaged, changed, missing or contradictory files of finished runs, and unreadable grids. Warnings are failed runs and
+    unfinished scores.
     """
-    referenced = _Referenced()
-    checks = [*_left_overs(store.root), *_grids(store, referenced), *_of_extensions(store)]
+    from_bundles = set[str]()
+    checks = [*_grids(store, from_bundles), *_of_extensions(store)]
     ids = store.run_ids()
     for index, run_id in enumerate(ids):
         if progress:
             progress("check runs", index, len(ids))
-        checks += _run(store, run_id, run_id in referenced.from_bundles, files)
-        if referenced.complete and run_id not in referenced.runs:
-            fix = f"`bench remove {run_id}` if nobody needs it, or run a grid that plans it"
-            checks.append(_check("warning", f"run {run_id}", "no grid of the store plans it", fix))
+        checks += _run(store, run_id, run_id in from_bundles, files)
     if progress:
         progress("check runs", len(ids), max(1, len(ids)))
     return [
         *checks,
-        *_orphans(store, set(ids), files),
+        *_without_record(store, ids),
+        *_scores(store, files),
         *_analyses(store.root, files),
-        *_cohorts(store, referenced, files),
+        *_cohorts(store, files),
     ]
 
 
@@ -82,26 +61,16 @@ def _check(level: str, what: str, found: str, fix: str) -> Check:
     return Check("", what, level, "", found, fix)
 
 
-def _left_overs(root: Path) -> Iterator[Check]:
-    """Yield a warning for each half-written file: a file that a process was writing when it was killed, or is writing now."""
-    for path in sorted(root.rglob(".*")):
-        if path.is_file() and path.suffix == ".part":
-            name = path.relative_to(root).as_posix()
-            fix = f"delete it while no process works on this store: rm '{path}'"
-            yield _check("warning", "half-written file", name, fix)
-
-
-def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
-    """Yield the problems of the grids' manifests. Add the runs and cohorts of each readable grid to `referenced`."""
+def _grids(store: Store, from_bundles: set[str]) -> Iterator[Check]:
+    """Yield the problems of the grids' manifests. Add the runs that were merged from bundles to `from_bundles`."""
     paths = sorted((store.root / "grids").glob("*.json"))
-    yield from _lost_grids(store, [path.stem for path in paths], referenced)
+    yield from _lost_grids(store, [path.stem for path in paths])
     for path in paths:
         try:
             content = read_grid(store, path.stem)
             if content["schema"] != MANIFEST_SCHEMA:
                 fix = f"run the grid again: its file gets version {MANIFEST_SCHEMA}, and no run is trained again"
                 yield _check("fault", f"grid {path.stem}", f"has version {content['schema']}", fix)
-                referenced.complete = False
                 continue
             grid = PlannedGrid.of(content)
         except (StoreError, KeyError, ValueError) as error:
@@ -109,13 +78,9 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
             if isinstance(error, StoreError):
                 what, fix = error.what.removeprefix(f"grid {path.stem} "), error.fix
             yield _check("fault", f"grid {path.stem}", what, fix)
-            referenced.complete = False
             continue
-        tables = {f"{cohort.name}-{cohort.id}" for cohort in grid.planned_cohorts}
-        referenced.runs |= grid.run_of.keys()
-        referenced.cohorts |= tables
-        referenced.from_bundles |= set() if grid.bundles is None else grid.run_of.keys()
-        for name in sorted(tables):
+        from_bundles |= set() if grid.bundles is None else grid.run_of.keys()
+        for name in sorted({f"{cohort.name}-{cohort.id}" for cohort in grid.planned_cohorts}):
             if table_facts(store.root / "cohorts" / f"{name}.parquet").get("id") != name.rpartition("-")[2]:
                 yield _check(
                     "fault", f"cohort table {name}", f"is missing or damaged; grid {path.stem} needs it", _FIX_RUN
@@ -129,20 +94,18 @@ def _of_extensions(store: Store) -> Iterator[Check]:
             yield _check("fault", what, problem, fix)
 
 
-def _lost_grids(store: Store, names: Sequence[str], referenced: _Referenced) -> Iterator[Check]:
+def _lost_grids(store: Store, names: Sequence[str]) -> Iterator[Check]:
     """Yield a fault for each page without the manifest of its grid, or if a store with runs has no manifest and no page.
 
-    A page cannot be made without the manifest. The lost manifest may plan any run, so no run is called superfluous. `names`: names
-    of the present manifests.
+    A page cannot be made without the manifest. `names`: names of the present manifests.
     """
-    for folder in sorted((store.root / "report").glob("*/tables")):
+    pages = list((store.root / "report").glob("*/tables"))
+    for folder in sorted(pages):
         if (name := folder.parent.name) not in names:
             fix = f"{_FIX_LOST_GRID}; if nobody needs the grid, delete its page: rm -r '{folder.parent}'"
             yield _check("fault", f"grid {name}", f"is missing: the store has its page, but no grids/{name}.json", fix)
-            referenced.complete = False
-    if not names and referenced.complete and store.run_ids():
+    if not names and not pages and store.run_ids():
         yield _check("fault", "grids", "are missing: the store has runs, but no file grids/*.json", _FIX_LOST_GRID)
-        referenced.complete = False
 
 
 def _run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[Check]:
@@ -155,7 +118,6 @@ def _run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[
     if document is None or short_hash((folder / "run.json").read_bytes()) != run_id:
         yield _check("fault", name, "run.json does not hash to the name of the folder", again)
         return
-    yield from _lock(folder, name, state)
     if state == "failed":
         fix = f"read {folder / 'log.txt'}; `bench run` tries the run again"
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
@@ -191,23 +153,27 @@ def _problems(folder: CheckedFolder, required: Collection[str], files: bool) -> 
     return found
 
 
-def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
-    """Yield a warning for the LOCK of a dead process. `name` and `state`: name and state of the run, for the message."""
-    if (folder / "LOCK").is_file() and not is_held(folder / "LOCK"):
-        host, pid = holder_of(folder / "LOCK")
-        found = f"LOCK of process {pid} on {host}, which is gone ({state})"
-        yield _check("warning", name, found, "nothing to do: the next `bench run` takes it over")
+def _without_record(store: Store, ids: Collection[str]) -> Iterator[Check]:
+    """Yield a warning for each folder of a run that has lost its run.json."""
+    for folder in sorted(store.root.glob("[0-9a-f][0-9a-f]/*")):
+        if folder.is_dir() and folder.name not in ids:
+            name = f"folder {folder.relative_to(store.root)}"
+            yield _check("warning", name, "is not a run: it has no run.json", f"delete it: rm -r '{folder}'")
 
 
-def _scores(folder: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for damaged scores of a run. Without `files`, only the beginnings or ends of files are read."""
-    name, fix = f"scores of {folder.name}", "`bench score` makes them again"
-    if files and (problem := ScoresFolder(folder).damage(())):
-        yield _check("fault", name, problem, fix)
-    elif not files:
-        for path in (folder / CHECKSUMS, *sorted(folder.glob("*.parquet")), *folder.glob("*.safetensors")):
-            if problem := file_damage(path):
-                yield _check("fault", name, f"{path.name} {problem}", fix)
+def _scores(store: Store, files: bool) -> Iterator[Check]:
+    """Yield a problem for unfinished or damaged scores of a run. Without `files`, only the beginnings or ends of files are read."""
+    folders = [path for pattern in ("*", "as-*/*") for path in (store.root / "scores").glob(pattern)]
+    for folder in sorted(path for path in folders if _ID.fullmatch(path.name)):
+        name, fix = f"scores of {folder.name}", "`bench score` makes them again"
+        if not CheckedFolder(folder).key():
+            yield _check("warning", name, "are not finished", "finish them with `bench score`")
+        elif files and (problem := ScoresFolder(folder).damage(())):
+            yield _check("fault", name, problem, fix)
+        elif not files:
+            for path in (folder / CHECKSUMS, *sorted(folder.glob("*.parquet")), *folder.glob("*.safetensors")):
+                if problem := file_damage(path):
+                    yield _check("fault", name, f"{path.name} {problem}", fix)
 
 
 def _analyses(root: Path, files: bool) -> Iterator[Check]:
@@ -218,44 +184,12 @@ def _analyses(root: Path, files: bool) -> Iterator[Check]:
             yield _check("fault", f"analysis {key.parent.relative_to(root)}", problem, fix)
 
 
-def _orphans(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
-    """Yield a problem for scores without a run, unfinished or damaged scores, and run folders without run.json."""
-    for path in sorted((store.root / "scores").glob("*")):
-        folders = [path] if _ID.fullmatch(path.name) else sorted(p for p in path.glob("*") if p.is_dir())
-        for folder in folders:
-            if folder.name not in ids:
-                fix = f"delete them: rm -r '{folder}'"
-                yield _check("warning", f"scores of {folder.name}", "the store has no such run", fix)
-            elif not CheckedFolder(folder).key():
-                fix = "finish them with `bench score`"
-                yield _check("warning", f"scores of {folder.name}", "are not finished", fix)
-            else:
-                yield from _scores(folder, files)
-    for folder in sorted(store.root.glob("[0-9a-f][0-9a-f]/*")):
-        if folder.is_dir() and folder.name not in ids:
-            yield _check(
-                "warning",
-                f"folder {folder.relative_to(store.root)}",
-                "is not a run: it has no run.json",
-                f"delete it: rm -r '{folder}'",
-            )
-
-
-def _cohorts(store: Store, referenced: _Referenced, files: bool) -> Iterator[Check]:
-    """Yield a fault for each damaged cohort table, and a note for each table that no grid uses."""
+def _cohorts(store: Store, files: bool) -> Iterator[Check]:
+    """Yield a fault for each damaged cohort table. Without `files`, only the end of a table is read."""
     for path in sorted((store.root / "cohorts").glob("*.parquet")):
-        is_used = path.stem in referenced.cohorts or not referenced.complete
-        problem = file_damage(path) or (cohort_problem(path) if files and is_used else "")
-        if problem:
+        if problem := file_damage(path) or (cohort_problem(path) if files else ""):
             fix = f"delete it: rm '{path}', then run the grid again"
             yield _check("fault", f"cohort table {path.stem}", problem, fix)
-        elif not is_used:
-            yield _check(
-                "note",
-                f"cohort table {path.stem}",
-                "no grid of the store uses it",
-                f"delete it if the data have changed since: rm '{path}'",
-            )
 
 
 def _json(path: Path) -> Mapping[str, Any] | None:

@@ -68,17 +68,6 @@ def another_file(folder: Path) -> None:
     (folder / "predictions" / "elsewhere.parquet").write_bytes((folder / "predictions" / "nih.parquet").read_bytes())
 
 
-def dead_lock(folder: Path) -> None:
-    (folder / "LOCK").write_bytes(canonical_json({"host": "node-7", "pid": 4242}))
-
-
-def orphan(root: Path) -> None:
-    document = canonical_json({"schema": 1, "config": {}})
-    folder = root / short_hash(document)[:2] / short_hash(document)
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_bytes(document)
-
-
 def grid_of_another_schema(root: Path) -> None:
     write_grid(Store(root), "tiny", read_grid(Store(root), "tiny") | {"schema": 99})
 
@@ -102,20 +91,15 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "another run.json": (lambda r, f: (f / "run.json").write_text("{}"), "fault", "does not hash to the name of the folder", "bench remove"),
     "a truncated history": (lambda r, f: half(f / "history.parquet"), "fault", "history.parquet is damaged", "rm"),
     "a failed run": (lambda r, f: ((f / "DONE").unlink(), (f / "FAILED").write_text("Traceback\nValueError: so")), "warning", "failed: ValueError: so", "log.txt"),
-    "a dead lock": (lambda r, f: dead_lock(f), "warning", "4242 on node-7, which is gone", "takes it over"),
     "a cohort without checksum": (lambda r, f: next((r / "cohorts").glob("nih-*.sha256")).unlink(), "fault", "has no checksum", "run the grid again"),
     "scores without checksums": (lambda r, f: (r / "scores" / f.name / "checksums.json").unlink(), "fault", "checksums.json is missing", "bench score"),
-    "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
-    "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
     "a folder that is no run": (lambda r, f: (r / "ab" / "abcdefabcdef").mkdir(parents=True), "warning", "has no run.json", "rm -r"),
-    "scores of no run": (lambda r, f: (r / "scores" / "abcdefabcdef").mkdir(), "warning", "the store has no such run", "rm -r"),
     "unfinished scores": (lambda r, f: (r / "scores" / f.name / "KEY").unlink(), "warning", "are not finished", "bench score"),
     "a grid of another schema": (lambda r, f: grid_of_another_schema(r), "fault", "has version 99", "no run is trained again"),
     "a lost grid without a page": (lambda r, f: (shutil.rmtree(r / "report"), (r / "grids" / "tiny.json").unlink()), "fault", "no file grids/*.json", "no run is trained again"),
     "a lost grid with a page": (lambda r, f: (r / "grids" / "tiny.json").unlink(), "fault", "has its page, but no grids/tiny.json", "no run is trained again"),
     "a damaged grid": (lambda r, f: (r / "grids" / "tiny.json").write_text("{"), "fault", "cannot be read", "bench run --grid"),
     "a truncated cohort": (lambda r, f: half(next((r / "cohorts").glob("nih-*"))), "fault", "is not what was stored: its checksum differs", "run the grid again"),
-    "a cohort of no grid": (lambda r, f: pq.write_table(pa.table({"a": [1]}), r / "cohorts" / "old-000000000000.parquet"), "note", "no grid of the store uses it", "rm"),
 }  # fmt: skip
 
 
@@ -138,9 +122,9 @@ def test_what_is_damaged_is_named_with_its_mend_and_nothing_is_changed(name: str
 
 def test_the_command_exits_1_on_a_fault_and_0_on_a_warning(store_copy: Path, here: Command) -> None:
     runs = store_copy / "runs"
-    (runs / "scores" / "abcdefabcdef").mkdir()
+    (runs / "ab" / "abcdefabcdef").mkdir(parents=True)
     said = here("check", "--store", "runs", "--quiet", "--quick", cwd=store_copy).stdout
-    assert "warn scores of abcdefabcdef: the store has no such run -> delete them" in said
+    assert "warn folder ab/abcdefabcdef: is not a run: it has no run.json -> delete it" in said
     half(first(Store.open(runs)) / "seal.json")
     assert "BAD" in here("check", "--store", "runs", "--quiet", "--quick", cwd=store_copy, code=1).stdout
 
