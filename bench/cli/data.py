@@ -25,7 +25,6 @@ def phantom(
         str, typer.Option(help="Finding whose images get the shortcut, a PORT tag.")
     ] = "Pleural Effusion",
     seed: Annotated[int, typer.Option(help="Random seed. --shortcut does not change the patients.")] = 0,
-    masks: Annotated[bool, typer.Option("--masks", help="Also write masks of the drawn findings.")] = False,
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
 ) -> None:
@@ -49,7 +48,7 @@ def phantom(
     if folder.exists() and any(folder.iterdir()) and not any(path.exists() for path in own):
         raise ConfigError("the folder has other files", str(folder), "name an empty or new folder")
     with choose_display(quiet) as display:
-        write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress, masks=masks)
+        write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress)
     typer.echo(f"six synthetic cohorts in {folder}; next: bench run --grid demo --data {folder}")
 
 

@@ -6,8 +6,6 @@ root/truth/<hospital>.parquet         one row per image: patient and study numbe
                                       which networks may use as a shortcut
 root/truth/<hospital>-boxes.parquet   boxes of findings and tag, in pixels of the stored image; x_max and
                                       y_max are the first pixels outside the box
-root/masks/<hospital>/<path of the image without suffix>/<finding>.png
-                                      only with `masks=True`: masks (0 or 255) of findings, lungs, heart, devices, tag
 root/phantom.json                     the settings; written last, so its presence means that all files exist
 """
 
@@ -53,21 +51,18 @@ class _Task:
     root: Path
     settings: PhantomSettings
     visits: tuple[Visit, ...]
-    masks: bool
 
 
-def write_cohorts(
-    root: Path, settings: PhantomSettings, workers: int = 1, progress: Progress | None = None, *, masks: bool = False
-) -> None:
+def write_cohorts(root: Path, settings: PhantomSettings, workers: int = 1, progress: Progress | None = None) -> None:
     """Write the cohorts of `settings` below root, unless they already exist.
 
     The files depend on the settings only, not on the number of worker processes. There are at most `workers` processes, and
-    fewer if there are few images. `masks` adds the masks of all frontal images. Files of an interrupted call are written
-    again. Raises ConfigError if root contains other data, and SetupError if a worker process is killed.
+    fewer if there are few images. Files of an interrupted call are written again. Raises ConfigError if root contains
+    other data, and SetupError if a worker process is killed.
     """
     root.mkdir(parents=True, exist_ok=True)
     with file_lock(root), writing(root):
-        if is_complete(root, settings, masks):
+        if is_complete(root, settings):
             return
         partial = workspace(root)
         planned = {
@@ -75,7 +70,7 @@ def write_cohorts(
             for site in settings.images
         }
         tasks = [
-            _Task(partial, settings, tuple(site_visits[start : start + VISITS_PER_TASK]), masks)
+            _Task(partial, settings, tuple(site_visits[start : start + VISITS_PER_TASK]))
             for site_visits in planned.values()
             for start in range(0, len(site_visits), VISITS_PER_TASK)
         ]
@@ -91,7 +86,7 @@ def write_cohorts(
                 progress(site, done[site], totals[site])
         for site, records in collected.items():
             _write_tables(partial, settings, site, records)
-        publish(root, settings, masks)
+        publish(root, settings)
 
 
 def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
@@ -115,7 +110,7 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
 def _run_task(task: _Task) -> Records:
     records = Records()
     for visit in task.visits:
-        records.add(write_visit(task.root, task.settings, visit, task.masks))
+        records.add(write_visit(task.root, task.settings, visit))
     return records
 
 

@@ -10,26 +10,22 @@ from harmonize.phantom.sites import SITES
 
 SETTINGS_FILE = "phantom.json"
 PARTIAL = ".phantom-partial"
-CHILDREN = (*SITES, "truth", "masks")
+CHILDREN = (*SITES, "truth")
 
 
-def is_complete(root: Path, settings: PhantomSettings, masks: bool) -> bool:
-    """Return whether root contains the cohorts of these settings; if `masks`, also their masks.
-
-    Raises ConfigError if root contains phantoms of other settings.
-    """
+def is_complete(root: Path, settings: PhantomSettings) -> bool:
+    """Return whether root contains the cohorts of these settings; raise ConfigError if it has those of others."""
     if not (root / SETTINGS_FILE).is_file():
         return False
     fix = "choose another folder, or delete this one"
     try:
         stored = json.loads((root / SETTINGS_FILE).read_text(encoding="utf-8"))
         same = stored["version"] == VERSION and stored["settings"] == settings.as_dict()
-        has_masks = bool(stored["masks"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError("the file is damaged", str(root / SETTINGS_FILE), fix) from error
     if not same:
         raise ConfigError("the folder contains phantoms of other settings", str(root / SETTINGS_FILE), fix)
-    return has_masks or not masks
+    return True
 
 
 def workspace(root: Path) -> Path:
@@ -47,7 +43,7 @@ def workspace(root: Path) -> Path:
     return partial
 
 
-def publish(root: Path, settings: PhantomSettings, masks: bool) -> None:
+def publish(root: Path, settings: PhantomSettings) -> None:
     """Move the finished files into root, and write the settings file last."""
     partial = root / PARTIAL
     (root / SETTINGS_FILE).unlink(missing_ok=True)
@@ -56,7 +52,7 @@ def publish(root: Path, settings: PhantomSettings, masks: bool) -> None:
             shutil.rmtree(root / name)
         if (partial / name).exists():
             (partial / name).replace(root / name)
-    content = {"version": VERSION, "settings": settings.as_dict(), "masks": masks}
+    content = {"version": VERSION, "settings": settings.as_dict()}
     (partial / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (partial / SETTINGS_FILE).replace(root / SETTINGS_FILE)
     partial.rmdir()

@@ -19,7 +19,7 @@ from harmonize.phantom.radiograph import Radiograph, views
 from harmonize.phantom.scanner import Mask
 from harmonize.phantom.settings import PhantomSettings
 from harmonize.phantom.sites import DRAWN, SITES
-from harmonize.phantom.writers import write_image, write_mask
+from harmonize.phantom.writers import write_image
 
 Row = dict[str, Any]
 
@@ -45,7 +45,7 @@ class Records:
         self.boxes += other.boxes
 
 
-def write_visit(root: Path, settings: PhantomSettings, visit: Visit, masks: bool) -> Records:
+def write_visit(root: Path, settings: PhantomSettings, visit: Visit) -> Records:
     """Write the images of one patient below root and return their rows."""
     site = visit.group.site
     patient = draw_patient(settings.seed, site, visit.number)
@@ -60,17 +60,14 @@ def write_visit(root: Path, settings: PhantomSettings, visit: Visit, masks: bool
             (False, True), views(settings, patient, study, lateral=also_lateral), strict=False
         ):
             image_names = names(site, visit.split, visit.number, index, lateral)
-            _write_files(root, site, image_names, radiograph, visit.group.excluded_for, masks and not lateral)
+            _write_image(root, site, image_names, radiograph, visit.group.excluded_for)
             records.native.append(_native_row(visit, patient, study, image_names, radiograph, labels, lateral))
             records.truth.append(_truth_row(visit, patient, study, image_names, radiograph, lateral))
             records.boxes += [] if lateral or visit.group.excluded_for else _box_rows(image_names, radiograph)
     return records
 
 
-def _write_files(
-    root: Path, site: str, image_names: Names, radiograph: Radiograph, excluded_for: str, masks: bool
-) -> None:
-    """Write the image and, if `masks`, one PNG per mask."""
+def _write_image(root: Path, site: str, image_names: Names, radiograph: Radiograph, excluded_for: str) -> None:
     image = (
         radiograph.image[:, : max(2, radiograph.image.shape[1] // STRIP)]
         if excluded_for == "strip"
@@ -78,10 +75,6 @@ def _write_files(
     )
     storage = rng_of("storage", radiograph.patient, radiograph.study.index)
     write_image(root / site / image_names.path, image, SITES[site], image_names.image_id, storage)
-    if masks:
-        folder = (root / "masks" / site / image_names.path).with_suffix("")
-        for finding, mask in radiograph.masks.items():
-            write_mask(folder / f"{finding}.png", mask)
 
 
 def _native_row(

@@ -1,14 +1,11 @@
 """Write images in the format of each hospital: JPEG, 8-bit PNG, 16-bit PNG with 12 bits, DICOM with a window."""
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from harmonize.phantom.drawing import Map
-from harmonize.phantom.scanner import Mask
 from harmonize.phantom.sites import Site
 
 UID_ROOT = "2.25."  # start of DICOM UIDs that are made from a number; here, the number is the image's hexadecimal id
@@ -27,21 +24,9 @@ def write_image(path: Path, image: Map, site: Site, name: str, rng: np.random.Ge
         write_dicom(path, image, uid=f"{UID_ROOT}{int(name, 16)}", bits=site.bits, window=window, inverted=inverted)
         return
     stored = np.rint(image * (2**site.bits - 1)).astype(np.uint8 if site.bits == 8 else np.uint16)
-    _encode(path, stored, [cv2.IMWRITE_JPEG_QUALITY, site.jpeg_quality] if path.suffix == ".jpg" else _FAST_PNG)
-
-
-def write_mask(path: Path, mask: Mask) -> None:
-    """Write a mask as a PNG with the values 0 and 255."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _encode(path, mask.astype(np.uint8) * 255, _FAST_PNG)
-
-
-_FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-
-
-def _encode(path: Path, pixels: NDArray[Any], options: list[int]) -> None:
-    """Encode in memory and write the file; cv2.imwrite would return False on an error, and fails for some names."""
-    ok, data = cv2.imencode(path.suffix, pixels, options)
+    jpeg = path.suffix == ".jpg"
+    options = [cv2.IMWRITE_JPEG_QUALITY, site.jpeg_quality] if jpeg else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    ok, data = cv2.imencode(path.suffix, stored, options)  # cv2.imwrite would return False, and fails for some names
     if not ok:
         raise RuntimeError(f"cannot encode {path.suffix}")
     path.write_bytes(data.tobytes())

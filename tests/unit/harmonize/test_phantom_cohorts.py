@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow  # the cohorts that they share are drawn for ten s
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantoms")
-    write_cohorts(root, SMALL, masks=True)
+    write_cohorts(root, SMALL)
     return root
 
 
@@ -134,17 +134,15 @@ def test_stored_images_equal_the_twins_of_their_patients(phantoms: Path) -> None
     assert np.array_equal(stored, np.rint(radiograph.image * 255).astype(np.uint8))
 
 
-def test_masks_on_disk_have_the_image_size_and_fill_their_boxes(phantoms: Path) -> None:
+def test_masks_have_the_image_size_and_fill_their_boxes(phantoms: Path) -> None:
     for site in ("chexpert", "brax", "vindr"):
         boxes = pd.read_parquet(phantoms / "truth" / f"{site}-boxes.parquet")
         truth = _truth(phantoms, site)
         assert set(DRAWN) & set(boxes["finding"])
         for box in boxes.head(20).itertuples():
-            path = (
-                phantoms / "masks" / site / Path(truth.loc[box.image_id, "path"]).with_suffix("") / f"{box.finding}.png"
-            )
-            mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            assert mask.shape == read_gray(phantoms / site / truth.loc[box.image_id, "path"]).shape
+            row = truth.loc[box.image_id]
+            mask = twin(SMALL, site, int(row["patient"]), int(row["study"])).masks[box.finding]
+            assert mask.shape == read_gray(phantoms / site / row["path"]).shape
             inside = mask[int(box.y_min) : int(box.y_max), int(box.x_min) : int(box.x_max)]
             assert inside.any(0).all() or inside.any(1).all()
 
@@ -196,10 +194,10 @@ def test_a_drawing_process_that_is_killed_is_an_error_with_its_fix(
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_cohorts(tmp_path / "one", TINY, workers=1, masks=True)
+    write_cohorts(tmp_path / "one", TINY, workers=1)
     calls: list[tuple[str, int, int]] = []
     monkeypatch.setattr(cohorts, "PIXELS_PER_WORKER", 1)
-    write_cohorts(tmp_path / "two", TINY, workers=2, progress=lambda *call: calls.append(call), masks=True)
+    write_cohorts(tmp_path / "two", TINY, workers=2, progress=lambda *call: calls.append(call))
     assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
     assert {site: done for site, done, _ in calls} == {site: total for site, _, total in calls}
     assert list(dict.fromkeys(site for site, _, _ in calls)) == list(TINY.images)
@@ -255,17 +253,6 @@ def test_an_interrupted_write_leaves_no_settings_file_and_is_repeated(tmp_path: 
     write_cohorts(tmp_path / "b", TINY)
     assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
     assert not (tmp_path / "a" / PARTIAL).exists()
-
-
-def test_masks_are_added_on_request(tmp_path: Path) -> None:
-    write_cohorts(tmp_path, TINY)
-    before = _digest(tmp_path)
-    write_cohorts(tmp_path, TINY, masks=True)
-    after = _digest(tmp_path)
-    assert {path: after[path] for path in before if path != SETTINGS_FILE} == {
-        path: before[path] for path in before if path != SETTINGS_FILE
-    }
-    assert any(path.startswith("masks/vindr/test/") and path.endswith("/lungs.png") for path in after)
 
 
 def test_other_data_is_not_overwritten(tmp_path: Path) -> None:
