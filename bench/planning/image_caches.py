@@ -4,7 +4,7 @@ A geometry is the part of the preprocessing that is applied before images are ca
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -20,7 +20,7 @@ from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
 from bench.store.store import Store, table_facts, write_bytes
-from harmonize.cache.cache import CacheForecast, ImageCache, file_states, forecast, open_cache, read_cache
+from harmonize.cache.cache import ImageCache, file_states, open_cache, read_cache
 from harmonize.checks.copies import prints
 from harmonize.checks.frontal_view import wrong_views
 from harmonize.errors import DatasetError, StoreError
@@ -153,37 +153,10 @@ def _listed(ref: CohortRef) -> pd.DataFrame:
     return ref.read(["image_id", "path"])
 
 
-def _decoding_sentence(work: CacheForecast, workers: int) -> str:
-    """Return a sentence with the disk space and the time that decoding will need.
-
-    >>> _decoding_sentence(CacheForecast(224_316, 22_969_958_400, 4000.0), 8)
-    '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'
-    """
-    long = f"{work.seconds / 60:.0f} min" if work.seconds >= 90 else f"{work.seconds:.0f} s"
-    size = f"{work.num_bytes / 1e9:.4g} GB" if work.num_bytes >= 1e9 else f"{work.num_bytes / 1e6:.3g} MB"
-    where = f"{workers} processes" if workers > 1 else "one process"
-    return f"{work.images:,} images to decode, about {long} in {where}; all pixels then take {size}"
-
-
-def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], None] | None = None) -> DecodedImages:
-    """Decode every image that a run of the plan needs, once.
-
-    If any image must be decoded, `say` is first called with a line that states disk space and time. Raises DatasetError
-    when no image of a cohort can be read.
-    """
+def prepare(plan: Plan, workers: int, progress: Progress) -> DecodedImages:
+    """Decode every image that a run of the plan needs, once. Raises DatasetError if no image of a cohort is readable."""
     states = {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs}
     forms = list(dict.fromkeys(run.geometry for run in plan.runs))
-    if say is not None:
-        forecasts = [
-            forecast(ref.name, ref.root, states[ref.name], form, plan.store.cache_folder(ref.root), workers)
-            for ref in plan.refs
-            for form in forms
-        ]
-        work = CacheForecast(
-            *(sum(getattr(cohort, name) for cohort in forecasts) for name in ("images", "num_bytes", "seconds"))
-        )
-        if work.images:
-            say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
     for form in forms:
         for ref in plan.refs:

@@ -202,11 +202,11 @@ def write_bytes(path: Path, content: bytes | memoryview, mode: int = 0o644) -> N
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: int = 0o644, *, needed: int = 0, new: bool = False) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Path]:
     """Yield the path of an empty temporary file in the folder of `path`; the block writes into this file.
 
-    At the end of the block, this file replaces `path`; with `new`, an existing file stays, and FileExistsError is raised. After an
-    error in the block, it is removed; if this process is killed, it stays until another process writes into the folder.
+    At the end of the block, this file replaces `path`. After an error in the block, it is removed; if this process is
+    killed, it stays until another process writes into the folder.
 
     Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: size of the file in
     bytes for the error message, 0 if unknown. Raises DiskFullError if the disk is full.
@@ -217,23 +217,11 @@ def replacing(path: Path, mode: int = 0o644, *, needed: int = 0, new: bool = Fal
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(mode)
-            _rename_new(temporary, path) if new else temporary.replace(path)
+            temporary.replace(path)
     except OSError as error:
         if full := DiskFullError.of(error, path, needed):
             raise full from error
         raise
-
-
-def _rename_new(temporary: Path, path: Path) -> None:
-    """Give a file its final name. Raises FileExistsError if a file has this name."""
-    try:
-        os.link(temporary, path)  # unlike a rename, a link never replaces a file
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError(path) from None
-        temporary.replace(path)
 
 
 @contextlib.contextmanager

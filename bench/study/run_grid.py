@@ -66,7 +66,7 @@ def execute(
     The executor trains, predicts and analyzes; up to `workers` processes on this machine decode images, and score. With
     `with_images`, the page may show real radiographs.
     """
-    images, found = prepare(plan, workers, display.progress, display.say).compared(display.progress)
+    images, found = prepare(plan, workers, display.progress).compared(display.progress)
     plan = images.plan
     for line in (*plan_remarks(plan, found), *images.wrong_views):
         display.warn(line)

@@ -31,8 +31,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harmonize.cache.build import POOL_WORTH_S, packs, read_journal
-from harmonize.cache.fill import BuildPlan, fill, has_checksum, map_bytes, measure
+from harmonize.cache.build import packs, read_journal
+from harmonize.cache.fill import BuildPlan, fill, has_checksum, map_bytes, mean_block_bytes
 from harmonize.cache.packed import Images, PackedImages
 from harmonize.disk_space import writing
 from harmonize.errors import SetupError
@@ -98,42 +98,6 @@ def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str
         if cache is not None and cache.fingerprint == fingerprint:
             return cache
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class CacheForecast:
-    """Time and disk space that a cache will take, estimated from a few of its files."""
-
-    images: int  # number of images to decode
-    num_bytes: int  # size of the finished cache on disk
-    seconds: float  # wall-clock time of decoding
-
-
-def forecast(
-    name: str, root: Path, states: pd.DataFrame, geometry: Geometry, folder: Path, workers: int = 1
-) -> CacheForecast:
-    """Forecast time and disk space of `open_cache` for the files in `states` (from `file_states`); nothing is written.
-
-    Up to eight files that are not in the cache yet are decoded and timed. On a shared or remote disk, the other files
-    may be slower or faster.
-    """
-    cache_folder = _cache_folder(name, geometry, folder)
-    current, plan = _open(cache_folder, geometry), _build_plan(name, root, states, geometry, cache_folder)
-    if current is not None and _is_current(current.index, states):
-        return CacheForecast(0, current.num_bytes, 0.0)
-    finished = read_journal(plan.journal, len(states)) if plan.partial_file.exists() else {}
-    missing = np.ones(len(states), bool)
-    missing[list(finished)] = False
-    if current is not None:
-        keys = ["path", "size", "mtime_ns"]
-        readable = current.index[current.index["reason"] == ""]
-        missing &= ~pd.MultiIndex.from_frame(states[keys]).isin(pd.MultiIndex.from_frame(readable[keys]))
-    seconds, block_bytes = measure(plan, np.flatnonzero(missing))
-    total_seconds = seconds * int(missing.sum())
-    processes = min(workers, os.cpu_count() or 1) if total_seconds >= POOL_WORTH_S else 1
-    return CacheForecast(
-        int(missing.sum()), _needed_bytes(len(states), geometry, block_bytes), total_seconds / processes
-    )
 
 
 def open_cache(
@@ -234,7 +198,7 @@ def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
     if isinstance(previous, PackedImages):
         length = np.append(length, previous.length)
     length = length[length > 0]
-    return float(length.mean()) if len(length) else measure(plan, np.arange(len(plan.wanted)))[1]
+    return float(length.mean()) if len(length) else mean_block_bytes(plan)
 
 
 def _plan_hash(index: pd.DataFrame) -> str:

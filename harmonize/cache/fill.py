@@ -7,7 +7,6 @@ Unpacked images are stored in the order of the index. Blocks are stored in the o
 
 import os
 import shutil
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry
 from harmonize.progress import Progress
 
-_MAX_TIMED_FILES = 8  # maximum number of files that a forecast decodes and times
+_SAMPLED = 8  # number of files whose packed size is measured before a build
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +182,13 @@ def fill(
     return [done[row] for row in range(total)]
 
 
-def measure(plan: BuildPlan, rows: NDArray[np.int64]) -> tuple[float, float]:
-    """Decode a few images. Return two means: the seconds to decode an image, and the bytes of its packed block.
-
-    The measurement uses up to eight rows, evenly spread over those in `rows` whose file exists. Without such a row,
-    both means are 0. If images are not packed, the second mean has no meaning.
-    """
-    rows = rows[(plan.wanted["size"].to_numpy() >= 0)[rows]]
-    timed_rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_TIMED_FILES).astype(int))] if len(rows) else rows
-    files, seconds, block_bytes = plan.wanted["path"].to_numpy(object), [], []
-    for row in timed_rows.tolist():
-        start = time.perf_counter()
-        pixels, (entry,) = decode([str(plan.root / files[row])], plan.geometry)
-        seconds.append(time.perf_counter() - start)
-        if not entry.reason:
-            block_bytes.append(len(pixels[0]))
-    return (float(np.mean(seconds)) if seconds else 0.0), (float(np.mean(block_bytes)) if block_bytes else 0.0)
+def mean_block_bytes(plan: BuildPlan) -> float:
+    """Return the mean size of a packed image in bytes, over at most eight evenly spread files; 0 if none is readable."""
+    rows = np.flatnonzero(plan.wanted["size"].to_numpy() >= 0)
+    sample = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLED).astype(int))] if len(rows) else rows
+    pixels, entries = decode([str(plan.root / path) for path in plan.wanted["path"].iloc[sample]], plan.geometry)
+    sizes = [len(block) for block, entry in zip(pixels, entries, strict=True) if not entry.reason]
+    return float(np.mean(sizes)) if sizes else 0.0
 
 
 def _reuse(

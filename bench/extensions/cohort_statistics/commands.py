@@ -118,7 +118,7 @@ def batch(
         )
         plan = make_plan(request.grid, request.registry, opened, data, None, count, request.command, display.progress)
         run = plan.select(only)[0][0]
-        prepare(replace(plan, runs=(run,), refs=plan.refs[:1]), count, display.progress, display.say)
+        prepare(replace(plan, runs=(run,), refs=plan.refs[:1]), count, display.progress)
         page = FirstBatch.of(run, opened, plan.refs[0]).write(output, run)
     typer.echo(f"first training batch of run {run.id}: {page}")
 

@@ -89,7 +89,7 @@ def evaluate(
     weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
-    images = None if files else prepare(plan, workers, display.progress, display.say)
+    images = None if files else prepare(plan, workers, display.progress)
     if images:
         images, found = images.compared(display.progress)
         plan = images.plan

@@ -1,4 +1,4 @@
-"""Tests of the cache of decoded images, plain and packed: continuation, change, damage, processes, forecast."""
+"""Tests of the cache of decoded images, plain and packed: continuation, change, damage, processes."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from pictures import ramp, save, save_dicom
 
 from harmonize.cache import build as cachebuild
 from harmonize.cache import fill as cachefill
-from harmonize.cache.cache import CacheForecast, ImageCache, file_states, forecast, open_cache
+from harmonize.cache.cache import ImageCache, open_cache
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, read_gray, to_geometry
 
@@ -285,59 +285,6 @@ def test_a_small_disk_raises_an_error_for_a_larger_table_and_for_a_continued_bui
 def test_the_planned_size_is_the_size_on_disk(tmp_path: Path) -> None:
     build(tmp_path, write_images(tmp_path), geometry=PLAIN)
     assert pixel_files(tmp_path)[0].stat().st_size == PLAIN.num_bytes(7)
-
-
-def forecast_of(root: Path, table: pd.DataFrame, workers: int = 1) -> CacheForecast:
-    return forecast("toy", root, file_states(root, table), SMALL, root / "cache", workers)
-
-
-def test_a_forecast_writes_nothing_and_gives_the_size_on_disk(tmp_path: Path) -> None:
-    table = write_images(tmp_path)
-    expected = forecast_of(tmp_path, table)
-    assert not (tmp_path / "cache").exists()
-    assert expected.images == 7
-    assert expected.seconds > 0
-    cache = build(tmp_path, table)
-    assert expected.num_bytes == pytest.approx(cache.num_bytes, abs=7)  # all seven files were measured
-    assert forecast_of(tmp_path, table) == CacheForecast(0, cache.num_bytes, 0.0)
-
-
-def test_a_forecast_counts_only_images_that_must_be_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = write_images(tmp_path)
-    build(tmp_path, table.iloc[:5])
-    (tmp_path / table["path"][6]).unlink()
-    assert forecast_of(tmp_path, table).images == 2
-    monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
-
-    def stop(_name: str, done: int, _total: int) -> None:
-        if done == 6:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build(tmp_path, table, progress=stop)
-    assert forecast_of(tmp_path, table).images == 1
-
-
-def test_a_forecast_works_with_missing_files(tmp_path: Path) -> None:
-    table = pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]})
-    assert forecast_of(tmp_path, table).seconds == 0
-    (tmp_path / "a.png").write_bytes(b"no image")
-    assert forecast_of(tmp_path, table).images == 2
-    assert build(tmp_path, table).quarantine["reason"].tolist() == [
-        "not a JPEG, PNG or DICOM image",
-        "listed but absent",
-    ]
-
-
-def test_a_forecast_uses_several_processes_only_if_the_build_starts_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = write_images(tmp_path)
-    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _plan, _rows: (100.0, 1000.0))
-    monkeypatch.setattr("harmonize.cache.cache.os.cpu_count", lambda: 4)
-    assert forecast_of(tmp_path, table, workers=8).seconds == 700 / 4
-    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _plan, _rows: (1.0, 1000.0))
-    assert forecast_of(tmp_path, table, workers=8).seconds == 7
 
 
 def test_a_full_disk_raises_an_error_and_the_build_continues_afterwards(

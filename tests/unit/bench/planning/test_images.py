@@ -187,20 +187,3 @@ def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> No
     assert re.fullmatch(
         r"internal: \d+ of 60 images are unlike frontal radiographs; most look.*", prepared.wrong_views[0]
     )
-
-
-@pytest.mark.slow
-def test_size_and_time_are_said_once_before_anything_is_decoded(tmp_path: Path) -> None:
-    planned, said = made(tmp_path), []
-    total = sum(len(cohort.table) for cohort in planned.cohorts.values())
-
-    def progress(_name: str, done: int, _total: int) -> None:
-        said.append(f"decoded {done}")
-
-    caches = prepare(planned, 1, progress, said.append)
-    assert said[0].startswith(f"{total} images to decode, about ")
-    size = sum(cache.num_bytes for cache in caches.caches.values())
-    assert said[0].endswith(f" in one process; all pixels then take {size / 1e6:.3g} MB")
-    said.clear()
-    prepare(planned, 1, silent, said.append)
-    assert said == [], "nothing is left to decode, so there is nothing to say"
