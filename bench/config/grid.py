@@ -452,7 +452,7 @@ def _expand(
                 unique.setdefault(config, block)
             runnable.add(i)
         except CxrError as error:
-            place = _place(error, base, i, sweeps[i], _error_of(base, registry, f"{where}: base"), where)
+            place = _place(error, base, sweeps[i], where, i)
             fix = f"{error.fix}; `skip:` removes single combinations" if "sweeps[" in place else error.fix
             refused.setdefault(i, []).append(type(error)(error.what, place, fix))
             if not _has_pattern(sweeps[i]):
@@ -535,31 +535,21 @@ def _combinations(
             yield i, block
 
 
-def _place(
-    error: CxrError, base: Mapping[str, Any], index: int, sweep: Mapping[str, Any], alone: CxrError | None, where: str
-) -> str:
-    """Return the place in the grid file of the value that causes `error`: in `base`, or in the sweep with this index.
-
-    `alone`: the error that `base` causes without a sweep; None if `base` alone is valid.
-    """
+def _place(error: CxrError, base: Mapping[str, Any], sweep: Mapping[str, Any], where: str, number: int) -> str:
+    """Return the place in the grid file of the value that causes `error`: in `base`, if only `base` sets it, else in the sweep."""
     start = f"{where}: base"
-    if not error.where.startswith(start):
+    if not sweep or not error.where.startswith(start):
         return error.where
     key = error.where.removeprefix(start).removeprefix(".")
     in_sweep = not key or any(f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for name in sweep)
-    same = alone is not None and (alone.what, alone.where) == (error.what, error.where)
-    if same or (alone is not None and not in_sweep and key.split(".")[0] in base):
+    if not in_sweep and _has(base, key):
         return error.where
-    return f"{where}: sweeps[{index}]" + (f".{key}" if key else "")
+    return f"{where}: sweeps[{number}]" + (f".{key}" if key else "")
 
 
-def _error_of(base: Mapping[str, Any], registry: Registry, where: str) -> CxrError | None:
-    """Return the error that the settings of `base` alone, without a sweep, would raise; None if they are complete and valid."""
-    try:
-        _check_combination(_config(base, registry, where), registry, where)
-    except CxrError as error:
-        return error
-    return None
+def _has(block: object, key: str) -> bool:
+    head, _, rest = key.partition(".")
+    return isinstance(block, Mapping) and head in block and (not rest or _has(block[head], rest))
 
 
 def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
