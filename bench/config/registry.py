@@ -140,9 +140,8 @@ class Entry:
         """Return the license of the pretrained weights. For a timm model without its own entry, it is the license that timm states."""
         if self.licence or not self.name.startswith("timm:"):
             return self.licence
-        import timm  # takes seconds
-
-        return str(getattr(timm.get_pretrained_cfg(self.options["name"]), "license", None) or "")
+        stated = import_module("timm").get_pretrained_cfg(self.options["name"])  # timm takes seconds, and imports torch
+        return str(getattr(stated, "license", None) or "")
 
     @property
     def identity(self) -> dict[str, Any]:
