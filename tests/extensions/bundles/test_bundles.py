@@ -162,7 +162,7 @@ def test_a_leaderboard_has_no_task_for_a_mean_that_no_run_has(
 
 def test_ordinals_are_random_in_each_export_and_unrelated_to_the_ids(bundles: dict[str, Path], tmp_path: Path) -> None:
     manifest = read_manifest(Store.open(bundles["store"]), None)
-    again, _ = exporting._write_members(manifest, manifest.runs[:1], tmp_path)
+    again = exporting._write_members(manifest, manifest.runs[:1], tmp_path)
     keys = [key.set_index("image_id") for key in (pd.read_parquet(bundles["one"].with_suffix(".key.parquet")), again)]
     nih = [key[key["cohort"] == "nih"] for key in keys]
     assert not nih[0]["image"].equals(nih[1]["image"].reindex(nih[0].index))
