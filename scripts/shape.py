@@ -18,7 +18,7 @@ PRODUCT, CHECKS = ("bench", "reports", "harmonize"), ("tests", "benchmarks", "sc
 EXTENSIONS = "bench/extensions/"
 ASKED = re.compile(r"extensions\.modules\(hooks\.(\w+)")
 # wanted: 60,000 lines, .75 and 12 hooks
-PRODUCT_LINES, LINES_OF_CHECKS, HOOKS = 77_900, 0.85, 12
+PRODUCT_LINES, LINES_OF_CHECKS, HOOKS = 75_800, 0.85, 12
 
 
 class Measure(NamedTuple):

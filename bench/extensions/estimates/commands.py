@@ -1,9 +1,10 @@
 """`bench estimate`: the scores to expect at a hospital without labels."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from bench.cli.group import NEW_HOSPITAL
 from bench.cli.text_tables import wrapped
 from bench.system.disclaimer import NOTICE
 from harmonize.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ESTIMATE_EXAMPLES = options.examples(
     "bench estimate --grid main-study",
@@ -97,7 +101,8 @@ def estimate(
         runs = expected_at_hospital.runs_to_estimate(manifest, run or ())
         run_ids = [chosen.id for chosen in runs]
         findings = expected_at_hospital.checked_request(manifest, run_ids, estimator, labels)
-        of_runs, notes = expected_at_hospital.no_images(run_ids, findings), list[str]()
+        of_runs: "Mapping[str, pd.DataFrame]" = expected_at_hospital.no_images(run_ids, findings)
+        notes: list[str] = []
         if logits is not None:
             of_runs = expected_at_hospital.read_logits(logits, runs)
         elif images:

@@ -239,7 +239,7 @@ def _checked(run_id: str, table: pd.DataFrame, findings: Sequence[str], first: p
         raise DatasetError(what, where, "predict the same images with every run, and give each image once")
     numbers = table[list(findings)].apply(pd.to_numeric, errors="coerce")
     with np.errstate(over="ignore"):  # a number above the range of float32 becomes infinite
-        logit_NK = numbers.to_numpy(np.float32)[images.get_indexer(expected_images)]
+        logit_NK: NDArray[np.float32] = numbers.to_numpy(np.float32)[images.get_indexer(expected_images)]
     if not np.isfinite(logit_NK).all():
         raise DatasetError("a logit is no finite number", where, "give a finite number for each image and finding")
     if logit_NK.size >= LEAST_IMAGES and logit_NK.min() >= 0:
