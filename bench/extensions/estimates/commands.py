@@ -101,7 +101,7 @@ def estimate(
         runs = expected_at_hospital.runs_to_estimate(manifest, run or ())
         run_ids = [chosen.id for chosen in runs]
         findings = expected_at_hospital.checked_request(manifest, run_ids, estimator, labels)
-        of_runs: "Mapping[str, pd.DataFrame]" = expected_at_hospital.no_images(run_ids, findings)
+        of_runs: Mapping[str, pd.DataFrame] = expected_at_hospital.no_images(run_ids, findings)
         notes: list[str] = []
         if logits is not None:
             of_runs = expected_at_hospital.read_logits(logits, runs)
