@@ -69,14 +69,16 @@ def _matrix(data: ReportData) -> dict[str, Any]:
     for finding in data.findings:
         states = Counter(of_recipe[finding].state for of_recipe in of_recipes)
         first = of_recipes[0][finding]
-        where = f" at {data.place(first.hospital)}" if first.hospital else ""
-        rows.append({"finding": finding, "first": first, "where": where, "counts": states})
+        where = f" at {data.place(first.hospital)}: AUROC {first.number.with_interval}" if first.hospital else ""
+        _, new = data.at_new_hospital.get((data.ranked[0].id, finding), (MISSING, MISSING))
+        rows.append({"finding": finding, "first": first, "where": where, "new": new, "counts": states})
     shown = [state for state in verdicts.OF_FINDING if any(row["counts"][state] for row in rows)]
     useful = sum(row["first"].state == verdicts.USEFUL for row in rows)
     title = f"{data.name(data.ranked[0])} is useful at a new hospital for {of_all(useful, len(rows), 'finding')}"
-    if not any(new.has_interval for _, new in data.at_new_hospital.values()):
+    predicted = any(row["new"].has_interval for row in rows)
+    if not predicted:
         title = "Verdicts on findings, without a prediction for a new hospital"
-    return {"rows": rows, "states": shown, "title": title, "from": places(data.useful_from, 2)}
+    return {"rows": rows, "states": shown, "title": title, "predicted": predicted, "from": places(data.useful_from, 2)}
 
 
 def _row(data: ReportData, finding: str) -> dict[str, Any]:

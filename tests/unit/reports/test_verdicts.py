@@ -10,6 +10,7 @@ from harmonize.labels.findings import FINDINGS
 from reports import verdicts
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.report_data import ReportData, read
+from reports.sections.findings import findings
 from reports.sections.opening import opening
 from reports.sections.ranking import ranking
 from reports.sections.ranking_choices import choices
@@ -218,6 +219,13 @@ def test_a_finding_the_wrong_way_round_in_children_is_the_headline():
     data = read(children())
     assert "ranks Pneumonia the wrong way round at BRAX (children): AUROC .250" in verdicts.titles(data)[0]
     assert verdicts.of_findings(data, data.ranked[0])["Pneumonia"].state == verdicts.WRONG
+
+
+def test_a_measured_auroc_stands_beside_its_verdict_and_never_in_the_column_of_predictions() -> None:
+    table = BeautifulSoup(str(findings(read(children())).html), "html.parser").select_one("#matrix")
+    row = next(row for row in table.select("tbody tr") if row.th.get_text() == "Pneumonia")
+    assert "wrong way round at BRAX (children): AUROC .250" in row.td.get_text()
+    assert "at a new hospital" not in table.thead.get_text()
 
 
 def test_the_lowest_auroc_left_out_is_not_said_of_children_whose_lowest_is_lower():
