@@ -37,7 +37,7 @@ def content(path: Path) -> zipfile.ZipFile:
 def unpacked(page: Path) -> str:
     """Return the text of a page with its compressed parts."""
     text = page.read_text(encoding="utf-8")
-    blocks = re.findall(r'<script type="text/plain" id="(?!plotly)[\w-]+">([A-Za-z0-9+/=]+)</script>', text)
+    blocks = re.findall(r'<script type="text/plain" id="[\w-]+">([A-Za-z0-9+/=]+)</script>', text)
     return "\n".join([text, *(gzip.decompress(base64.b64decode(block)).decode() for block in blocks)])
 
 
