@@ -13,7 +13,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from inspect import isfunction, signature
@@ -59,12 +59,10 @@ def modules(hook: type[Hook]) -> tuple[Hook, ...]:
     return tuple(found)
 
 
-def files(name: str) -> Iterator[Path]:
-    """Yield the path of the file or folder `name` of every extension that has one."""
-    for package in packages():
-        for folder in _imported(package).__path__:
-            if (path := Path(folder, name)).exists():
-                yield path
+def files(name: str) -> dict[str, Path]:
+    """Return {package: path} of the file or folder `name` of every extension that has one."""
+    paths = {package: Path(folder, name) for package in packages() for folder in _imported(package).__path__}
+    return {package: path for package, path in paths.items() if path.exists()}
 
 
 @cache

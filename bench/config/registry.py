@@ -166,8 +166,7 @@ class Registry:
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
-        for file in extensions.files("registry.yaml"):
-            package = file.parent.name
+        for package, file in extensions.files("registry.yaml").items():
             try:
                 sections = _joined(sections, _sections(read_yaml(file), str(file), package), str(file))
             except CxrError as error:

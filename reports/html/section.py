@@ -58,7 +58,7 @@ class PlacedSection:
 @cache
 def environment() -> jinja2.Environment:
     """Return the Jinja environment, which escapes all text and raises an error for unknown names."""
-    folders = extensions.files("templates")
+    folders = extensions.files("templates").values()
     env = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [jinja2.PackageLoader("reports", "templates"), *map(jinja2.FileSystemLoader, folders)]

@@ -28,6 +28,6 @@ def shell(styles: tuple[str, ...], scripts: tuple[str, ...] = ("theme.js",)) -> 
 @cache
 def joined(names: tuple[str, ...]) -> str:
     """Return the texts of files in `reports/templates`, or in the folder `templates` of an extension, joined by line breaks."""
-    folders = [Path(__file__).parents[1] / "templates", *extensions.files("templates")]
+    folders = [Path(__file__).parents[1] / "templates", *extensions.files("templates").values()]
     paths = [next(folder / name for folder in folders if (folder / name).is_file()) for name in names]
     return "\n".join(path.read_text(encoding="utf-8").strip() for path in paths)

@@ -32,9 +32,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     monkeypatch.setattr(extensions, "entry_points", lambda group: points)
 
     def one(name: str, registry: str) -> None:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("")
-        (tmp_path / name / "registry.yaml").write_text(registry)
+        folder = tmp_path.joinpath(*name.split("."))
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        (folder / "registry.yaml").write_text(registry)
         points.append(EntryPoint(name, name, extensions.GROUP))
         forget()
 
@@ -70,11 +71,11 @@ def test_an_extension_adds_the_entries_of_its_registry_file(install: Install) ->
 def test_an_extension_with_a_broken_registry_file_is_refused_and_the_others_go_on(
     install: Install, registry: str, what: str
 ) -> None:
-    install("bad", registry)
+    install("folder.bad", registry)  # a name with a dot, as those of the extensions in bench/extensions
     install("good", LOSSES)
     entries = Registry.read(OURS)
-    assert what in extensions.refused["bad"].what
-    assert "bad" not in extensions.packages()
+    assert what in extensions.refused["folder.bad"].what
+    assert "folder.bad" not in extensions.packages()
     assert entries.find("losses", "mine", "here").extension == "good"
     assert entries.find("losses", "bce", "here").extension == ""
     assert "new" not in entries.sections["losses"]
