@@ -55,7 +55,7 @@ const view = (() => {
       keep();
       if (inTray) ($('traynames').querySelector('button') || ranking.table.querySelector(`[data-pin="${id}"]`) || $('q')).focus();
     }
-    else if (event.target.closest('a[data-run], .mk')) { event.preventDefault(); open(hit('run')); } // gallery pictures have data-run, too
+    else if (event.target.closest('a[data-run], .mk[data-run]')) { event.preventDefault(); open(hit('run')); } // gallery pictures have data-run, too
     else if (hit('copy')) { copying.ranked(hit('copy'), event.target.textContent); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (hit('save')) { downloads.ranked(hit('save')); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (event.target.closest('[data-tables]')) downloads.tables(event.target.closest('details'));
