@@ -1,4 +1,4 @@
-/* On every page: marks that scripts run, and handles the button for the theme. The event `theme` tells charts about a change. */
+/* On every page: marks that scripts run, and handles the button for the theme. */
 (() => {
   'use strict';
   const root = document.documentElement, button = document.getElementById('theme'), themes = ['auto', 'light', 'dark'];
@@ -7,6 +7,5 @@
     const next = themes[(themes.indexOf(root.dataset.theme || 'auto') + 1) % 3];
     if (next === 'auto') delete root.dataset.theme; else root.dataset.theme = next;
     button.textContent = 'Theme: ' + next;
-    document.dispatchEvent(new Event('theme'));
   });
 })();
