@@ -161,6 +161,8 @@ def _read(
         display.progress("read cohorts", done, len(specs))
         try:
             cohorts[name] = load(spec, findings=findings, images=not no_images)
+            if no_images:
+                del cohorts[name].flow["absent"]  # not 0, but unknown
         except CxrError as error:
             failed[name] = error
     if not cohorts:

@@ -59,6 +59,7 @@ def test_no_images_needs_only_the_tables(phantoms: Path, here: Command, tmp_path
     for image in data.rglob("*.png"):
         image.unlink()
     said = here("data", "stats", "--data", "data", "--no-images", cwd=tmp_path).stdout
+    assert "- absent" not in said
     assert "Pixels" not in said
     assert "the cohort has no images" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
 
