@@ -38,7 +38,7 @@ def same_images(
         )
         for table in (first, second)
     )
-    if not (first["key"] == second["key"]).all():
+    if not first[columns].equals(second[columns]):
         fix = "one bundle is wrong, or uses other labels: ask their makers, or merge only one of them"
         raise StoreError(f"a run of both bundles has different logits or labels on {name}", "", fix)
     pairs = pd.DataFrame({"first": first["patient_id"], "second": second["patient_id"]}).drop_duplicates()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bench.extensions.bundles import archive, limits
 from bench.extensions.bundles.archive import pack, unpack
+from bench.extensions.bundles.match_images import same_images
 from bench.extensions.bundles.pseudonyms import decades, image_names, table_id
 from bench.extensions.bundles.tables import read_columns, write_columns
 from harmonize.errors import StoreError
@@ -300,6 +301,15 @@ def test_lists_and_repeated_texts_are_read_as_they_were_written(tmp_path: Path) 
     assert read["name"].tolist() == ["b", "a", "b"]
     for ours, theirs in zip(frame["curve"], read["curve"], strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_other_logits_with_the_same_hash_are_not_the_same_images() -> None:
+    table = pd.DataFrame({"image_id": ["0"], "patient_id": ["0"]})
+    ours = pd.DataFrame({"image_id": ["0"], "Edema": 0.5, "Pneumonia": 0.5})
+    theirs = ours.assign(Edema=0.0927734375, Pneumonia=-0.35898349206823205)  # equal for pandas' hash_pandas_object
+    assert same_images(table, table, [ours], [ours], "nih") == {"0": "0"}
+    with pytest.raises(StoreError, match="different logits"):
+        same_images(table, table, [ours], [theirs], "nih")
 
 
 def test_the_id_of_a_table_is_the_hash_of_its_names_and_cells() -> None:
