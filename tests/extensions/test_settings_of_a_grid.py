@@ -55,7 +55,7 @@ def aurocs(folder: Path, run_id: str, finding: str | None = "macro") -> dict[tup
 
 def test_the_page_has_only_the_findings_of_the_grid(folder, manifest):
     for run in manifest.runs:
-        assert {finding for _, finding in aurocs(folder, run.id, None)} <= {*FINDINGS, "macro", "macro_all"}
+        assert {finding for _, finding in aurocs(folder, run.id, None)} <= {*FINDINGS, "macro"}
     left_out = {*SHARED} - {*FINDINGS, "No Finding"}  # the page explains what "No Finding" is
     report = folder / "runs" / "report" / "again"
     for path in sorted((report / "tables").glob("*.parquet")):
@@ -125,7 +125,7 @@ def test_the_library_scores_what_the_page_shows(folder, manifest):
     assert {key: value for key, value in stored.items() if key[1] in FINDINGS} == pytest.approx(
         {key: value for key, value in ours.items() if key[1] in FINDINGS}, abs=1e-9
     )
-    assert {finding for _, finding in ours} <= {*FINDINGS, "macro", "macro_all"}
+    assert {finding for _, finding in ours} <= {*FINDINGS, "macro"}
 
 
 def test_labels_are_needed_for_the_findings_of_the_grid(folder, manifest):

@@ -37,7 +37,7 @@ def grid_table(folder: Path) -> pd.DataFrame:
     scores = scores[scores["run_id"].isin(seeds.index)]  # without the means over seeds
     scores.insert(0, "seed", scores["run_id"].map(seeds))
     scores = scores[scores["metric"].isin(GRID_METRICS) & scores["calibrator"].isin(["none", "platt"])]
-    scores = scores[(scores["finding"] != "core") & (scores["operating_point"] != "f1_grid")]
+    scores = scores[scores["operating_point"] != "f1_grid"]
     kept = scores[(scores["finding"] == "macro") | (scores["metric"] == "auroc")]
     return kept[[*KEYS, *COUNTS, "value"]].sort_values(KEYS).reset_index(drop=True)
 

@@ -10,7 +10,6 @@ from bench.results.same_scores import same_bits
 
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")  # they identify a score
 VERDICTS = ("same bits", "within the seed spread", "within the interval", "outside", "no number")
-AGREES = VERDICTS[:3]
 ENOUGH = 3  # minimum number of seeds to estimate how much scores vary with the seed; two seeds are too few
 
 
