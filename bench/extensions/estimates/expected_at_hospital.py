@@ -130,7 +130,9 @@ def expected_scores(
     if labels is not None:
         local = read_local_labels(labels, first["image_id"].astype(str).tolist(), findings)
         from_labels = measured(local, findings, internal_of_runs, logit_of)
-        notes = [*notes, *local.notes]
+        unmeasured = [name for name in local.state if name not in set(from_labels["finding"])]
+        few = "too few labels, or too few patients of internal validation"
+        notes = [*notes, *local.notes, *(f"No score of {name} is measured: {few}." for name in unmeasured)]
     hospitals, not_unseen = _labeled_hospitals(manifest, run_ids)
     stored = load_scores(manifest, run_ids, "estimates")
     at_labeled = known_values(stored, run_ids, findings, manifest.source, hospitals)

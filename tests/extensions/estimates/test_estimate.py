@@ -373,6 +373,19 @@ def test_labels_of_the_new_hospital_are_in_no_argument(finished: Path, logits: P
     pd.testing.assert_frame_equal(expected_scores(manifest, with_labels).table, plain)
 
 
+def test_a_labeled_finding_without_a_measured_score_is_named(finished: Path, logits: Path, tmp_path: Path) -> None:
+    manifest = manifest_of(finished)
+    tables = {run.id: pd.read_csv(logits / f"{run.id}.csv") for run in manifest.runs}
+    image_id = next(iter(tables.values()))["image_id"]
+    labels = pd.DataFrame({"image_id": image_id, "Edema": np.arange(len(image_id)) % 2, "Pneumonia": ""})
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    result = expected_scores(manifest, tables, labels=tmp_path / "labels.csv")
+    assert set(result.measured["finding"]) == {"Edema"}
+    assert [note for note in result.notes if "is measured" in note] == [
+        "No score of Pneumonia is measured: too few labels, or too few patients of internal validation."
+    ]
+
+
 def test_images_are_predicted_and_their_logits_can_be_used_again(finished: Path, tmp_path: Path, here: Command) -> None:
     here(
         "data",
