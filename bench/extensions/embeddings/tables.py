@@ -88,13 +88,17 @@ class EmbeddingTables:
 
     def of_images(self, cohort: str, image_id: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of these images of a cohort. Raises DatasetError if images have no vector."""
-        table, images = self.read(cohort), pd.Index(image_id)
-        position = table.ids.get_indexer(images)
-        if len(missing := images[position < 0]):
+        return self.read(cohort).vector_ND[self._rows(cohort, image_id)]
+
+    def _rows(self, cohort: str, image_id: Sequence[str]) -> NDArray[np.intp]:
+        """Return the rows of these images in a cohort's table. Raises DatasetError if images have no vector."""
+        images = pd.Index(image_id)
+        row: NDArray[np.intp] = self.read(cohort).ids.get_indexer(images)
+        if len(missing := images[row < 0]):
             what = f"{len(missing):,} of {len(images):,} images of {cohort} have no vector, e.g. {missing[0]}"
             fix = "add their vectors, or list these images under `exclude` in the data file: then no model is tested on them"
             raise DatasetError(what, str(self._file(cohort)), fix)
-        return table.vector_ND[position]
+        return row
 
     def check(self, internal: str, images: Mapping[str, Sequence[str]]) -> None:
         """Check the tables of all cohorts. `images`: cohort -> ids of its images. `internal`: the internal cohort.
@@ -102,15 +106,14 @@ class EmbeddingTables:
         Raises DatasetError as `read` does, and if a table has no vector for an image, or vectors of another length or with
         other column names than the table of the internal cohort. Vectors of other images are left out.
         """
-        first = self.read(internal)
+        first_width, first_names = self.width(internal), self.read(internal).names
         for cohort, image_id in images.items():
-            own = self.read(cohort)
-            width, names = own.vector_ND.shape[1], own.names or first.names  # a list column has no names
-            if width != first.vector_ND.shape[1] or (first.names and names != first.names):
+            width, names = self.width(cohort), self.read(cohort).names or first_names  # a list column has no names
+            if width != first_width or (first_names and names != first_names):
                 what = f"the vectors of {cohort} and of {internal} differ in their columns or in their length"
                 fix = "compute all vectors with the same encoder, and write the same columns in the same order"
                 raise DatasetError(what, str(self._file(cohort)), fix)
-            self.of_images(cohort, image_id)
+            self._rows(cohort, image_id)
 
     def _file(self, cohort: str) -> Path:
         """Return the path of a cohort's table. Raises DatasetError unless the folder has exactly one."""

@@ -1,5 +1,6 @@
 """Tables of vectors: both layouts are read, and damaged or foreign tables are refused with what, where and fix."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,18 @@ def test_a_csv_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="UTF8") as error:
         read.width("b")
     assert "b.csv" in error.value.where
+
+
+def test_a_check_of_many_cohorts_holds_the_vectors_of_two_in_memory(tmp_path: Path) -> None:
+    ids, number_ND = [f"{i}.png" for i in range(2000)], np.ones((2000, 500), np.float32)
+    for name in "abcd":
+        table = pd.DataFrame(number_ND).add_prefix("v").assign(image_id=ids)
+        table.to_parquet(tmp_path / f"{name}.parquet", index=False)
+    tracemalloc.start()
+    EmbeddingTables(tmp_path).check("a", dict.fromkeys("abcd", ids))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2.8 * number_ND.nbytes
 
 
 def test_names_with_dots_of_parquet(tmp_path: Path) -> None:
