@@ -36,13 +36,8 @@ NUMBERS = frozenset(
         "port",
         "min-count",
         "sample",
-        "stage",
         "n",
         "ece",
-        "quota",
-        "step",
-        "least",
-        "call-at",
     ]
 )
 # the class UsageError. It is found as a base class, because its module depends on typer's version

@@ -14,8 +14,6 @@ from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import POINTS, called_images, shown_rule
 
-Shares = list[list[int | None]]  # per thousand, by finding and hospital; None if unknown
-
 
 def panel(data: ReportData) -> Markup:
     """Return the panel; empty without two external hospitals with a score."""

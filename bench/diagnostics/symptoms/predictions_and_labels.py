@@ -26,15 +26,12 @@ LabelsCache = dict[tuple[str, str, str], CohortLabels]
 
 
 def learned_splits(
-    manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache | None = None
+    manifest: Manifest, run: PlannedRun, config: RunConfig, labels: LabelsCache
 ) -> dict[str, ScoredSplit]:
-    """Return {name of an internal split: its predictions and labels}, with columns only for the findings that the run predicts.
-
-    `labels`: a cache, or None.
-    """
+    """Return {name of an internal split: its predictions and labels}, with columns only for the findings that the run predicts."""
     learned = _learned(manifest, run, config)
     of_internal = replace(manifest.by_image, planned_cohorts=manifest.planned_cohorts[:1])
-    splits = load_scored_splits(of_internal, run, config, {} if labels is None else labels)
+    splits = load_scored_splits(of_internal, run, config, labels)
     return {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
 
 
