@@ -8,7 +8,6 @@ from reports.page import render
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.report_data import MACRO, read
 from tests.browser.visit import Visit, wait_until
-from tests.extensions.next_hospital.test_section_on_new_hospitals import study
 from tests.synthetic import Invented, tables
 
 pytestmark = pytest.mark.browser
@@ -79,7 +78,9 @@ def test_the_mean_over_the_hospitals_of_the_ranking_is_that_of_the_ranking_and_h
 
 
 def test_the_prediction_for_a_new_hospital_is_that_of_the_page_and_rests_on_all_its_hospitals(browser, tmp_path):
-    predicted = study([0.731, 0.70, 0.69], findings=(FINDING,))
+    pytest.importorskip("bench.extensions.next_hospital")
+    section = pytest.importorskip("tests.extensions.next_hospital.test_section_on_new_hospitals")
+    predicted = section.study([0.731, 0.70, 0.69], findings=(FINDING,))
     rows = predicted["next_hospital"]
     of_finding = (rows["metric"] == "auroc") & (rows["finding"] == FINDING)
     rows.loc[of_finding, ["value", "new_low", "new_high"]] = [0.655, 0.51, 0.777]
