@@ -140,7 +140,8 @@ class Entry:
         """Return the license of the pretrained weights. For a timm model without its own entry, it is the license that timm states."""
         if self.licence or not self.name.startswith("timm:"):
             return self.licence
-        stated = import_module("timm").get_pretrained_cfg(self.name.removeprefix("timm:"))  # timm takes seconds, and imports torch
+        timm = import_module("timm")  # takes seconds, and imports torch
+        stated = timm.get_pretrained_cfg(self.name.removeprefix("timm:"))
         return str(getattr(stated, "license", None) or "")
 
     @property
