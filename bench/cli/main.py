@@ -203,7 +203,8 @@ def _list_runs(store: Path, grids: Sequence[str], glob: str, failed: bool, as_js
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
-    names, manifests = dict.fromkeys(find_grid(opened, grid) for grid in grids), []
+    names = dict.fromkeys(find_grid(opened, grid) for grid in grids)  # each grid once
+    manifests = []
     if names:
         from bench.planning.manifest import read_manifest  # imports pandas, which takes a second
 

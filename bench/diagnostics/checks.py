@@ -72,8 +72,9 @@ def lines(checks: Sequence[Check]) -> list[str]:
         what = f"{check.dataset}: {check.what}" if check.dataset else check.what
         expected = f"expected {check.expected}, " if check.expected else ""
         causes = check.fix.split("\n")
-        numbered = "".join(f"\n       {number}. {cause}" for number, cause in enumerate(causes, 1))
-        fix = numbered if len(causes) > 1 else f" -> {check.fix}" if check.fix else ""
+        fix = f" -> {check.fix}" if check.fix else ""
+        if len(causes) > 1:
+            fix = "".join(f"\n       {number}. {cause}" for number, cause in enumerate(causes, 1))
         output.append(f"{_MARKS[check.level]} {what}: {expected}{check.found}{fix}")
     faults, warnings = (sum(check.level == level for check in checks) for level in ("fault", "warning"))
     output.append(f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}")

@@ -100,20 +100,14 @@ class Normalizer:
         steps = tuple((name, options) for name, options in parse(self.ops) if name in INTENSITY_OPS)
         counts = any(name != "imagenet" for name, _ in steps)
         # these values are computed once here, not again for each batch
-        for name, value in (
-            ("learned_op", learned),
-            ("steps", steps),
-            ("counts", counts),
-        ):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "learned_op", learned)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "counts", counts)
         if learned is not None and learned not in self.reference:
-            raise ConfigError(
-                f"{learned} has no histogram reference",
-                "preprocessing.ops",
-                "learn the reference on training images first",
-            )
+            fix = "learn the reference on training images first"
+            raise ConfigError(f"{learned} has no histogram reference", "preprocessing.ops", fix)
         try:
-            self.normalize(torch.zeros(1, 1, 2, 2))
+            self.normalize(torch.zeros(1, 1, 2, 2))  # an invalid option of an op is an unknown argument
         except TypeError as error:
             raise ConfigError(str(error), "preprocessing.ops", "correct the op's options") from error
 

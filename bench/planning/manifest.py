@@ -193,6 +193,7 @@ class Manifest(PlannedGrid):
     @cached_property
     def pooled(self) -> list[PlannedCohort]:
         """Return the hospitals of the pool on which at least one run trains, [] if the internal cohort is one hospital."""
+        # no run trains on a hospital only if all runs leave out this hospital
         return [hospital for hospital in self.planned_cohorts[0].hospitals if self._names_left_out != {hospital.name}]
 
     @cached_property

@@ -268,7 +268,8 @@ def _probe(manifest: Manifest, run: PlannedRun, splits: Sequence[ScoredSplit]) -
         if not (stored_run / features_file(scored_split.dataset)).is_file():
             continue
         feature, patient = read_features(CheckedFolder(stored_run), scored_split.dataset)
-        # each patient's stored features belong to the patient's first image
+        # Each patient's stored features belong to the patient's first image. A patient who is missing in this split gets
+        # the row of another patient, which the comparison below notices.
         ids, first = np.unique(scored_split.patient_id.astype(str), return_index=True)
         rows = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
         if (scored_split.patient_id[rows].astype(str) == patient).all():

@@ -99,7 +99,8 @@ def _errors_of_finding(
 
     A table without rows is left out. `point`: threshold on the logit, then a and b of Platt scaling.
     """
-    (threshold, a, b), logit = (float(v) for v in point), scored_split.logit[:, k].astype(np.float64)
+    threshold, a, b = point.tolist()
+    logit = scored_split.logit[:, k].astype(np.float64)
     if np.isnan(threshold):
         return []
     calibrated, called = Platt(a, b).apply(logit), logit >= threshold

@@ -47,9 +47,9 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
         examples = ", ".join(f"{ids[row]} ({scan.reason[row]})" for row in np.flatnonzero(unreadable)[:_EXAMPLES])
         number = int(unreadable.sum())
         lacks_decoder = [INSTALL_DECODERS in reason for reason in scan.reason[unreadable]]
-        remedy = "download these images again" if not all(lacks_decoder) else INSTALL_DECODERS
-        if any(lacks_decoder) and not all(lacks_decoder):
-            remedy = f"{INSTALL_DECODERS}; download the other images again"
+        remedy = "download these images again"
+        if any(lacks_decoder):
+            remedy = INSTALL_DECODERS if all(lacks_decoder) else f"{INSTALL_DECODERS}; download the other images again"
         level, fix = broken(scanned.cohort, number, f"{remedy}; a run excludes unreadable images and counts them")
         checks.append(Check(name, "unreadable images", level, total, f"{number:,} cannot be read: {examples}", fix))
     else:
@@ -58,16 +58,8 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
     if is_blank.any():
         examples = ", ".join(map(str, ids[is_blank][:_EXAMPLES]))
         fix = "look at these images; remove those that are no radiographs"
-        checks.append(
-            Check(
-                name,
-                "blank images",
-                "warning",
-                "none",
-                f"{int(is_blank.sum()):,} images of one gray value: {examples}",
-                fix,
-            )
-        )
+        found = f"{int(is_blank.sum()):,} images of one gray value: {examples}"
+        checks.append(Check(name, "blank images", "warning", "none", found, fix))
     values = gray_values(scan.small)
     usual = usual_range({name: value[_comparable(scanned)] for name, value in values.items()})
     unusual = unusual_gray(values, usual, f"images of {name}")

@@ -211,7 +211,8 @@ def _count_checks(
     unit, published_rows = ("rows", facts["rows"]) if "rows" in facts else ("images", facts.get("images"))
     if published_rows is None:
         return "", []
-    if rows < release_facts()["tolerance"]["subset"] * published_rows:
+    tolerance = release_facts()["tolerance"]
+    if rows < tolerance["subset"] * published_rows:
         return f"a subset: {rows:,} of {published_rows:,} {unit}; counts and prevalences are not checked", []
     pairs: list[tuple[str, int, int]] = []
     if raw is not None and "rows" in facts:
@@ -226,7 +227,6 @@ def _count_checks(
                 ]
     if split_rows is not None:
         pairs += _published_and_actual(split_rows, facts)
-    tolerance = release_facts()["tolerance"]
     fix = "compare with the published file: this may be another release or a damaged file"
     checks = [
         Check("", name, "warning", f"{number:,} within {tolerance['relative']:.0%}", f"{actual:,}", fix)

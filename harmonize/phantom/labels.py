@@ -53,8 +53,11 @@ def observe(patient: Patient, study: Study, expert: bool = False) -> States:
             continue
         if miss[k] < (MISSED if is_present else INVENTED * site.prevalence[k]):
             states[finding] = ABSENT if is_present else PRESENT
-        if site.uncertain and uncertainty[k] < site.uncertain[k] / (1 + site.prevalence[k]) * (2 if is_present else 1):
-            states[finding] = UNCERTAIN
+        if site.uncertain:
+            # twice as likely for present findings; over all images, the share of uncertain labels is site.uncertain[k]
+            if_absent = site.uncertain[k] / (1 + site.prevalence[k])
+            if uncertainty[k] < if_absent * (2 if is_present else 1):
+                states[finding] = UNCERTAIN
     return states
 
 

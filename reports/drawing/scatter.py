@@ -68,7 +68,7 @@ class Axis(NamedTuple):
 
         Of ten and more ticks, only every third is drawn.
         """
-        low, high = min(values) / 1.6, max(values) * 1.6
+        low, high = min(values) / 1.6, max(values) * 1.6  # with room for the outer marks
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         ticks = [m * 10.0**e for e in powers for m in (1, 2, 5) if low <= m * 10.0**e <= high]
         shown = ticks[:: 1 if len(ticks) < 10 else 3]

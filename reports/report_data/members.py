@@ -27,9 +27,8 @@ class Members:
     findings: tuple[str, ...]  # in the mean of at least one hospital
     num_findings: int  # all findings of the page
     left_out: Mapping[tuple[str, str], Estimate]
-    per_hospital: tuple[
-        int, ...
-    ]  # numbers of findings in the mean of each hospital, ascending; without hospitals with none
+    # numbers of findings in the mean of each hospital, ascending; without hospitals with none
+    per_hospital: tuple[int, ...]
     num_external: int  # all external hospitals
     reason: str = ""  # why there is no mean
 
@@ -45,17 +44,18 @@ class Members:
         inside = [any((run, h, f) not in gaps or gaps[run, h, f].has_value for h in keys) for f in findings]
         scored = np.array([[(h, f) in known for f in findings] for h in keys], bool).reshape(len(keys), len(findings))
         averaged = common_findings(scored, np.array(inside, bool))
-        has_mean = not known or cells.get((run, EXTERNAL, MACRO), MISSING).has_value
-        reason = "" if has_mean else no_mean(scored, averaged, len(findings))
+        has_mean = cells.get((run, EXTERNAL, MACRO), MISSING).has_value
+        reason = no_mean(scored, averaged, len(findings)) if known and not has_mean else ""
         common = {f for f, used in zip(findings, averaged, strict=True) if used and not reason}
-        used = {key for key in known if key[1] in common}
+        used = {(hospital, finding): area for (hospital, finding), area in known.items() if finding in common}
+        left_out = [(pair, area) for pair, area in known.items() if pair not in used]
         return cls(
-            tuple(dict.fromkeys(finding for _, finding in known if any(finding == f for _, f in used))),
-            len(findings),
-            dict(sorted(((key, e) for key, e in known.items() if key not in used), key=lambda pair: pair[1].value)),
-            tuple(sorted(Counter(hospital for hospital, _ in used).values())),
-            num_external,
-            reason,
+            findings=tuple(dict.fromkeys(finding for _, finding in used)),
+            num_findings=len(findings),
+            left_out=dict(sorted(left_out, key=lambda item: item[1].value)),
+            per_hospital=tuple(sorted(Counter(hospital for hospital, _ in used).values())),
+            num_external=num_external,
+            reason=reason,
         )
 
     def scored(self, num: int) -> str:

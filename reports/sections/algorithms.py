@@ -21,7 +21,7 @@ TOO_FEW = "too few pairs"
 def algorithms(data: ReportData) -> Section:
     """Write the section: a figure with the differences of each algorithm per hospital; empty if the grid has only ERM."""
     table = data.tables["algorithms"]
-    means = table[table["setting"] == ""]
+    means = table[table["setting"] == ""]  # over all settings
     if not len(means):
         return Section("algorithms", "", Markup(""))
     scale, grid = svg.difference_axis([Estimate.of(row) for row in means.to_dict("records")], WIDTH)
@@ -35,8 +35,8 @@ def algorithms(data: ReportData) -> Section:
         "parts": [(name, [row for row in rows if row["algorithm"] == name]) for name in means["algorithm"].unique()],
         "rows": rows,
         "settings": [
-            (setting, [_row(data, row) for row in of.to_dict("records")])
-            for setting, of in table[table["setting"] != ""].groupby("setting", sort=False)
+            (setting, [_row(data, row) for row in of_setting.to_dict("records")])
+            for setting, of_setting in table[table["setting"] != ""].groupby("setting", sort=False)
         ],
     }
     return Section("algorithms", "Algorithms", write("algorithms.html.j2", **context))

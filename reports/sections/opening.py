@@ -1,6 +1,7 @@
 """The first screen of the page: a headline, sentences with intervals, and a figure of the gaps."""
 
 import base64
+import math
 from typing import Any
 
 from markupsafe import Markup
@@ -22,6 +23,7 @@ from reports.tables import records_of, rows_of
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 440.0)
+PX_OF_CHARACTER = 6.6  # estimated width of a character of a hospital's name
 SHOWN = 6  # number of recipes in the table of the AUROCs that the mean leaves out
 NAMED = 60  # up to this number of recipes, each dot shows a name, and a table below the figure has the numbers
 
@@ -75,17 +77,21 @@ def gap_figure(data: ReportData, width: float) -> Markup:
     """
     hospitals = [h for h in data.hospitals if h.mean_gap.has_value]
     values = [e.value for r in data.ranked for e in r.hospital_gaps.values() if e.has_value]
-    bounds = [b for h in hospitals for b in (*h.mean_gap.bounds, h.mean_gap.value) if b == b]
+    bounds = [b for h in hospitals for b in (*h.mean_gap.bounds, h.mean_gap.value) if not math.isnan(b)]
     if not values or not hospitals:
         return Markup("")
     low, high = min(0.0, *values, *bounds), max(0.05, *values, *bounds)
-    grid = svg.ticks(low, high, 6 if width > 400 else 4)
-    step = grid[1] - grid[0] if len(grid) > 1 else 0.05
-    low, high = (grid[0] - step if grid[0] > low else grid[0]) if low < 0 else 0.0, high * 1.02
-    grid = svg.ticks(low, high, 6 if width > 400 else 4)
-    words = max(6.6 * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
-    axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
-    scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
+    is_wide = width == WIDE
+    most_ticks = 6 if is_wide else 4
+    if low < 0:  # the axis then starts at a tick
+        first, *others = svg.ticks(low, high, most_ticks)
+        step = others[0] - first if others else 0.05
+        low = first - step if first > low else first
+    high *= 1.02
+    grid = svg.ticks(low, high, most_ticks)
+    names_px = max(PX_OF_CHARACTER * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
+    axis_start = min(max(names_px + 12, 84.0), 130.0 if is_wide else 116.0)
+    scale = svg.Scale(low, high, axis_start, width - (44 if is_wide else 40))
     row = 33.0 if len(data.ranked) > NAMED else 32.0  # a deep swarm must not reach the mean of the next hospital
     height = 44 + row * len(hospitals)
     body = "".join(
@@ -116,7 +122,7 @@ def gap_figure(data: ReportData, width: float) -> Markup:
     body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
     body += svg.text(width, 11, "larger gap →", "tk", "end")
     label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {with_verdict(h.mean_gap)}" for h in hospitals)
-    return svg.svg(width, height, body, label, "ch wide" if width > 400 else "ch narrow")
+    return svg.svg(width, height, body, label, "ch wide" if is_wide else "ch narrow")
 
 
 def _depth(values: list[float], scale: svg.Scale) -> int:
