@@ -80,7 +80,7 @@ def read_answers(path: Path) -> pd.DataFrame:
 
 
 def matched(answers: pd.DataFrame, cohort: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
-    """Return the answers about images of a cohort table. Raises DatasetError without any."""
+    """Return the answers about images of a cohort table. Raises DatasetError if there are none."""
     known = answers[answers[IMAGE].isin(set(cohort[IMAGE].astype(str)))]
     if known.empty:
         what = f"no answer of a reader is of an image of {name}: {examples(answers[IMAGE], cohort[IMAGE].astype(str))}"

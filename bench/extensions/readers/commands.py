@@ -31,10 +31,12 @@ def readers(
     from bench.planning.stored_names import store_with
 
     opened = store_with(store, grid)
-    own = {name.partition("=")[0]: name.partition("=")[2] for name in table if "=" in name}
-    if len(own) != len(table):
-        wrong = next((name for name in table if "=" not in name), table[-1])
-        raise ConfigError(f"--table is {wrong!r}", "--table", "write each cohort once, as COHORT=FILE")
+    own: dict[str, str] = {}
+    for text in table:
+        name, equals, file = text.partition("=")
+        if not equals or name in own:
+            raise ConfigError(f"--table is {text!r}", "--table", "write each cohort once, as COHORT=FILE")
+        own[name] = file
     from bench.extensions.readers.cohorts import save  # slow imports: a wrong name was refused above
     from bench.planning.manifest import read_manifest
 

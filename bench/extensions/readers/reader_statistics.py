@@ -142,13 +142,15 @@ def difference(point: ReaderPoint, value: float, influence: Array) -> Array:
     value, influence [P]: sensitivity of the network (`at_point`). The interval combines those of both shares, because influences
     of few patients hardly vary. If the reader raised no false alarm, the curve may be anywhere below at the reader's true rate.
     """
-    low, high = share_interval(np.array([value]), error_of(influence)[None], *point.sizes[:, None])
+    num_images, num_patients = point.sizes[:, None]
+    low, high = share_interval(np.array([value]), error_of(influence)[None], num_images, num_patients)
     low *= point.false_positive_rate > 0
-    of_reader = (point.value[0], point.low[0], point.high[0])
-    values, lows, highs = np.array([(value, *low, *high), of_reader]).T
+    of_network = (value, *low, *high)
+    of_reader = (point.value[0], point.low[0], point.high[0])  # the sensitivity is the first of RATES
+    values, lows, highs = np.array([of_network, of_reader]).T
     both = np.stack([influence, point.influence])
     correlation = float(correlations(both @ both.T)[0, 1])
-    bounds = paired_interval(values, lows, highs, correlation, patients=float(point.sizes[1]))
+    bounds = paired_interval(values, lows, highs, correlation, patients=float(num_patients[0]))
     return np.array([values[0] - values[1], *bounds])
 
 
@@ -156,11 +158,12 @@ def share_below(differences: Array) -> tuple[int, float, float, float]:
     """Return how many of R readers are below the curve, their share, and its interval over patients.
 
     differences [R, 3]: see `difference`. Their intervals are widened to hold together (Bonferroni): the lower bound counts the readers
-    who are clearly below, the upper bound all who are not clearly above. An unknown interval says nothing.
+    who are clearly below, the upper bound all who are not clearly above. An unknown bound is the furthest possible, -1 or 1.
     """
     value, low, high = differences.T
     wider = ndtri(1 - (1 - LEVEL) / 2 / len(value)) / ndtri((1 + LEVEL) / 2)
-    low, high = (value + wider * (np.nan_to_num(end, nan=side) - value) for end, side in ((low, -1.0), (high, 1.0)))
+    low = value + wider * (np.nan_to_num(low, nan=-1.0) - value)
+    high = value + wider * (np.nan_to_num(high, nan=1.0) - value)
     below, least, most = (int((numbers > EPSILON).sum()) for numbers in (value, low, high))
     return below, below / len(value), least / len(value), most / len(value)
 

@@ -31,30 +31,31 @@ def readers(data: ReportData) -> Section:
     }
     panels = []
     for agreement in records_of(data.tables["reader_agreement"]):
-        at = agreement["dataset"], agreement["finding"]
-        points, curves = (
-            [row for row in of_first[name] if (row["dataset"], row["finding"]) == at] for name in of_first
+        dataset, finding = agreement["dataset"], agreement["finding"]
+        points, curves, here = (
+            [row for row in rows if (row["dataset"], row["finding"]) == (dataset, finding)]
+            for rows in (of_first["points"], of_first["curves"], shares)
         )
-        below = {row["run_id"]: row for row in shares if (row["dataset"], row["finding"]) == at}
+        share_of = {row["run_id"]: row for row in here}
         intervals = [[bounded(row, rate) for rate in RATES] for row in points]
         panels.append(
             {
-                "hospital": data.short(at[0]),
-                "finding": at[1],
-                "figure": figure(points, curves, at[1]) if points else "",
-                "points": [(row, *of, difference(row)) for row, of in zip(points, intervals, strict=True)],
+                "hospital": data.short(dataset),
+                "finding": finding,
+                "figure": figure(points, curves, finding) if points else "",
+                "points": [(row, *of_rates, difference(row)) for row, of_rates in zip(points, intervals, strict=True)],
                 "agreement": agreement,
-                "below": [below.get(recipe.id) for recipe in recipes],
+                "below": [share_of.get(recipe.id) for recipe in recipes],
             }
         )
-    context = {"data": data, "title": title(panels, first.label), "first": first, "recipes": recipes, "panels": panels}
+    headline = title([row for row in shares if row["run_id"] == first.id], first.label)
+    context = {"data": data, "title": headline, "first": first, "recipes": recipes, "panels": panels}
     return Section(KEY, "Readers", write("readers.html.j2", **context))
 
 
-def title(panels: Sequence[Mapping[str, Any]], label: str) -> str:
-    """State how many readers are below the curve of the first recipe, over the findings with a comparison."""
-    rows = [panel["below"][0] for panel in panels if panel["below"][0] is not None]
-    below, num = (sum(row[name] for row in rows) for name in ("num_below", "num_readers"))
+def title(shares: Rows, label: str) -> str:
+    """State how many readers are below the curve of a recipe, over its rows of `reader_shares`."""
+    below, num = (sum(row[name] for row in shares) for name in ("num_below", "num_readers"))
     return f"{below} of {plural(num, 'operating point')} of single readers {'is' if below == 1 else 'are'} below the ROC curve of {label}"
 
 
