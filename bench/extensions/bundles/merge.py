@@ -47,9 +47,9 @@ def add(merged: Merge, bundle: OpenBundle, names: Mapping[str, str], first: Mani
     a cohort without a common run.
     """
     manifest = bundle.manifest
-    both = [{"source": own.source, "phantom": own.phantom, **asdict(own.settings)} for own in (manifest, first)]
-    for key, ours in both[0].items():
-        if ours != (theirs := both[1][key]):
+    of_bundle, of_first = ({"source": m.source, "phantom": m.phantom, **asdict(m.settings)} for m in (manifest, first))
+    for key, ours in of_bundle.items():
+        if ours != (theirs := of_first[key]):
             what = f"the bundles have different settings: {key} is {ours!r} and {theirs!r}"
             raise StoreError(what, "", _FIX_SETTINGS)
     for old in names:

@@ -70,7 +70,7 @@ class FirstBatch:
         step.forward = forward
         step.begin_epoch(1)
         batch = targets.epoch_order(config, 1, size)[:size]
-        step(batch, 1, 0)
+        step(batch, epoch=1, step=0)
         labels = (values[batch].numpy() for values in (targets.target_NK, targets.weight_NK))
         # an optimizer such as SAM passes the batch twice
         return cls(train.image_id[batch].astype(str).tolist(), torch.cat(seen)[:size], *labels)

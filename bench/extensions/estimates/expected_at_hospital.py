@@ -168,8 +168,9 @@ def no_images(run_ids: Sequence[str], findings: Sequence[str]) -> dict[str, pd.D
 
 
 def _error_of_means(estimator: str, known: KnownValues) -> float:
-    """Compute the mean absolute error of the mean over findings, over runs and labeled hospitals that are left out."""
-    return float(finite_mean(np.abs(finite_mean(left_out(estimator, known) - known.truth, 2)), (0, 1)))
+    """Compute the absolute error of the mean over findings, averaged over runs and labeled hospitals, each left out once."""
+    error_HR = finite_mean(left_out(estimator, known) - known.truth, 2)
+    return float(finite_mean(np.abs(error_HR), (0, 1)))
 
 
 def _recipes(manifest: Manifest, run_ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:

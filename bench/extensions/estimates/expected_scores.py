@@ -35,8 +35,8 @@ _SHOWS_SHIFT = ("prevalence", "auroc")
 class ExpectedValues:
     """Expected values [R, K] of one quantity at a new hospital.
 
-    half [R, K]: distance of both bounds from the value. extra [R, K]: by how much the bound on the side of the internal value
-    is further away, negative for the lower bound (see `toward_internal`). reason [R, K]: "", or why the value is not
+    half [R, K]: distance of both bounds from the value. extra [R, K]: the bound on the side of the internal value is this much
+    further away (see `toward_internal`); negative if this is the lower bound. reason [R, K]: "", or why the value is not
     stated. error [H, R, K]: errors of the estimator at the labeled hospitals, each left out in turn. at_internal [R, K]: its
     errors at the internal hospital. growth [R, K]: by which factor the intervals are wider than the errors alone imply,
     because of the number of images and of the distance to the labeled hospitals.
@@ -64,12 +64,12 @@ class ExpectedValues:
     def toward_internal(
         error_HRK: Array, error_RK: Array, to_internal_RK: Array, growth_RK: Array, alone: bool = False
     ) -> Array:
-        """Compute by how much [R, K] the bound on the side of the internal value is further away, negative for the lower bound.
+        """Compute how much further away [R, K] the bound on the side of the internal value is; negative for the lower bound.
 
         error_HRK, error_RK: errors at the labeled hospitals and at the internal hospital. to_internal_RK: internal minus
-        expected value. The internal hospital is one more hospital with a known score. The bound on its side has the
-        distance that follows from the errors at all these hospitals, but is not beyond the internal value. 0 if the
-        interval contains the internal value anyway, and without errors. alone: see `half_widths`.
+        expected value. The internal hospital counts as one more hospital with a known score. The errors at all these
+        hospitals determine the distance of this bound, but the bound is never moved beyond the internal value. The result is
+        0 if the interval already contains the internal value, or if there are no errors. alone: see `half_widths`.
         """
         known = np.where(np.isfinite(error_HRK).any((0, 1)), error_RK, np.nan)
         distance = half_widths(np.concatenate([error_HRK, known[None]]), alone) * growth_RK

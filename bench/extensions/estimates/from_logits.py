@@ -26,8 +26,9 @@ def cbpe(internal: InternalFinding, logit: Array) -> Estimates:
     estimates = {"auroc": expected_auroc(prob, logit), "ece": ece(prob, share, internal.bins)}
     if np.isnan(internal.threshold):
         return {**estimates, "prevalence": float(prob.mean())}
-    sums = ((prob, called), (1 - prob, called), (prob, ~called), (1 - prob, ~called))
-    return {**estimates, **rates(*(float(side[mask].sum()) for side, mask in sums))}
+    of_called, of_others = prob[called], prob[~called]
+    expected_numbers = (of_called, 1 - of_called, of_others, 1 - of_others)  # TP, FP, FN, TN
+    return {**estimates, **rates(*(float(part.sum()) for part in expected_numbers))}
 
 
 def expected_auroc(prob: Array, logit: Array) -> float:

@@ -15,7 +15,7 @@ Gray = NDArray[np.uint8]
 
 
 def views(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    """Return a picture in BGR, [2 * SIDE + 4, 2 * SIDE + 4, 3], with four views of a case.
+    """Return a picture in BGR, [2 * SIDE + GAP, 2 * SIDE + GAP, 3], with four views of a case.
 
     Top: the image, and the image with its heat map and the outline of the finding. Bottom: the heat map alone, and the
     image with the outline. Without a known outline, no outline is drawn. Each map is scaled to its own maximum, so colors
@@ -23,6 +23,7 @@ def views(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | N
     """
     plain = cv2.cvtColor(_sized(image), cv2.COLOR_GRAY2BGR)
     share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)
+    # the darkest and the brightest colors of the map are left out
     color = cv2.applyColorMap((80 + 160 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)
     cover = (COVER * share)[..., None]
     overlay = (plain * (1 - cover) + color.astype(np.float32) * cover).round().astype(np.uint8)

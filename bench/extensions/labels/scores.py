@@ -61,24 +61,17 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate
         before = dict(zip(names, of_before, strict=True))
         for gap in gaps(run.findings, test, external):
             if gap.finding == MACRO:
-                numbers = (
-                    gap.value,
-                    gap.low,
-                    gap.high,
-                    before[gap.dataset],
-                    gap.internal,
-                    gap.external,
-                    gap.num_findings,
-                )
-                rows.append((run.run_id, reading, gap.dataset, *numbers, inside, changed[gap.dataset]))
-                estimates[f"reading_gap/{reading}/{gap.dataset}"] = Estimate(gap.value, gap.influence)
+                hospital = gap.dataset
+                numbers = (gap.value, gap.low, gap.high, before[hospital], gap.internal, gap.external, gap.num_findings)
+                rows.append((run.run_id, reading, hospital, *numbers, inside, changed[hospital]))
+                estimates[f"reading_gap/{reading}/{hospital}"] = Estimate(gap.value, gap.influence)
     return {"reading_gaps": frame(rows, SCHEMAS["reading_gaps"])}, estimates
 
 
 def _gaps_before(findings: Sequence[str], before: Sequence[SplitMetrics], after: Sequence[SplitMetrics]) -> list[float]:
     """Return the macro gap of each hospital as the grid reads labels, and their mean; NaN for none.
 
-    It is over the findings that still have a score after the other reading. before: the internal test split and the external
+    The gaps are over the findings that still have a score under the other reading. before: the internal test split and the external
     hospitals, read as in the grid; after: the same splits under the other reading.
     """
     test, *external = (

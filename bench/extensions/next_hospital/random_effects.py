@@ -196,11 +196,12 @@ class Posterior:
         at_once = max(1, MOST_AT_ONCE // size)
         starts = range(0, max(num, 1), at_once)
         parts = [cls._of_some(panels.at(slice(k, k + at_once)), scale, steps, nodes) for k in starts]
-        root, root_v, low, low_v, share, mean, covariance = (np.concatenate(of) for of in zip(*parts, strict=True))
-        return cls(root, root_v, (low, low_v), share, mean, covariance + panels.shared[:, None])
+        root, root_v, ends, ends_v, share, mean, covariance = (np.concatenate(of) for of in zip(*parts, strict=True))
+        return cls(root, root_v, (ends, ends_v), share, mean, covariance + panels.shared[:, None])
 
     @staticmethod
     def _of_some(panels: Panels, scale: float, steps: tuple[int, int], nodes: tuple[int, int]) -> tuple[Array, ...]:
+        """Return root, root_v, ends of tau, ends of tau_v, share, mean and covariance of some panels, see `Posterior`."""
         widths = [np.sqrt(WIDEST * scale) / num for num in steps]
         grids = [
             np.tile(width * (np.arange(num) + 0.5) if num > 1 else np.zeros(1), (len(panels.value), 1))
@@ -208,10 +209,8 @@ class Posterior:
         ]
         log_density, _ = _log_density(panels, grids[0], grids[1], scale)
         matters = log_density > log_density.max((1, 2), keepdims=True) - NEGLIGIBLE
-        (root, weight, ends), (root_v, weight_v, ends_v) = (
-            _nodes(matters.any(2 - axis), width, num)
-            for axis, (width, num) in enumerate(zip(widths, nodes, strict=True))
-        )
+        root, weight, ends = _nodes(matters.any(2), widths[0], nodes[0])
+        root_v, weight_v, ends_v = _nodes(matters.any(1), widths[1], nodes[1])
         log_density, known = _log_density(panels, root, root_v, scale)
         share = np.outer(weight, weight_v) * np.exp(log_density - log_density.max((1, 2), keepdims=True))
         share /= share.sum((1, 2), keepdims=True)

@@ -93,11 +93,8 @@ def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
     for cohort, ref in zip(manifest.cohorts, plan.refs, strict=True):
         if cohort.id != ref.id:
             fix = "give the unchanged data; `bench check --data` compares them with the published releases"
-            raise ConfigError(
-                f"the images or labels of {ref.name} have changed since the run ({ref.id}, was {cohort.id})",
-                "--data",
-                fix,
-            )
+            what = f"the images or labels of {ref.name} have changed since the run ({ref.id}, was {cohort.id})"
+            raise ConfigError(what, "--data", fix)
 
 
 def _seeds(manifest: Manifest, run: PlannedRun) -> list[str]:
