@@ -86,10 +86,8 @@ def test_without_readers_the_tables_are_empty_and_wrong_options_are_refused(stor
     assert "write each cohort once" in here("readers", "--table", "readers.csv", cwd=store_copy, code=2).stderr
     twice = [word for file in ("a=1.csv", "a=2.csv", "b=3.csv") for word in ("--table", file)]
     assert "--table is 'a=2.csv'" in here("readers", *twice, cwd=store_copy, code=2).stderr
-    assert (
-        "unknown value of --table: 'nowhere'"
-        in here("readers", "--table", "nowhere=a.csv", cwd=store_copy, code=2).stderr
-    )
+    said = here("readers", "--table", "nowhere=a.csv", cwd=store_copy, code=2).stderr
+    assert "unknown value of --table: 'nowhere'" in said
     (store_copy / "other.csv").write_text("image_id,reader,Edema\nx.png,Ann,1\n")
     said = here("readers", "--table", f"{hospital(manifest)}=other.csv", cwd=store_copy, code=2).stderr
     assert "no answer of a reader is of an image" in said
