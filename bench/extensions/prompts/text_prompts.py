@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -52,24 +53,28 @@ class PromptTexts:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read prompts.yaml. Raises ConfigError for unknown keys, spaces and findings, and for texts without {}."""
-        raw, where = read_yaml(path), str(path)
+        where = str(path)
+        try:
+            raw = msgspec.convert(read_yaml(path), dict[str, Any])
+            wordings = msgspec.convert(raw.get("wordings") or [], list[dict[str, str]])
+            names = msgspec.convert(raw.get("names") or {}, dict[str, str])
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"wrong type: {error}", where, "write `wordings: [{positive: ...}]`") from None
         ConfigError.known_keys(raw, ("space", "wordings", "names"), where)
-        space, spaces, names = raw.get("space"), labels_yaml()["spaces"], raw.get("names") or {}
+        space, spaces = raw.get("space"), labels_yaml()["spaces"]
         if space not in spaces:
-            raise ConfigError(
-                f"unknown label space {space!r}", f"{where}: space", ConfigError.suggestion(space, spaces)
-            )
+            fix = ConfigError.suggestion(space, spaces)
+            raise ConfigError(f"unknown label space {space!r}", f"{where}: space", fix)
         findings = tuple(map(str, spaces[space]))
         ConfigError.known_keys(names, findings, f"{where}: names")
-        wordings = raw.get("wordings") or []
-        sides = [set(wording) if isinstance(wording, Mapping) else set() for wording in wordings]
-        texts = [text for wording in wordings if isinstance(wording, Mapping) for text in wording.values()]
+        sides = [set(wording) for wording in wordings]
+        texts = [text for wording in wordings for text in wording.values()]
         if not sides or sides[0] not in ({"positive"}, set(_SIDES)) or any(own != sides[0] for own in sides):
             fix = 'give each wording `{positive: "{}", negative: "no {}"}`, or each `positive` only: {} stands for the finding'
             raise ConfigError("a wording is invalid, or there is none", f"{where}: wordings", fix)
-        if without := [text for text in texts if "{}" not in str(text)]:
+        if without := [text for text in texts if "{}" not in text]:
             raise ConfigError(f"the text {without[0]!r} has no {{}}", f"{where}: wordings", "write {} for the finding")
-        return cls(findings, tuple(dict(wording) for wording in wordings), names)
+        return cls(findings, tuple(wordings), names)
 
     @property
     def rule(self) -> str:

@@ -186,6 +186,9 @@ def test_prompts_of_open_clip_give_the_logits_of_its_zero_shot_classifier(tmp_pa
         (YAML.replace(', negative: "no {}"', ""), "a wording is invalid"),
         (YAML.replace("Edema:", "Oedema:"), "unknown key 'Oedema'"),
         (YAML + "texts: 1\n", "unknown key 'texts'"),
+        ("- space: shared-9\n", "Expected `object`, got `array`"),
+        ("space: shared-9\nwordings: 5\n", "Expected `array`, got `int`"),
+        (YAML.replace("pulmonary edema", "5"), "Expected `str`, got `int`"),
     ],
 )
 def test_wrong_texts_are_refused(tmp_path: Path, content: str, what: str) -> None:
