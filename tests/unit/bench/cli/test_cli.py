@@ -351,8 +351,6 @@ WRONG_REQUESTS = [  # words, and what is said: what is wrong, where, and how to 
     ),
     ("estimate --labels none.csv", "file 'none.csv' does not exist", "", ""),
     ("estimate --logits data --estimator atcc", "unknown estimator 'atcc'", "--estimator", "choose from: mean_gap"),
-    ("track --to wrong://x", "'wrong://x' is not an MLflow database", "--to", "sqlite:///mlflow.db"),
-    ("track --to sqlite:///none/m.db", "the folder of the database does not exist", "none/m.db", "create it"),
     ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
     ("data phantom p --size 9", "invalid value for '--size'", "", ""),
     ("upload 3fa9 --repo lab", "'lab' is not a repository name", "--repo", "OWNER/NAME"),
