@@ -14,7 +14,7 @@ from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Store
 from harmonize.datasets import FAULT
 from harmonize.datasets.csvfile import header, read_text, require_whole
-from harmonize.datasets.ids import examples
+from harmonize.datasets.ids import difference, examples, occurs_in
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ALL_FINDINGS
 
@@ -80,9 +80,17 @@ def read_answers(path: Path) -> pd.DataFrame:
 
 
 def matched(answers: pd.DataFrame, cohort: pd.DataFrame, name: str, path: Path) -> pd.DataFrame:
-    """Return the answers about images of a cohort table. Raises DatasetError if there are none."""
-    known = answers[answers[IMAGE].isin(set(cohort[IMAGE].astype(str)))]
-    if known.empty:
-        what = f"no answer of a reader is of an image of {name}: {examples(answers[IMAGE], cohort[IMAGE].astype(str))}"
-        raise DatasetError(what, str(path), f"write {IMAGE} as in the cohort")
-    return known
+    """Return the answers about images of a cohort table.
+
+    Raises DatasetError without any, and for an id of another form than in the cohort, such as another case.
+    """
+    ids, known = answers[IMAGE], cohort[IMAGE].astype(str)
+    is_known = occurs_in(ids, known)
+    strange = ids[~is_known]
+    if len(strange) and (changed := difference(strange, known)):
+        what = f"an id of a reader's answer is written in another way than in {name}: {changed}"
+    elif not is_known.any():
+        what = f"no answer of a reader is of an image of {name}: {examples(ids, known)}"
+    else:
+        return answers[is_known]
+    raise DatasetError(what, f"{path}, row {strange.index[0]}", f"write {IMAGE} as in the cohort, or remove the file")

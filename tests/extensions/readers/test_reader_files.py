@@ -42,10 +42,14 @@ def test_a_table_of_your_own_with_an_error_is_refused_with_its_place(
     assert caught.value.fix
 
 
-def test_answers_about_unknown_images_are_left_out_and_a_table_without_others_is_refused(tmp_path: Path) -> None:
+def test_unknown_ids_are_counted_and_ids_in_another_form_are_refused(tmp_path: Path) -> None:
     cohort = pd.DataFrame({IMAGE: ["00000001_000.png", "00000002_000.png"]})
     path = own(tmp_path, "00000001_000.png,Ann,1", "00000009_000.png,Ann,1")
     rows = matched(read_answers(path), cohort, "nih", path)
     assert rows[IMAGE].tolist() == ["00000001_000.png"]
+    other_form = read_answers(own(tmp_path, "00000001_000.png,Ann,1", "00000002_000.PNG,Ann,1"))
+    with pytest.raises(DatasetError, match=r"written in another way than in nih: .*differ") as caught:
+        matched(other_form, cohort, "nih", path)
+    assert caught.value.where.endswith("readers.csv, row 3")
     with pytest.raises(DatasetError, match="no answer of a reader is of an image of nih"):
         matched(read_answers(own(tmp_path, "x,Ann,1")), cohort, "nih", path)
