@@ -15,7 +15,7 @@ from bench.results.card_metadata import hub_metadata
 from bench.results.read_predictions import has_scores, scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.results.stored_runs import training_remark
-from bench.runs.elsewhere import at_new_hospital, elsewhere, worth_of
+from bench.runs.elsewhere import PageTables, at_new_hospital, elsewhere, worth_of
 from bench.store.checked_folders import CARD, CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
@@ -26,24 +26,19 @@ from reports.html.markdown import escaped
 from reports.html.section import environment as html_environment
 from reports.schemas.select import select
 from reports.sentences.data import UNIT_RULES
+from reports.tables import rows_of
 
 _RULES = ["f1_max", "youden", "sens_90"]
 
 
-def write_cards(manifest: Manifest) -> list[Path]:
-    """Write the card of every finished and scored run of a grid, and return the paths of the cards.
-
-    Unchanged files are not rewritten.
-    """
-    paths = []
-    scored = set(scored_ids(manifest, list(manifest.run_of.values())))
+def write_cards(manifest: Manifest) -> None:
+    """Write the card of every finished and scored run of a grid; unchanged files are not rewritten."""
+    scored, page = set(scored_ids(manifest, list(manifest.run_of.values()))), PageTables.of(manifest)
     for run in manifest.run_of.values():
         if run.id in scored and not run.is_imported:
-            path, content = manifest.store.run_dir(run.id) / CARD, card(manifest, run).encode()
+            path, content = manifest.store.run_dir(run.id) / CARD, card(manifest, run, page).encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_bytes(path, content)
-            paths.append(path)
-    return paths
 
 
 def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
@@ -55,8 +50,7 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     manifest, run = planned(store, run_id, grid)
     if run.is_imported:
         read_run(store, run_id)  # raises StoreError for a model that was trained elsewhere
-    scored = has_scores(manifest, run_id)
-    if reason := unfinished(manifest, run) or ("" if scored else "it has no scores"):
+    if reason := unfinished(manifest, run) or ("" if has_scores(manifest, run_id) else "it has no scores"):
         fix = "finish it with `bench run`, score it with `bench score`"
         raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), fix)
     path = store.run_dir(run_id) / CARD
@@ -64,8 +58,9 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     return path
 
 
-def card(manifest: Manifest, run: PlannedRun) -> str:
-    """Build the card of a scored run: model, limits of use, training data, internal and external results."""
+def card(manifest: Manifest, run: PlannedRun, page: PageTables | None = None) -> str:
+    """Build the card of a scored run: model, limits of use, training data, results. `page` is read if it is not given."""
+    page = page or PageTables.of(manifest)
     store, config = manifest.store, run.config
     facts = CheckedFolder(store.run_dir(run.id)).facts()
     folder = ScoresFolder(manifest.scores / run.id)
@@ -88,8 +83,8 @@ def card(manifest: Manifest, run: PlannedRun) -> str:
         min_count=manifest.settings.min_count,
         unit_rule=UNIT_RULES[manifest.settings.unit],
         hospitals=_hospitals(manifest, run),
-        aurocs=_aurocs(manifest, run, [f for f in predicted if f in scored], scores, gaps),
-        new_hospital=at_new_hospital(manifest, run.id),
+        aurocs=_aurocs(manifest, run, [f for f in predicted if f in scored], scores, gaps, page),
+        new_hospital=at_new_hospital(page, run.id),
         rules=_RULES,
         thresholds=_thresholds(points, [f for f in scored if f not in unlearnt]),
     )
@@ -185,21 +180,28 @@ def _hospitals(manifest: Manifest, run: PlannedRun) -> list[str]:
 
 
 def _aurocs(
-    manifest: Manifest, run: PlannedRun, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
+    manifest: Manifest,
+    run: PlannedRun,
+    findings: Sequence[str],
+    scores: pd.DataFrame,
+    gaps: pd.DataFrame,
+    page: PageTables,
 ) -> list[tuple[str, ...]]:
     """Return one row of AUROCs per finding, and one for their macro mean: the columns `_hospitals`, the mean gap, the verdict."""
+    interval, auroc = ("value", "low", "high"), dict[tuple[str, str, str], str]()
     plain = select(scores, finding=None)
+    for dataset, split, finding, *of_cell in rows_of(plain, "dataset", "split", "finding", *interval):
+        at = split if dataset == manifest.source else ""  # an external hospital has one split
+        auroc.setdefault((dataset, at, finding), with_interval(*of_cell))
+    external = gaps[gaps["dataset"] == "external"]
+    gap = {finding: with_interval(*of_gap) for finding, *of_gap in rows_of(external, "finding", *interval)}
     columns = [(manifest.source, "test"), *((cohort.name, "") for cohort in manifest.external_to(run))]
-    worth = {row["finding"]: worth_of(row) for row in elsewhere(manifest, run.id).to_dict("records")}
+    worth = {row["finding"]: worth_of(row) for row in elsewhere(manifest, run.id, page).to_dict("records")}
     rows = []
     for finding in (*findings, "macro"):
-        cells = [escaped("mean" if finding == "macro" else finding)]
-        for dataset, split in columns:
-            of_cell = plain[(plain["dataset"] == dataset) & (plain["finding"] == finding)]
-            cells.append(_cell(of_cell[of_cell["split"] == split] if split else of_cell))
-        cells.append(_cell(gaps[(gaps["dataset"] == "external") & (gaps["finding"] == finding)]))
-        cells.append(worth.get(finding, DASH))
-        rows.append(tuple(cells))
+        title = "mean" if finding == "macro" else escaped(finding)
+        cells = [auroc.get((*column, finding), DASH) for column in columns]
+        rows.append((title, *cells, gap.get(finding, DASH), worth.get(finding, DASH)))
     return rows
 
 
@@ -211,10 +213,3 @@ def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> list[tuple[str
         values: list[Any] = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in _RULES]
         rows.append((escaped(finding), *(number(value) for value in values)))
     return rows
-
-
-def _cell(rows: pd.DataFrame) -> str:
-    if not len(rows):
-        return DASH
-    value, low, high = (float(rows[column].iloc[0]) for column in ("value", "low", "high"))
-    return with_interval(value, low, high)

@@ -1,7 +1,7 @@
 """What a prediction of a run is worth at hospitals that the run has never seen: the verdict on each finding."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
@@ -20,15 +20,29 @@ from reports.tables import rows_of
 ELSEWHERE = ("finding", "verdict", "auroc", "auroc_low", "auroc_high", "hospital")
 
 
-def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
+class PageTables(NamedTuple):
+    """What the page of a grid knows of new hospitals: (run, finding) -> mean and prediction, and the table `transplants`."""
+
+    predicted: Mapping[tuple[str, str], tuple[Estimate, Estimate]]
+    transplants: pd.DataFrame
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Read the tables; what was not written is empty. Raises StoreError for damaged tables."""
+        next_hospital, recipes = (_of_report(manifest, name) for name in ("next_hospital", "recipes"))
+        predicted = new_hospital_lookup(next_hospital, recipes) if len(next_hospital) else {}
+        return cls(predicted, _of_report(manifest, "transplants"))
+
+
+def elsewhere(manifest: Manifest, run_id: str, page: PageTables | None = None) -> pd.DataFrame:
     """Return the verdict on each finding of a run as the page of its grid states it, columns ELSEWHERE; no rows for a run without scores.
 
-    Raises StoreError for damaged tables.
+    `page` is read if it is not given. Raises StoreError for damaged tables.
     """
     folder, internal = ScoresFolder(manifest.scores / run_id), manifest.source
     if not folder.key():
         return elsewhere_table()
-    predicted, transplants = _predicted(manifest), _of_report(manifest, "transplants")
+    predicted, transplants = page or PageTables.of(manifest)
     shortcuts = caught(transplants[transplants["run_id"] == run_id], internal) if len(transplants) else []
     rows = select(folder.table("scores"), finding=None, internal=internal).dropna(subset=["value"])
     rows = rows[~rows["dataset"].isin([internal, "external"]) & (rows["finding"] != "macro")]
@@ -40,18 +54,13 @@ def elsewhere(manifest: Manifest, run_id: str) -> pd.DataFrame:
     return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
 
-def at_new_hospital(manifest: Manifest, run_id: str) -> str:
-    """Return a sentence on the mean AUROC that the page of the grid predicts for the recipe of a run; "" without a prediction."""
-    expected, new = _predicted(manifest).get((run_id, "macro"), (MISSING, MISSING))
+def at_new_hospital(page: PageTables, run_id: str) -> str:
+    """Return a sentence on the mean AUROC that the page predicts for the recipe of a run; "" without a prediction."""
+    expected, new = page.predicted.get((run_id, "macro"), (MISSING, MISSING))
     if not new.has_interval:
         return ""
     numbers = with_interval(expected.value, new.low, new.high)
     return f"At a new hospital like the external ones, expect a mean AUROC of {numbers} (95 % prediction interval) from this recipe."
-
-
-def _predicted(manifest: Manifest) -> Mapping[tuple[str, str], tuple[Estimate, Estimate]]:
-    next_hospital, recipes = (_of_report(manifest, name) for name in ("next_hospital", "recipes"))
-    return new_hospital_lookup(next_hospital, recipes) if len(next_hospital) else {}
 
 
 def _of_report(manifest: Manifest, name: str) -> pd.DataFrame:
