@@ -100,7 +100,7 @@ def plan_of(folder: Path, name: str) -> Plan:
     return make_plan(asked, registry, store, data_file, None, 1, "bench run", lambda *_: None, tables_alone=True)
 
 
-@patch.multiple(extensions, modules=lambda _: (), files=lambda _: ())
+@patch.multiple(extensions, modules=lambda _: (), files=lambda _: {})
 def document_of(folder: Path, name: str) -> dict[str, Any]:
     """Return the manifest of a grid of GRIDS, or one that is made from such a manifest."""
     if name == "imported":
