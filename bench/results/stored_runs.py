@@ -137,7 +137,7 @@ def _stored_run(
         differences = f"of {of}" if of else ""
         title = f"{kind} {architecture}{' ' if of else ''}{differences}"
     of_means = [row["auroc"] for row in scores if row["dataset"] == "external"]
-    without_mean = NO_MEAN if of_means[:1] == [None] else ""
+    without_mean = NO_MEAN if of_means and of_means[0] is None else ""
     damage = ", ".join(map(" ".join, record.damage.items()))
     return RunSummary(
         run=run_id,

@@ -164,10 +164,10 @@ class Chart:
             body += svg.text(points[-1][0] - 16, points[-1][1] + 10, line.name, "tk halo", "end") if line.name else ""
         is_large = len(self.spots) <= CROSSES
         marks = [(x(spot.x.value), y(spot.y.value)) for spot in self.spots]
-        for spot, (at_x, at_y) in zip(self.spots if is_large else (), marks, strict=False):
-            if spot.x.has_interval:
+        for spot, (at_x, at_y) in zip(self.spots, marks, strict=True):
+            if is_large and spot.x.has_interval:
                 body += svg.line(x(spot.x.low), at_y, x(spot.x.high), at_y, "er")
-            if spot.y.has_interval:
+            if is_large and spot.y.has_interval:
                 body += svg.line(at_x, y(spot.y.low), at_x, y(spot.y.high), "er")
         for spot, at in zip(self.spots, marks, strict=True):
             body += _mark(spot, at, 1.0 if is_large else 0.6)
