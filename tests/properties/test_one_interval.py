@@ -146,7 +146,7 @@ def collect(page, board):
         for key, cell in zip(keys, cells, strict=True):
             if key and cell:
                 printed.add(key, " ".join(c if isinstance(c, str) else f"{c:.3f}".removeprefix("0") for c in cell))
-    [figure] = page.all("svg", "wide")
+    [figure] = [svg for svg in page.all("svg", "wide") if svg.attributes["aria-label"].startswith("Generalization gap")]
     parts = re.split(r", (?=[A-Z])", figure.attributes["aria-label"].partition(": ")[2])
     for part, verdict in zip(parts, marks(figure), strict=True):
         printed.add(("mean gap", re.split(rf" {NUMBER}", part)[0]), part, verdict)
