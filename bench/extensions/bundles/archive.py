@@ -39,7 +39,8 @@ README = """# Predictions of chest X-ray networks
 | `scores/ID/*` | tables of the scores of a run |
 | `bundle.json`, `checksums.json` | versions; SHA-256 of every other file |
 
-States: 1 present, 0 absent, -1 uncertain, -2 not mentioned, null unmapped.
+States: 1 present, 0 absent, -1 uncertain, -2 not mentioned, null unmapped. With `resample: split`, each seed has validation images
+of its own: the split val has those of all seeds, and a run has logits for its own.
 
 Training time, memory, speed, learning curves, environment and titles of cohorts are statements of the submitter. There are no
 images, and no ids of patients or images. The agreements of the datasets also apply to labels and predictions.

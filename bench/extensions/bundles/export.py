@@ -84,7 +84,7 @@ def export(
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun]:
     """Return the manifest's entries of the given runs and of all their source runs, in the order of the grid.
 
-    Raises StoreError for an unfinished run, and ConfigError for a pool, for several validation splits, and for a cohort name that is not allowed in a bundle.
+    Raises StoreError for an unfinished run, and ConfigError for a pool, and for a cohort name that is not allowed in a bundle.
     """
     selected, remaining = set(), list(run_ids)
     while remaining:
@@ -100,11 +100,6 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun
             what, "bench export", "share the store or the page, or export a grid with one training hospital"
         )
     chosen = [run for run in manifest.run_of.values() if run.id in selected]
-    if len({run.config.drawn_by for run in chosen}) > 1:
-        what = "a bundle has one internal validation split, but each seed of these runs has its own (`resample: split`)"
-        raise ConfigError(
-            what, "bench export", "export the runs of each seed as a bundle of their own: bench export RUN"
-        )
     for cohort in manifest.cohorts:
         if not COHORT_NAME.fullmatch(cohort.name):
             raise ConfigError(

@@ -35,8 +35,9 @@ from bench.results.score_runs import score_all
 from bench.store.checked_files import read_cohort, read_grid, write_cohort, write_grid
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, canonical_json, short_hash
-from harmonize.errors import ConfigError, CxrError, StoreError
+from harmonize.errors import CxrError, StoreError
 from reports.schemas.select import select
+from tests.tiny_grids import tiny_with
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -826,13 +827,27 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
         verified_rows(store_copy / "runs" / "store.json")
 
 
-def test_runs_with_validation_splits_of_their_own_are_no_bundle(finished: Path, tmp_path: Path) -> None:
-    manifest = read_manifest(Store.open(finished / "runs"), None)
-    runs = tuple(replace(run, config=replace(run.config, resample="split")) for run in manifest.runs)
-    with pytest.raises(ConfigError, match="each seed of these runs has its own"):
-        exporting.export(
-            replace(manifest, runs=runs), [run.id for run in runs], tmp_path / "b.zip", Registry.read(), quiet
-        )
+def test_seeds_with_validation_patients_of_their_own_are_one_bundle(tmp_path: Path, here: Command) -> None:
+    settings = "evaluate_on: [nih]\nbase: {resample: split, schedule: {epochs: 1}}\n"
+    path = tiny_with(tmp_path, "drawn", "{seed: [0, 1]}", 2, settings)
+    here("run", "--grid", str(path), "--quiet", cwd=tmp_path)
+    here("export", "-o", "drawn.zip", "--quiet", cwd=tmp_path)
+    assert "all agree exactly" in here("verify", "drawn.zip", "--quiet", cwd=tmp_path).stdout
+    manifest, folder = (
+        read_manifest(Store.open(tmp_path / "runs"), None),
+        members(tmp_path / "drawn.zip", tmp_path / "m"),
+    )
+    cohort = pd.read_parquet(folder / "cohorts" / "chexpert.parquet").set_index("image")["split"]
+    images = [
+        set(pd.read_parquet(folder / "runs" / run.id / "predictions" / "chexpert.parquet")["image"])
+        for run in manifest.runs
+    ]
+    assert all({*cohort.index[cohort == "test"]} < predicted < {*cohort.index} for predicted in images)
+    assert images[0] != images[1]
+    for run in manifest.runs:
+        ours = ScoresFolder(manifest.scores / run.id).table("operating_points")
+        theirs = pd.read_parquet(folder / "scores" / run.id / "operating_points.parquet")
+        assert differs(ours, theirs, list(ours.columns), ROUNDING) == ""
 
 
 def test_a_store_older_than_a_configuration_key_can_be_exported(finished: Path, tmp_path: Path, here: Command) -> None:
