@@ -125,7 +125,7 @@ def _of_extensions(scored: ScoredRuns) -> dict[str, pd.DataFrame]:
         return {name: table[list(SCHEMAS[name])] for name, table in module.tables(scored).items()}
 
     tables = failed_parts.of_extensions("tables", extensions.modules(hooks.ReportTables), make)
-    return {name: table for of in tables for name, table in of.items()}
+    return {name: table for group in tables for name, table in group.items()}
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

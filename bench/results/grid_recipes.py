@@ -53,7 +53,7 @@ def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, TrainedRecipe]
     """
     runs = {run.id: run for run in manifest.runs}
     members = {recipe: [runs[r] for r in ids if r in runs] for recipe, ids in recipes.runs_of.items()}
-    firsts = {recipe: of[0] for recipe, of in members.items() if of}
+    firsts = {recipe: run_ids[0] for recipe, run_ids in members.items() if run_ids}
     flat = [run.flat_config for run in firsts.values()]
     others = [{key: value for key, value in config.items() if key not in _NOT_SETTINGS} for config in flat]
     settings = RunName.among(others, [run.titles for run in firsts.values()])
@@ -108,9 +108,9 @@ def trials_table(manifest: Manifest) -> pd.DataFrame:
     facts = {run.id: _facts(manifest, run) for run in manifest.runs}
     names = _names(manifest, search)
     rows = []
-    for first, of in _by_recipe(manifest, search).items():
+    for first, of_seeds in _by_recipe(manifest, search).items():
         for trial, settings in enumerate(search.settings):
-            for run_id in (trials[trial] for trials in of):
+            for run_id in (trials[trial] for trials in of_seeds):
                 config = manifest.run_of[run_id].config
                 key = (names[first], first, trial, _text(settings), run_id)
                 rows.append((*key, config.seed, config.leave_out, *facts[run_id]))
@@ -133,8 +133,8 @@ def with_chosen_runs(manifest: Manifest, table: pd.DataFrame | None = None) -> M
     table = trials_table(manifest) if table is None else table
     trial_of = dict(table.loc[table["chosen"], ["recipe_id", "trial"]].itertuples(index=False, name=None))
     chosen = {}
-    for first, of in _by_recipe(manifest, search).items():
-        for trials in of:
+    for first, of_seeds in _by_recipe(manifest, search).items():
+        for trials in of_seeds:
             run, of_trial_0 = (manifest.run_of[trials[trial]] for trial in (trial_of[first], 0))
             chosen[trials[0]] = replace(run, recipe=of_trial_0.config)
     kept = tuple(chosen[trials[0]] for trials in search.runs)

@@ -119,10 +119,10 @@ def _areas(
             for finding, chance in zip(findings, chances(split).tolist(), strict=True)
             if (*place, finding) in numbers
         }
-        areas |= {(split.dataset, finding): of for finding, of in scored.items()}
+        areas |= {(split.dataset, finding): area for finding, area in scored.items()}
         if scored and (*place, MACRO) in numbers:
             value, low, high, num = numbers[*place, MACRO]
-            of_findings = np.array([of.chance for of in scored.values()])
+            of_findings = np.array([area.chance for area in scored.values()])
             areas[split.dataset, MACRO] = Area(value, low, high, float(np.sqrt((of_findings**2).mean() / num)))
     return areas
 
@@ -179,7 +179,7 @@ def inverted(areas: Mapping[tuple[str, str], Area]) -> list[Symptom]:
 
     `areas`: {(dataset, finding): AUROC}. The finding of a macro is "all" in the symptom.
     """
-    p_values = {place: of.p_below(0.5) for place, of in areas.items()}
+    p_values = {place: area.p_below(0.5) for place, area in areas.items()}
     num = _TESTED * sum(p == p for p in p_values.values())
     advice = "compare the label mapping and the sign of the labels before calling it a failure to generalize"
     return [

@@ -76,7 +76,7 @@ def mean_of_macros(key: Key, macros: Sequence[Macro], used: NDArray[np.bool_] | 
 
     used [K]: the findings of the mean; it is NaN if there are none.
     """
-    known = [of for of in macros if np.isfinite(of.value) and (used is None or used.any())]
+    known = [macro for macro in macros if np.isfinite(macro.value) and (used is None or used.any())]
     if not known:
         return Macro(np.nan, macros[0].influence)
     values = np.array([hospital_macro.value for hospital_macro in known])

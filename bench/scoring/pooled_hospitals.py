@@ -71,36 +71,35 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
     """
     value, influence, bounds, excess = {}, {}, {}, {}
     for key in measured.value:
-        values = np.stack([of.value[key] for of in of_hospitals])
+        values = np.stack([hospital.value[key] for hospital in of_hospitals])
         known = np.isfinite(values)
         weight = known / np.maximum(known.sum(0), 1)  # [H, K]
         unknown = np.where(known.any(0), 0.0, np.nan)
         value[key] = (weight * np.nan_to_num(values)).sum(0) + unknown
         parts = [
-            np.where(w[:, None] > 0, w[:, None] * of.influence[key], 0.0)
-            for w, of in zip(weight, of_hospitals, strict=True)
+            np.where(w[:, None] > 0, w[:, None] * hospital.influence[key], 0.0)
+            for w, hospital in zip(weight, of_hospitals, strict=True)
         ]
         influence[key] = np.concatenate(parts, 1) + unknown[:, None]
         if key in measured.excess:
-            excesses = np.nan_to_num([of.excess[key] for of in of_hospitals])
+            excesses = np.nan_to_num([hospital.excess[key] for hospital in of_hospitals])
             excess[key] = (weight * excesses).sum(0) + unknown
         if key in measured.bounds:
-            bounds_H2K = np.stack([of.bounds[key] for of in of_hospitals])
+            bounds_H2K = np.stack([hospital.bounds[key] for hospital in of_hospitals])
             alone = np.eye(len(of_hospitals))
             bounds_K2 = [mean_interval(key.metric, v, b, alone) for v, b in zip(values.T, bounds_H2K.T, strict=True)]
             bounds[key] = np.array(bounds_K2).reshape(-1, 2).T
-    counts = [of.counts for of in of_hospitals]
+    counts = [hospital.counts for hospital in of_hospitals]
     behind = measured.scored.cached("counts of means", lambda: _with_values(counts, measured.counts), measured.counts)
     return replace(measured, value=value, influence=influence, bounds=bounds, excess=excess, counts_of_means=behind)
 
 
 def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:
     """Return the sums of counts over the hospitals with enough patients; `whole`, those of the pool, if no hospital has."""
-    available_HK = np.array([of.available for of in counts])
+    available_HK = np.array([hospital.available for hospital in counts])
     available = np.asarray(available_HK.any(0))
-    sums = {
-        name: np.where(available, (np.array([getattr(of, name) for of in counts]) * available_HK).sum(0), number)
-        for name in ("n", "num_positive", "num_negative", "num_patients")
-        for number in [getattr(whole, name)]
-    }
+    sums = {}
+    for name in ("n", "num_positive", "num_negative", "num_patients"):
+        number_HK = np.array([getattr(hospital, name) for hospital in counts])
+        sums[name] = np.where(available, (number_HK * available_HK).sum(0), getattr(whole, name))
     return Counts(**sums, available=available)

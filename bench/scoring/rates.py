@@ -34,14 +34,14 @@ class Rates(NamedTuple):
         All are shares except F1. F1 / (2 - F1) is the share of true positives among called or positive images, so the interval
         of this share gives that of F1. F1 is NaN without positive images.
         """
-        part, of = shares(column, cut_Q)
-        value, of_images = ratio(part, of)
+        numerators, denominators = shares(column, cut_Q)
+        value, of_images = ratio(numerators, denominators)
         influence = sample.sums(of_images, column.rows)
-        sizes = sizes_of(column, of, sample.num_patients)
+        sizes = sizes_of(column, denominators, sample.num_patients)
         bounds = np.stack(share_interval(value, error_of(influence), *sizes))
         bounds[:, F1] = 2 * bounds[:, F1] / (1 + bounds[:, F1])
         influence[F1] *= (2 / (1 + value[F1]) ** 2)[:, None]
-        hit, either = part[F1].sum(-1), of[F1].sum(-1)
+        hit, either = numerators[F1].sum(-1), denominators[F1].sum(-1)
         value[F1] = 2 * hit / np.maximum(either + hit, 1)
         if not column.positive.any():
             value[F1], influence[F1], bounds[:, F1] = np.nan, np.nan, np.nan
@@ -57,12 +57,12 @@ def shares(column: Column, cut_Q: NDArray[np.int64]) -> tuple[NDArray[np.bool_],
     return part, np.stack([called | positive, called, positive, ~positive, ~called])
 
 
-def sizes_of(column: Column, of: NDArray[np.bool_], num_patients: int) -> Array:
+def sizes_of(column: Column, chosen: NDArray[np.bool_], num_patients: int) -> Array:
     """Return the numbers of images and the effective numbers of patients [2, ...] of shares of some images of a column [..., n].
 
     The effective numbers are those of `effective_patients`. 0 without images.
     """
-    images = np.zeros((*of.shape[:-1], num_patients), np.int64)
-    for index in np.ndindex(of.shape[:-1]):
-        images[index] = np.bincount(column.patient[of[index]], minlength=num_patients)
+    images = np.zeros((*chosen.shape[:-1], num_patients), np.int64)
+    for index in np.ndindex(chosen.shape[:-1]):
+        images[index] = np.bincount(column.patient[chosen[index]], minlength=num_patients)
     return np.stack([images.sum(-1).astype(np.float64), effective_patients(images)])

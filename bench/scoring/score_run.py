@@ -66,7 +66,9 @@ class RunScores:
         return replace(
             self,
             **{name: kept(getattr(self, name)) for name in ("scores", "gaps", "reliability", "confusion", "delong")},
-            estimates={name: of for name, of in self.estimates.items() if not left_out & {*name.split("/")[1:2]}},
+            estimates={
+                name: self.estimates[name] for name in self.estimates if left_out.isdisjoint(name.split("/")[1:2])
+            },
             detail={name: kept(table) for name, table in self.detail.items()},
             measured=[split for split in self.measured if split.scored.dataset not in left_out],
         )
@@ -212,7 +214,7 @@ def score_run(
         frame([row for split in each for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
         frame([row for split in each for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
-        {name: of for name, of in estimates.items() if np.isfinite(of.value)},
+        {name: estimate for name, estimate in estimates.items() if np.isfinite(estimate.value)},
         {
             "decomposition": frame(decomposition_rows, SCHEMAS["decomposition"]),
             "references": frame(reference_rows, SCHEMAS["references"]),

@@ -35,9 +35,9 @@ def reliability_rows(run_id: str, measured: SplitMetrics, bins: int) -> list[tup
     found: list[tuple[Any, ...]] = []
     for calibrator in (AS_GIVEN, DECIDING):
         used = [
-            (column, of[calibrator])
-            for column, of in zip(measured.columns, measured.probabilities, strict=True)
-            if calibrator in of and len(of[calibrator].prob) and of[calibrator].fitted
+            (column, curves[calibrator])
+            for column, curves in zip(measured.columns, measured.probabilities, strict=True)
+            if calibrator in curves and len(curves[calibrator].prob) and curves[calibrator].fitted
         ]
         if not used:
             continue

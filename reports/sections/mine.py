@@ -67,7 +67,7 @@ def _predicted_from(data: ReportData) -> str:
 
 def _mean_share(of_runs: list[Call | None], first: int) -> int | None:
     """Return the mean over runs of counts[first] and counts[first + 1]'s rightly called share; None if a run has none."""
-    pairs = [of[first : first + 2] if of else (0, 0) for of in of_runs]
+    pairs = [counts[first : first + 2] if counts else (0, 0) for counts in of_runs]
     right = [pair[first // 2] / sum(pair) for pair in pairs if sum(pair)]
     return _whole(sum(right) / len(right), 1000) if len(right) == len(of_runs) else None
 

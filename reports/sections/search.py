@@ -17,15 +17,15 @@ def search(data: ReportData) -> Section:
     if not facts or not len(table):
         return Section("search", "", Markup(""))
     rows: list[dict[str, Any]] = []
-    for _, of in table.groupby(["recipe_id", "trial"], sort=False):
-        values = [float(value) for value in of["val_auroc"] if is_number(value)]
-        first = of.iloc[0]
+    for _, runs in table.groupby(["recipe_id", "trial"], sort=False):
+        values = [float(value) for value in runs["val_auroc"] if is_number(value)]
+        first = runs.iloc[0]
         rows.append(
             {
                 "recipe": str(first["recipe"]),
                 "trial": int(first["trial"]),
                 "settings": str(first["settings"]) or "as in the grid",
-                "num_runs": len(of),
+                "num_runs": len(runs),
                 "num_finished": len(values),
                 "auroc": sum(values) / len(values) if values else None,
                 "chosen": bool(first["chosen"]),

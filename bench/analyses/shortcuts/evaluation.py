@@ -87,9 +87,9 @@ def difference(first: ProbeScores, second: ProbeScores) -> tuple[float, float, f
     (`paired_interval`).
     """
     metric = "balanced_accuracy"
-    numbers = ((of.value[metric], *of.bounds[metric]) for of in (first, second))
+    numbers = ((scores.value[metric], *scores.bounds[metric]) for scores in (first, second))
     values, lows, highs = map(np.array, zip(*numbers, strict=True))
-    influence_2P = np.stack([of.influence[metric] for of in (first, second)])
+    influence_2P = np.stack([scores.influence[metric] for scores in (first, second)])
     correlation = float(correlations(influence_2P @ influence_2P.T)[0, 1])
     return float(values[0] - values[1]), *paired_interval(values, lows, highs, correlation, patients=second.patients)
 

@@ -76,8 +76,8 @@ def rows(run: RunMetrics, thresholds: Array, decisions: Sequence[Sequence[Decisi
 def sizes(column: Column, counts: DecisionCounts, num_patients: int) -> Array:
     """Return numbers of images and effective numbers of patients that the QUANTITIES of a finding are shares of [2, V, G]."""
     called = np.nan_to_num(counts.goals.sum((1, 2))).astype(np.int64)  # the images with the highest scores
-    _, of = rates.shares(column, called)
-    _, precision, sensitivity, specificity, npv = rates.sizes_of(column, of, num_patients).swapaxes(0, 1)
+    _, denominators = rates.shares(column, called)
+    _, precision, sensitivity, specificity, npv = rates.sizes_of(column, denominators, num_patients).swapaxes(0, 1)
     everyone = rates.sizes_of(column, np.ones(len(column.rows), bool), num_patients)
     of_all = np.broadcast_to(everyone[:, None], sensitivity.shape)
     return np.stack([sensitivity, specificity, of_all, of_all, precision, npv], 1)

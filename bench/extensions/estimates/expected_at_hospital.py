@@ -279,7 +279,7 @@ def _estimates_here(
     for run_id, known in internal_of_runs.items():
         rows += estimate_rows.rows(run_id, findings, known, HERE, logit_of[run_id])
     stated = by_estimator(estimate_rows.frame_of(rows), run_ids, findings, [HERE])
-    return {quantity: {name: value[0] for name, value in of.items()} for quantity, of in stated.items()}
+    return {quantity: {name: value[0] for name, value in estimates.items()} for quantity, estimates in stated.items()}
 
 
 def read_logits(folder: Path, runs: Sequence[PlannedRun]) -> Logits:

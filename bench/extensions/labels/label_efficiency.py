@@ -22,13 +22,13 @@ def efficiency_table(runs: ScoredRuns) -> pd.DataFrame:
         if config.get("head") == "probe":
             settings = {key: value for key, value in config.items() if key not in ("shots", "seed")}
             lines.setdefault(repr(sorted(settings.items())), []).append(recipe)
-    kept = [of for of in lines.values() if len(of) > 1]
-    firsts = [planned[recipes.runs_of[of[0]][0]] for of in kept]
+    curves = [line for line in lines.values() if len(line) > 1]
+    firsts = [planned[recipes.runs_of[line[0]][0]] for line in curves]
     configs = [run.flat_config | {"shots": 0, "seed": 0} for run in firsts]
     names = RunName.among(configs, [run.titles for run in firsts])
     rows = []
-    for name, of in zip(names, kept, strict=True):
-        for recipe in of:
+    for name, line in zip(names, curves, strict=True):
+        for recipe in line:
             run_ids = recipes.runs_of[recipe]
             used = [
                 n

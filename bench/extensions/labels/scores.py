@@ -89,7 +89,7 @@ def _read(split: SplitMetrics, reading: str, settings: Settings) -> tuple[SplitM
     key = ("reading", reading, settings.min_count)
     changed: _ChangedFindings = split.scored.cached(key, lambda: _ChangedFindings.of(split, reading))
     columns = changed.columns
-    value, influence, bounds = (of[AUROC].copy() for of in (split.value, split.influence, split.bounds))
+    value, influence, bounds = (numbers[AUROC].copy() for numbers in (split.value, split.influence, split.bounds))
     if len(columns):
         scored = changed.scored.of_run(split.scored.logit[:, columns])
         measured, *_ = measure_hospitals(scored, None, settings, AUROC)

@@ -196,7 +196,7 @@ class Posterior:
         at_once = max(1, MOST_AT_ONCE // size)
         starts = range(0, max(num, 1), at_once)
         parts = [cls._of_some(panels.at(slice(k, k + at_once)), scale, steps, nodes) for k in starts]
-        root, root_v, ends, ends_v, share, mean, covariance = (np.concatenate(of) for of in zip(*parts, strict=True))
+        root, root_v, ends, ends_v, share, mean, covariance = map(np.concatenate, zip(*parts, strict=True))
         return cls(root, root_v, (ends, ends_v), share, mean, covariance + panels.shared[:, None])
 
     @staticmethod
@@ -214,7 +214,7 @@ class Posterior:
         log_density, known = _log_density(panels, root, root_v, scale)
         share = np.outer(weight, weight_v) * np.exp(log_density - log_density.max((1, 2), keepdims=True))
         share /= share.sum((1, 2), keepdims=True)
-        mean, covariance = (of.reshape(len(of), -1, *of.shape[3:]) for of in (known.mean, known.covariance))
+        mean, covariance = (array.reshape(len(array), -1, *array.shape[3:]) for array in (known.mean, known.covariance))
         return root, root_v, ends, ends_v, share, mean, covariance
 
     def predict(self, weight: Array | None = None, value: Array | None = None, heavy: str = "") -> "Prediction":
@@ -288,7 +288,7 @@ class _Mixture(NamedTuple):
         at: Array = (self.share * component).sum(1)
         rows = np.arange(len(at))  # those that still move
         for _ in range(NUM_HALVINGS):
-            start, (share, mean, error) = at[rows], (of[rows] for of in self)
+            start, (share, mean, error) = at[rows], (array[rows] for array in self)
             distance = (start[:, None] - mean) / error
             excess = (share * ndtr(distance)).sum(1) - level
             low[rows], high[rows] = np.where(excess < 0, start, low[rows]), np.where(excess < 0, high[rows], start)
@@ -315,7 +315,7 @@ class Prediction(NamedTuple):
 
         variance [P]: that of the error with which this value is measured; 0 for the true value.
         """
-        sides = (of.below(threshold, np.reshape(variance, (-1, 1))) for of in (self.lower, self.upper))
+        sides = (side.below(threshold, np.reshape(variance, (-1, 1))) for side in (self.lower, self.upper))
         return np.where(threshold < self.middle, *sides)
 
     def numbers(self) -> tuple[Array, Array, Array, Array, Array]:

@@ -21,7 +21,7 @@ def columns(data: ReportData) -> list[RankingColumn]:
         for run, value, low, high in rows_of(rows, "run_id", "value", "new_low", "new_high")
     }
 
-    def of(run: Run) -> Estimate:
+    def expected_of(run: Run) -> Estimate:
         return expected.get(run.id, MISSING)
 
     return [
@@ -29,10 +29,10 @@ def columns(data: ReportData) -> list[RankingColumn]:
             "next",
             "Next hospital",
             "expected",
-            lambda run: of(run).value,
-            lambda run: of(run).text,
-            of,
-            lambda run: of(run).span,
+            lambda run: expected_of(run).value,
+            lambda run: expected_of(run).text,
+            expected_of,
+            lambda run: expected_of(run).span,
             css="",
             help=HELP,
         )

@@ -74,11 +74,11 @@ def points(answer_RN: Answers, sample: Sample, min_count: int) -> dict[int, Read
         label, called, who = reference[rows] == 1, answer[rows] == 1, sample.patient[rows]
         if min(len(set(who[label])), len(set(who[~label]))) < min_count:
             continue
-        of = np.stack([label, ~label, called])
-        value, of_images = ratio(np.stack([called & label, ~called & ~label, called & label]), of)
+        denominators = np.stack([label, ~label, called])
+        value, of_images = ratio(np.stack([called & label, ~called & ~label, called & label]), denominators)
         influence = sample.sums(of_images, rows)
         sizes = np.array(
-            [(part.sum(), effective_patients(np.bincount(who[part])) if part.any() else 0.0) for part in of], np.float64
+            [(part.sum(), effective_patients(np.bincount(who[part])) if part.any() else 0.0) for part in denominators]
         )
         low, high = share_interval(value, error_of(influence), *sizes.T)
         num_patients = len(set(who.tolist()))

@@ -49,7 +49,7 @@ def agreement(scores: pd.DataFrame, covariances: Covariances, internal: str) -> 
         ids = [run for run, used in zip(run_ids, usable, strict=True) if used]
         of_usable = {d: value[d][usable] for d in datasets}
         tau = taus(np.stack(list(of_usable.values())))
-        orders = [_clear_orders(of, covariances.of_score(f"auroc/{d}", ids)) for d, of in of_usable.items()]
+        orders = [_clear_orders(aurocs, covariances.of_score(f"auroc/{d}", ids)) for d, aurocs in of_usable.items()]
     for (i, first), (j, second) in combinations(enumerate(datasets), 2):
         value_of_tau = low = high = float("nan")
         if enough_runs:

@@ -96,7 +96,7 @@ class Covariances:
             seeds = self.over_seeds(name, name)
             covariance[np.diag_indices(len(all_ids))] += [seeds.get(run, 0.0) for run in all_ids]
             self._kept[name] = {run: row for row, run in enumerate(all_ids)}, covariance
-            while len(self._kept) > 1 and sum(of.size for _, of in self._kept.values()) > MOST_KEPT:
+            while len(self._kept) > 1 and sum(matrix.size for _, matrix in self._kept.values()) > MOST_KEPT:
                 self._kept.popitem(last=False)
         row_of, covariance = self._kept[name]
         rows = [row_of[run] for run in ids]
