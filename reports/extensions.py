@@ -100,20 +100,20 @@ def _fitted(hook: type[Hook], module: ModuleType) -> Hook:
         raise RegistryError(what, module.__name__, f"compare it with {hook.__name__} in reports/hooks.py")
     for name in _attributes(hook):
         if not hasattr(module, name):
-            own = getattr(hook, name)
-            setattr(module, name, MethodType(own, module) if isfunction(own) else own)
+            default = getattr(hook, name)
+            setattr(module, name, MethodType(default, module) if isfunction(default) else default)
     return cast("Hook", module)
 
 
 def _misfit(hook: type, given: object) -> str:
     """Return the attribute of a module that does not fit its hook, with the reason; "" if all fit."""
     for name in _attributes(hook):
-        own, value = getattr(hook, name, None), getattr(given, name, None)
+        default, value = getattr(hook, name, None), getattr(given, name, None)
         if not hasattr(given, name):
             if not hasattr(hook, name) or name in getattr(hook, "__abstractmethods__", ()):
                 return f"the attribute {name} is missing"
-        elif isfunction(own):
-            arguments = [*signature(own).parameters][1:]
+        elif isfunction(default):
+            arguments = [*signature(default).parameters][1:]
             try:
                 signature(cast("type", value)).bind(*arguments)
             except (TypeError, ValueError):

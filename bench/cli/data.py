@@ -44,8 +44,8 @@ def phantom(
     except ValueError as error:
         raise ConfigError(str(error), "bench data phantom", "see `bench data phantom --help` for the ranges") from error
     # a command that was killed leaves a working folder
-    own = folder / SETTINGS_FILE, folder / PARTIAL
-    if folder.exists() and any(folder.iterdir()) and not any(path.exists() for path in own):
+    started = folder / SETTINGS_FILE, folder / PARTIAL
+    if folder.exists() and any(folder.iterdir()) and not any(path.exists() for path in started):
         raise ConfigError("the folder has other files", str(folder), "name an empty or new folder")
     with choose_display(quiet) as display:
         write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress)

@@ -33,11 +33,11 @@ def with_own_preprocessing(config: RunConfig, registry: Registry, where: str) ->
     if config.preprocessing != OWN:
         return config
     entries = [registry.find(section, getattr(config, key), f"{where}.{key}") for key, section in _ENCODER]
-    own = next((str(entry.facts["preprocessing"]) for entry in entries if "preprocessing" in entry.facts), "")
-    if not own:
+    name = next((str(entry.facts["preprocessing"]) for entry in entries if "preprocessing" in entry.facts), "")
+    if not name:
         fix = f"name an entry of `bench list preprocessing`, or add `preprocessing:` to the registry entry of {config.architecture}"
         raise ConfigError(f"{config.architecture} has no preprocessing of its own", f"{where}.preprocessing", fix)
-    return replace(config, preprocessing=own)
+    return replace(config, preprocessing=name)
 
 
 def without_training(config: RunConfig) -> RunConfig:

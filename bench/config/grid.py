@@ -600,8 +600,8 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
             fix = "remove one of them; an encoder or an architecture of a sweep replaces that of `base`"
             raise ConfigError("`encoder` and `architecture` both name the network", f"{where}.{ENCODER}", fix)
         # the encoder's weights and preprocessing are the defaults: others beside it are factors
-        own = registry.of_encoder(str(block[ENCODER]), f"{where}.{ENCODER}")
-        block = {**own, **{key: value for key, value in block.items() if key != ENCODER}}
+        defaults = registry.of_encoder(str(block[ENCODER]), f"{where}.{ENCODER}")
+        block = {**defaults, **{key: value for key, value in block.items() if key != ENCODER}}
     config = with_own_preprocessing(from_dict(RunConfig, block, where), registry, where)
     for key, section in config.named.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")

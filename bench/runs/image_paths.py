@@ -25,10 +25,10 @@ def images_of(given: Sequence[Path], say: Callable[[str], object] = warnings.war
         if path.is_dir():
             walk = os.walk(path, onerror=DatasetError.refuse_folder)
             below = sorted(Path(at) / name for at, _, names in walk for name in names)
-            own = [file for file in below if _is_image(file)]
-            kinds = Counter(file.suffix.lower() or "without ending" for file in set(below).difference(own))
+            images = [file for file in below if _is_image(file)]
+            kinds = Counter(file.suffix.lower() or "without ending" for file in set(below).difference(images))
             others = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common())
-            if not own:
+            if not images:
                 found = f" (other files: {others})" if others else ""
                 raise DatasetError(f"no images below this folder{found}", str(path), "give PNG, JPEG or DICOM files")
             if others:
@@ -36,8 +36,8 @@ def images_of(given: Sequence[Path], say: Callable[[str], object] = warnings.war
         elif not path.is_file():
             raise DatasetError("no such file or folder", str(path), "give image files, a folder of them, or a CSV")
         else:
-            own = _listed(path) if path.suffix.lower() == ".csv" else [path]
-        files |= dict.fromkeys(own)
+            images = _listed(path) if path.suffix.lower() == ".csv" else [path]
+        files |= dict.fromkeys(images)
     return list(files)
 
 

@@ -144,7 +144,7 @@ def predict_all(
                 _write_probe(frozen, ref, cache, examples, device, progress)
             continue
         share = processes.own_slice(len(examples))
-        own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
+        featured = rows[(rows >= share.start) & (rows < share.stop)] - share.start
         logit_NK, feature_FD = predict(
             frozen.network,
             frozen.normalization,
@@ -152,7 +152,7 @@ def predict_all(
             examples.rows[share],
             device,
             run.config.prediction_precision,
-            own,
+            featured,
             progress=progress,
             what=f"predict {ref.name}",
             auxiliary=True,

@@ -275,11 +275,11 @@ def logits(
     a finding without a network.
     """
     if stored.trained is not None:
-        own = stored.trained
-        normalizer = own.normalizer if view is None else partial(own.normalizer, augment=view_transform(view))
-        reader, rows = images(own.run.geometry)
-        precision = own.run.config.prediction_precision
-        return predict(own.network, normalizer, reader, rows, stored.device, precision, None, progress, what)[0]
+        trained = stored.trained
+        normalizer = trained.normalizer if view is None else partial(trained.normalizer, augment=view_transform(view))
+        reader, rows = images(trained.run.geometry)
+        precision = trained.run.config.prediction_precision
+        return predict(trained.network, normalizer, reader, rows, stored.device, precision, None, progress, what)[0]
     passes = stored.passes(view)
     parts = [logits(source, images, progress, f"{what} ({i} of {len(passes)})", own_view)
              for i, (source, own_view) in enumerate(passes, 1)]  # fmt: skip

@@ -45,12 +45,12 @@ def clean_macro(
 
 def clean_score(macros: Sequence[tuple[Macro, int]]) -> CleanScore:
     """Return the mean over the runs of a recipe; `macros` are the results of `clean_macro`."""
-    values = np.array([one.value for one, _ in macros])
+    values = np.array([macro.value for macro, _ in macros])
     value = float(np.mean(values[np.isfinite(values)])) if np.isfinite(values).any() else float("nan")
-    bounds = np.array([one.bounds or UNKNOWN for one, _ in macros]).T
+    bounds = np.array([macro.bounds or UNKNOWN for macro, _ in macros]).T
     # the runs share their patients
     low, high = mean_interval(AUROC.metric, values, bounds, np.ones((len(values), len(values))))
-    num_findings = min(one.sizes.num_findings for one, _ in macros)
+    num_findings = min(macro.sizes.num_findings for macro, _ in macros)
     return CleanScore(value, low, high, min(num for _, num in macros), num_findings)
 
 

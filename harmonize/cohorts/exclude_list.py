@@ -64,9 +64,9 @@ def with_own_splits(
     masks, remarks = _listed(table, [value for _, value in split if isinstance(value, Path)], "split")
     if repeated := int((np.sum(masks, axis=0) > 1).sum()):
         raise ConfigError(f"{repeated} images are in two lists", "split", "put each image into one list")
-    own = np.select(masks, [name for name, _ in split], "")
-    flow["in_no_split"] = int((own == "").sum())
-    return table.assign(split=own)[own != ""], remarks
+    split_of_image = np.select(masks, [name for name, _ in split], "")
+    flow["in_no_split"] = int((split_of_image == "").sum())
+    return table.assign(split=split_of_image)[split_of_image != ""], remarks
 
 
 def _listed(table: pd.DataFrame, lists: Sequence[Path], key: str) -> tuple[list["pd.Series[bool]"], list[Remark]]:

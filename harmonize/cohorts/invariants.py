@@ -278,21 +278,21 @@ def _side_tables(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remar
         except DatasetError:  # the adapter reports the file
             continue
         refuse_rounded(ids, side.key, path)
-        own = table[side.column]
-        without = own[~occurs_in(own, ids)]
-        strange = [*_strange(path.name, ids, own)]
+        ids_of_images = table[side.column]
+        without = ids_of_images[~occurs_in(ids_of_images, ids)]
+        strange = [*_strange(path.name, ids, ids_of_images)]
         yield from strange
-        if not strange and len(without) > (1 - side.least) * len(own):
-            found = f"{len(without):,} of {len(own):,} images have no row, e.g. {without.iloc[0]}"
+        if not strange and len(without) > (1 - side.least) * len(ids_of_images):
+            found = f"{len(without):,} of {len(ids_of_images):,} images have no row, e.g. {without.iloc[0]}"
             yield Remark(
                 path.name, found, "use the file of the same release; without a row, nothing is stated about an image"
             )
 
 
-def _strange(what: str, ids: "pd.Series[str]", own: "pd.Series[str]") -> Iterator[Remark]:
+def _strange(what: str, ids: "pd.Series[str]", ids_of_images: "pd.Series[str]") -> Iterator[Remark]:
     """Yield a remark if ids match no image of the table because they are written otherwise."""
-    strange = ids[~occurs_in(ids, own)]
-    if len(strange) and (text := difference(strange.unique(), own)):
+    strange = ids[~occurs_in(ids, ids_of_images)]
+    if len(strange) and (text := difference(strange.unique(), ids_of_images)):
         found = (
             f"{len(strange):,} of {len(ids):,} rows ({len(strange) / len(ids):.0%}) match no image of the table: {text}"
         )

@@ -249,15 +249,15 @@ def _images(root: Path) -> dict[str, str]:
         if folder.is_dir():
             prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
             names = os.listdir(folder)  # noqa: PTH208  (Path.iterdir makes a Path of each name)
-            own = {name: prefix + name for name in names if name.lower().endswith(_ENDINGS)}
-            twice = [(paths[name], own[name]) for name in own.keys() & paths.keys()]
+            found = {name: prefix + name for name in names if name.lower().endswith(_ENDINGS)}
+            twice = [(paths[name], found[name]) for name in found.keys() & paths.keys()]
             differ = sorted(pair for pair in twice if len({(root / path).stat().st_size for path in pair}) > 1)
             if differ:
                 what = (
                     f"{len(differ):,} images are there twice with different content: {differ[0][0]} and {differ[0][1]}"
                 )
                 raise DatasetError(what, str(root), "keep one of the folders below `root:`")
-            paths |= own
+            paths |= found
     return paths
 
 

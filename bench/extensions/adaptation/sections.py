@@ -48,9 +48,11 @@ def answer(rows: Rows) -> str:
     >>> answer([row | {"low": -0.02}])
     'AUROC: no tried sample gains clearly; no tried sample harms clearly.'
     """
-    said = []
+    sentences = []
     for metric, name in METRICS.items():
         of_metric = sorted((row for row in rows if row["metric"] == metric), key=lambda row: row["patients"])
+        if not of_metric:
+            continue
         above, below = ([row for row in of_metric if row["low"] > 0], [row for row in of_metric if row["high"] < 0])
         gains, harms = (above, below) if metric == "auroc" else (below, above)
         gain = "no tried sample gains clearly"
@@ -59,8 +61,8 @@ def answer(rows: Rows) -> str:
             best = max(fewest, key=lambda row: abs(row["difference"]))
             gain = f"{best['patients']} labeled patients suffice for a clear gain, {_named(best)}"
         harm = ", ".join(f"with {row['patients']} patients {_named(row)}" for row in harms)
-        said += [f"{name}: {gain}; {'harm ' + harm if harm else 'no tried sample harms clearly'}."] * bool(of_metric)
-    return " ".join(said)
+        sentences.append(f"{name}: {gain}; {f'harm {harm}' if harm else 'no tried sample harms clearly'}.")
+    return " ".join(sentences)
 
 
 def _named(row: Mapping[Any, Any]) -> str:

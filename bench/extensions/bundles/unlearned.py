@@ -43,7 +43,7 @@ def _is_plausible(manifest: Manifest, run: PlannedRun, finding: str) -> bool:
         return not any(np.any(table[finding].to_numpy() != 0) for table in tables)
     if run.kind:
         of_panel = run.kind == "panel" and finding not in {
-            own.config.finding for own in manifest.runs if own.id in run.sources
+            source.config.finding for source in manifest.runs if source.id in run.sources
         }
         return of_panel or any(finding in _stated(manifest, source) for source in run.sources)
     cohort = manifest.cohorts[0]

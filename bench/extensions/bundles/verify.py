@@ -126,15 +126,15 @@ def _check_derived(manifest: Manifest, run: PlannedRun, exact: bool) -> None:
         sources = list(chosen.values()) or run.sources
         ids = [run.id, *sources]
         name = f"predictions/{cohort.name}.parquet"
-        own, *others = (CheckedFolder(store.run_dir(i)).table(name).set_index("image_id") for i in ids)
-        others = [frame.reindex(own.index) for frame in others]
+        combined, *others = (CheckedFolder(store.run_dir(i)).table(name).set_index("image_id") for i in ids)
+        others = [frame.reindex(combined.index) for frame in others]
         if run.kind == "ensemble":
-            mean_NK = logit_of_mean(np.stack([frame[list(own.columns)].to_numpy(np.float32) for frame in others]))
+            mean_NK = logit_of_mean(np.stack([frame[list(combined.columns)].to_numpy(np.float32) for frame in others]))
         else:
             frames = {finding_of[i]: frame for i, frame in zip(sources, others, strict=True)}
-            columns = [frames[f][f].to_numpy() if f in frames else np.zeros(len(own)) for f in own.columns]
+            columns = [frames[f][f].to_numpy() if f in frames else np.zeros(len(combined)) for f in combined.columns]
             mean_NK = np.stack(columns, 1).astype(np.float32)
-        own_NK = own.to_numpy(np.float32)
+        own_NK = combined.to_numpy(np.float32)
         same = np.array_equal(own_NK, mean_NK) if exact else np.allclose(own_NK, mean_NK, rtol=0, atol=ROUNDING)
         if not same:
             raise refused(f"{run.kind} {run.id} differs from its source runs on {cohort.name}")

@@ -224,8 +224,8 @@ def _findings(manifest: Manifest, run_ids: Sequence[str]) -> tuple[str, ...]:
     """Return the findings of the runs that the grid scores; raise ConfigError if the runs have different findings."""
     findings = {run_id: manifest.scored_findings(manifest.run_of[run_id]) for run_id in run_ids}
     first = findings[run_ids[0]]
-    for run_id, own in findings.items():
-        if own != first:
+    for run_id, of_run in findings.items():
+        if of_run != first:
             fix = "choose runs with the same findings: --run ID"
             raise ConfigError(f"runs {run_ids[0]} and {run_id} have different findings", "bench estimate", fix)
     return first

@@ -31,11 +31,11 @@ def internal_findings_of(
             continue
         splits = load_scored_splits(internal, run, run.config, labels)
         excluded = {*CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])}
-        own = run.config.findings
-        val = next((without(split, sorted(excluded), own) for split in splits if split.split == "val"), None)
+        learned = run.config.findings
+        val = next((without(split, sorted(excluded), learned) for split in splits if split.split == "val"), None)
         if val is None:
             continue
-        points = OperatingPoints.choose(val, len(own), manifest.settings.min_count)
+        points = OperatingPoints.choose(val, len(learned), manifest.settings.min_count)
         known = estimate_rows.internal_findings(val, points, manifest.settings)
-        internal_of_runs[run_id] = [known[own.index(finding)] for finding in findings]
+        internal_of_runs[run_id] = [known[learned.index(finding)] for finding in findings]
     return internal_of_runs

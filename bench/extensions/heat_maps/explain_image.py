@@ -56,15 +56,15 @@ def explain_image(stored: StoredRun, path: ImageFile, findings: Sequence[str]) -
 
 def _maps(stored: StoredRun, findings: Sequence[str], image: Gray, side: int) -> dict[str, tuple[float, Heat, str]]:
     """Return finding -> logit, heat map [side, side] of the area that the network sees, and size of the feature maps."""
-    own = stored.trained
-    if own is None:
+    trained = stored.trained
+    if trained is None:
         source_of = {source.run.config.finding: source for source in stored.sources}
         return {finding: _maps(source_of[finding], [finding], image, side)[finding] for finding in findings}
-    pixels = torch.from_numpy(to_geometry(image, own.run.geometry)[None].copy()).to(stored.device)
-    known = own.run.config.findings
+    pixels = torch.from_numpy(to_geometry(image, trained.run.geometry)[None].copy()).to(stored.device)
+    known = trained.run.config.findings
     with torch.no_grad():
-        x_NCHW = own.normalizer(pixels)
-    maps = heat_maps(own.network, x_NCHW, [known.index(finding) for finding in findings])
+        x_NCHW = trained.normalizer(pixels)
+    maps = heat_maps(trained.network, x_NCHW, [known.index(finding) for finding in findings])
     heat_KDD = upsampled(maps.heat_NKhw, side)[0].cpu().numpy()
     size = f"{maps.heat_NKhw.shape[2]} x {maps.heat_NKhw.shape[3]}"
     logits = maps.logit_NK[0].tolist()

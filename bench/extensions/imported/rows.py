@@ -59,7 +59,7 @@ def planned_model(
     Raises ConfigError if the model declares a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
-    known = [own.name for cohort in cohorts for own in (cohort, *cohort.hospitals)]
+    known = [place.name for cohort in cohorts for place in (cohort, *cohort.hospitals)]
     cohort_names = dict.fromkeys([*known, *(name for name in LAYOUTS if name != "table")])
     for name in (*seen.cohorts, *(name for name in seen.seen if name != OTHERS)):
         if name not in cohort_names:
@@ -82,4 +82,4 @@ def planned_model(
 
 def _names_of(cohort: PlannedCohort) -> set[str]:
     """Return the names and layouts of a cohort and of its hospitals, if it is a pool. A model that had seen one had seen the pool."""
-    return {text for own in (cohort, *cohort.hospitals) for text in (own.name, own.layout)}
+    return {text for place in (cohort, *cohort.hospitals) for text in (place.name, place.layout)}

@@ -30,11 +30,8 @@ def efficiency_table(runs: ScoredRuns) -> pd.DataFrame:
     for name, line in zip(names, curves, strict=True):
         for recipe in line:
             run_ids = recipes.runs_of[recipe]
-            used = [
-                n
-                for run_id in run_ids
-                for n in _labels_used(CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"])
-            ]
+            folders = [CheckedFolder(manifest.store.run_dir(run_id)) for run_id in run_ids]
+            used = [number for folder in folders for number in _labels_used(folder.facts()["trained"])]
             labels = float(np.mean(used)) if used else float("nan")
             rows.append((recipe, name.recipe, int(planned[run_ids[0]].flat_config["shots"]), labels))
     return pd.DataFrame(rows, columns=list(SCHEMAS["label_efficiency"]))

@@ -25,14 +25,13 @@ def reading_tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
         return empty
     of_recipes = runs.recipes.averaged(stored, ("reading", "dataset"), NUMBERS, DIFFERENCE)
     rows = runs.recipes.replaced(stored, of_recipes)
-    own = runs.frames["gaps"]
-    own = own[(own["finding"] == MACRO) & own["dataset"].isin(rows["dataset"])]
-    own = runs.recipes.replaced(own, runs.recipes.of_gaps(own))
-    own = own.assign(same_findings=own["value"], changed_internal=0.0, changed=0.0)
-    of_grid = _means(runs, own, runs.manifest.settings.reading, "gap")
-    others = [
-        _means(runs, of, name, f"reading_gap/{name}") for name in READINGS if len(of := rows[rows["reading"] == name])
-    ]
+    gaps = runs.frames["gaps"]
+    gaps = gaps[(gaps["finding"] == MACRO) & gaps["dataset"].isin(rows["dataset"])]
+    gaps = runs.recipes.replaced(gaps, runs.recipes.of_gaps(gaps))
+    gaps = gaps.assign(same_findings=gaps["value"], changed_internal=0.0, changed=0.0)
+    of_grid = _means(runs, gaps, runs.manifest.settings.reading, "gap")
+    readings = [name for name in READINGS if (rows["reading"] == name).any()]
+    others = [_means(runs, rows[rows["reading"] == name], name, f"reading_gap/{name}") for name in readings]
     others = [means for means in others if EXTERNAL in set(means["dataset"])]
     means = pd.concat([of_grid, *others], ignore_index=True)[list(SCHEMAS["mean_reading_gaps"])]
     return {

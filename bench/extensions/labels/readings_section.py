@@ -18,13 +18,13 @@ def label_readings(data: ReportData) -> Section:
     found = gaps_by_reading(data)
     if not found:
         return Section(KEY, "", Markup(""))
-    own, *others = found.values()
-    hospitals = [("Mean over hospitals", EXTERNAL), *((h.short, h.key) for h in data.hospitals if h.key in own)]
+    of_grid, *others = found.values()
+    hospitals = [("Mean over hospitals", EXTERNAL), *((h.short, h.key) for h in data.hospitals if h.key in of_grid)]
     context = {
         "data": data,
         "rules": [sentence_case(READING_RULES[name]) for name in found],
         "hospitals": [
-            {"name": name, "own": Estimate.of(own[key]), "others": [_cell(rows.get(key)) for rows in others]}
+            {"name": name, "own": Estimate.of(of_grid[key]), "others": [_cell(rows.get(key)) for rows in others]}
             for name, key in hospitals
         ],
         "internal": [_percent(rows[EXTERNAL], "changed_internal") for rows in others],

@@ -73,10 +73,10 @@ class Panels:
         known = np.isfinite(value) & np.isfinite(np.diagonal(covariance, axis1=-2, axis2=-1))
         both = known[..., None] & known[..., None, :]
         of_shared = _nonnegative(np.nan_to_num(shared), 0.0)
-        own = np.where(both, covariance - of_shared[:, None], 0.0)
-        own = np.where(both, _nonnegative(own, LEAST_VARIANCE), 0.0)
-        own[~known, np.nonzero(~known)[-1]] = UNMEASURED
-        return cls(np.where(known, value, np.nan), own, of_shared)
+        remaining = np.where(both, covariance - of_shared[:, None], 0.0)
+        remaining = np.where(both, _nonnegative(remaining, LEAST_VARIANCE), 0.0)
+        remaining[~known, np.nonzero(~known)[-1]] = UNMEASURED
+        return cls(np.where(known, value, np.nan), remaining, of_shared)
 
     @property
     def num_measured(self) -> NDArray[np.int64]:

@@ -31,16 +31,16 @@ def readers(
     from bench.planning.stored_names import store_with
 
     opened = store_with(store, grid)
-    own: dict[str, str] = {}
+    files: dict[str, str] = {}
     for text in table:
         name, equals, file = text.partition("=")
-        if not equals or name in own:
+        if not equals or name in files:
             raise ConfigError(f"--table is {text!r}", "--table", "write each cohort once, as COHORT=FILE")
-        own[name] = file
+        files[name] = file
     from bench.extensions.readers.cohorts import save  # slow imports: a wrong name was refused above
     from bench.planning.manifest import read_manifest
 
     manifest = read_manifest(opened, grid)
-    ConfigError.check_choices("table", own, [cohort.name for cohort in manifest.cohorts])
-    said = [save(manifest, cohort, Path(own[cohort.name])) for cohort in manifest.cohorts if cohort.name in own]
-    typer.echo("\n".join(wrapped([*said, f"section of the page: bench report --grid {manifest.name}"])))
+    ConfigError.check_choices("table", files, [cohort.name for cohort in manifest.cohorts])
+    lines = [save(manifest, cohort, Path(files[cohort.name])) for cohort in manifest.cohorts if cohort.name in files]
+    typer.echo("\n".join(wrapped([*lines, f"section of the page: bench report --grid {manifest.name}"])))

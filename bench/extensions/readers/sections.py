@@ -32,11 +32,11 @@ def readers(data: ReportData) -> Section:
     panels = []
     for agreement in records_of(data.tables["reader_agreement"]):
         dataset, finding = agreement["dataset"], agreement["finding"]
-        points, curves, here = (
+        points, curves, shares_here = (
             [row for row in rows if (row["dataset"], row["finding"]) == (dataset, finding)]
             for rows in (of_first["points"], of_first["curves"], shares)
         )
-        share_of = {row["run_id"]: row for row in here}
+        share_of = {row["run_id"]: row for row in shares_here}
         intervals = [[bounded(row, rate) for rate in RATES] for row in points]
         panels.append(
             {
@@ -92,10 +92,10 @@ def figure(points: Rows, curve: Rows, finding: str) -> Markup:
         dots.append((x_of(1 - across.value), y_of(up.value), f"reader {row['reader']}"))
     line = [(x_of(row["x"]), y_of(row["y"])) for row in curve]
     body += svg.polyline(line, "cv-mean") + svg.named_dots(dots, "sw fine internal")
-    said = ", ".join(
+    rates = ", ".join(
         f"reader {row['reader']}: {places(row['sensitivity'], 2)} and {places(row['specificity'], 2)}" for row in points
     )
-    return svg.svg(SIZE, SIZE, body, f"{finding}, ROC; sensitivity and specificity of each {said}")
+    return svg.svg(SIZE, SIZE, body, f"{finding}, ROC; sensitivity and specificity of each {rates}")
 
 
 SECTIONS = (PlacedSection(readers, HOSPITALS, ranked_only=True),)

@@ -114,8 +114,8 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     """
     from bench.runs.internal_images import usual_gray_values  # imports OpenCV
 
-    own = store.run_dir(run_id)
-    document, trained = (CheckedFolder(own).json(f"{name}.json") for name in ("run", "trained"))
+    folder_of_run = store.run_dir(run_id)
+    document, trained = (CheckedFolder(folder_of_run).json(f"{name}.json") for name in ("run", "trained"))
     block: dict[str, Any] = {
         "run": run_id,
         "not_learnt": trained.get("unlearnt", []),
@@ -129,16 +129,16 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
         parts = [_block(store, manifest, str(source), f"{MEMBERS}/{source}/") for source in sources]
         block |= {"findings": list(manifest.run_of[run_id].config.findings), "sources": [part for part, _ in parts]}
         return block, [file for _, files in parts for file in files]
-    run, weights = read_run(store, run_id), own / WEIGHTS
+    run, weights = read_run(store, run_id), folder_of_run / WEIGHTS
     if run.has_given_vectors:
         what = f"run {run_id} has vectors of its images, and no network that others could use"
         raise StoreError(
-            what, str(own), "upload a run with its own encoder; `bench export` shares the scores of this run"
+            what, str(folder_of_run), "upload a run with its own encoder; `bench export` shares the scores of this run"
         )
     if not weights.is_file():
         fix = "upload from the store that trained the run"
         raise StoreError(f"run {run_id} has no weights in this store", str(weights), fix)
-    CheckedFolder(own).check_weights()
+    CheckedFolder(folder_of_run).check_weights()
     block |= {
         "findings": list(run.config.findings),
         "gray_values": usual_gray_values(store, run),
@@ -146,9 +146,9 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     }
     files = [HubFile(f"{folder}{WEIGHTS}", weights)]
     # the reference histogram that the preprocessing ops histstd and histmatch need
-    if (own / REFERENCE).is_file():
-        files.append(HubFile(folder + REFERENCE, CheckedFolder(own).read(REFERENCE)))
-        block["reference_sha256"] = file_sha256(own / REFERENCE)
+    if (folder_of_run / REFERENCE).is_file():
+        files.append(HubFile(folder + REFERENCE, CheckedFolder(folder_of_run).read(REFERENCE)))
+        block["reference_sha256"] = file_sha256(folder_of_run / REFERENCE)
     return block, files
 
 
@@ -160,15 +160,15 @@ def _trained_on(manifest: Manifest, run: PlannedRun) -> dict[str, Any]:
     user's own tables.
     """
     trained_at = manifest.trained_at(run)
-    own = [row for row in manifest.runs if row.id in (run.id, *run.of)]
-    pretrained = [row for row in own if row.config.weights != "none"]
+    trained = [row for row in manifest.runs if row.id in (run.id, *run.of)]
+    pretrained = [row for row in trained if row.config.weights != "none"]
     stated = dict.fromkeys((row.corpus or "unknown") for row in pretrained)
     return {
         "hospitals": {hospital.name: hospital.layout for hospital in trained_at},
         "title": manifest.internal_name(run).title,
         "licence": _licence(manifest, trained_at) or "not stated",
         "pretraining": ", ".join(stated) or "none",
-        "seen": _seen(manifest, run, own),
+        "seen": _seen(manifest, run, trained),
     }
 
 
@@ -177,8 +177,8 @@ def _licence(manifest: Manifest, hospitals: Sequence[PlannedCohort]) -> str:
     return "; ".join(dict.fromkeys(filter(None, map(manifest.licence, hospitals))))
 
 
-def _seen(manifest: Manifest, run: PlannedRun, own: Sequence[PlannedRun]) -> dict[str, str]:
-    """Return the answers of a run's starting weights; `own`: the trained runs that it combines, or the run itself.
+def _seen(manifest: Manifest, run: PlannedRun, runs: Sequence[PlannedRun]) -> dict[str, str]:
+    """Return the answers of a run's starting weights; `runs`: the trained runs that it combines, or the run itself.
 
     There are no answers for the hospitals of a pool on which the run trained. Hospitals outside the grid are unknown, unless all
     weights are random or of photographs.
@@ -189,7 +189,7 @@ def _seen(manifest: Manifest, run: PlannedRun, own: Sequence[PlannedRun]) -> dic
     for cohort in (*trained_at, *manifest.external_to(run)):
         key = cohort.name if cohort.layout == TABLE else cohort.layout
         answers.setdefault(key, []).append(str(stated[cohort.name]["answer"]))
-    saw_no_hospital = all(not row.exposure and (row.config.weights == "none" or row.corpus in CORPORA) for row in own)
+    saw_no_hospital = all(not row.exposure and (row.config.weights == "none" or row.corpus in CORPORA) for row in runs)
     seen = {key: Exposure.strongest(of_key) for key, of_key in answers.items()}
     return {**seen, OTHERS: NO if saw_no_hospital else UNKNOWN}
 

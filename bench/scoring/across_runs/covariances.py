@@ -32,8 +32,8 @@ class StoredEstimates:
     def of(cls, estimates: Mapping[str, Mapping[str, Estimate]]) -> Self:
         """Return estimates that are in memory: run id -> name -> estimate."""
         values = {
-            run: {name: one.value for name, one in of.items() if np.isfinite(one.value)}
-            for run, of in estimates.items()
+            run: {name: estimate.value for name, estimate in named.items() if np.isfinite(estimate.value)}
+            for run, named in estimates.items()
         }
         return cls(values, lambda run, name: estimates[run][name].influence.of)
 
@@ -82,7 +82,7 @@ class Covariances:
     def value(self, run: str, name: str) -> float:
         """Return a score of a run or recipe; NaN if it has none."""
         runs = self._runs(run, name)
-        return float(np.mean([self._estimates.values[one][name] for one in runs])) if runs else float("nan")
+        return float(np.mean([self._estimates.values[member][name] for member in runs])) if runs else float("nan")
 
     def of_score(self, name: str, ids: Sequence[str]) -> Array:
         """Return the covariance [R, R] of a score of runs or recipes, which all have it.
@@ -129,9 +129,9 @@ class Covariances:
         keys: dict[tuple[str, str], set[str]] = {}
         for row, run in enumerate(ids):
             runs = self._runs(run, name)
-            for one in runs:
-                for sample, influence in self._estimates.read(one, name).items():
-                    keys.setdefault((self._left_out.get(one, ""), sample.rpartition("#")[0]), set()).add(sample)
+            for member in runs:
+                for sample, influence in self._estimates.read(member, name).items():
+                    keys.setdefault((self._left_out.get(member, ""), sample.rpartition("#")[0]), set()).add(sample)
                     if sample not in out:
                         out[sample] = np.zeros((len(ids), len(influence)), np.float32)
                     out[sample][row] += influence / len(runs)
