@@ -1,9 +1,11 @@
 """Build a run's model card from the store alone and write it into the run's folder (MODEL_CARD.md)."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
+import jinja2
 import pandas as pd
 import yaml
 
@@ -31,12 +33,25 @@ from reports.tables import rows_of
 _RULES = ["f1_max", "youden", "sens_90"]
 
 
+class OfGrid(NamedTuple):
+    """What all cards of a grid share: tables of its page, and the number of images and patients of each cohort."""
+
+    page: PageTables
+    sizes: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Read the tables and count. Raises StoreError for damaged tables."""
+        patients = {c.name: manifest.table(c)["patient_id"] for c in (*manifest.cohorts, *manifest.pooled)}
+        return cls(PageTables.of(manifest), {name: (len(ids), ids.nunique()) for name, ids in patients.items()})
+
+
 def write_cards(manifest: Manifest) -> None:
     """Write the card of every finished and scored run of a grid; unchanged files are not rewritten."""
-    scored, page = set(scored_ids(manifest, list(manifest.run_of.values()))), PageTables.of(manifest)
+    scored, of_grid = set(scored_ids(manifest, list(manifest.run_of.values()))), OfGrid.of(manifest)
     for run in manifest.run_of.values():
         if run.id in scored and not run.is_imported:
-            path, content = manifest.store.run_dir(run.id) / CARD, card(manifest, run, page).encode()
+            path, content = manifest.store.run_dir(run.id) / CARD, card(manifest, run, of_grid).encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_bytes(path, content)
 
@@ -58,9 +73,16 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     return path
 
 
-def card(manifest: Manifest, run: PlannedRun, page: PageTables | None = None) -> str:
-    """Build the card of a scored run: model, limits of use, training data, results. `page` is read if it is not given."""
-    page = page or PageTables.of(manifest)
+@cache
+def _template() -> jinja2.Template:
+    """Return the template of a card, compiled once for all cards; its text is Markdown, so HTML is not escaped."""
+    environment = html_environment().overlay(autoescape=False, keep_trailing_newline=True)
+    return environment.get_template("model_card.md.j2")
+
+
+def card(manifest: Manifest, run: PlannedRun, of_grid: OfGrid | None = None) -> str:
+    """Build the card of a scored run: model, limits of use, training data, results. `of_grid` is read if it is not given."""
+    page, sizes = of_grid or OfGrid.of(manifest)
     store, config = manifest.store, run.config
     facts = CheckedFolder(store.run_dir(run.id)).facts()
     folder = ScoresFolder(manifest.scores / run.id)
@@ -69,8 +91,7 @@ def card(manifest: Manifest, run: PlannedRun, page: PageTables | None = None) ->
     # a panel has no network for a finding that it could not learn, so it does not predict this finding
     predicted = [f for f in config.findings if f not in unlearnt] if run.kind == "panel" else config.findings
     scored = manifest.scored_findings(run)
-    environment = html_environment().overlay(autoescape=False, keep_trailing_newline=True)
-    return environment.get_template("model_card.md.j2").render(
+    return _template().render(
         run=run,
         name=run_label(run),
         metadata=yaml.safe_dump(hub_metadata(manifest, run, scores), sort_keys=False, allow_unicode=True),
@@ -79,7 +100,7 @@ def card(manifest: Manifest, run: PlannedRun, page: PageTables | None = None) ->
         internal=manifest.internal_name(run).title,
         unlearnt=unlearnt,
         made=_made(manifest, run, facts),
-        data=_data(manifest, run),
+        data=_data(manifest, run, sizes),
         min_count=manifest.settings.min_count,
         unit_rule=UNIT_RULES[manifest.settings.unit],
         hospitals=_hospitals(manifest, run),
@@ -155,12 +176,12 @@ def _member(run: PlannedRun) -> str:
     return f"{run.titles['architecture']} (run {run.id}, {finding or f'seed {run.config.seed}'}{labels})"
 
 
-def _data(manifest: Manifest, run: PlannedRun) -> list[tuple[str, ...]]:
+def _data(manifest: Manifest, run: PlannedRun, sizes: Mapping[str, tuple[int, int]]) -> list[tuple[str, ...]]:
     """Return a row for each hospital on which the run trained, and for each external hospital."""
     rows: list[tuple[str, ...]] = []
     trained_at = manifest.trained_at(run)
     for cohort in (*trained_at, *manifest.external_to(run)):
-        table, facts = manifest.table(cohort), cohort.facts
+        facts = cohort.facts
         synthetic = manifest.phantom
         labeler = "phantom" if synthetic else str(facts.get("reference", "stated"))
         licence = manifest.licence(cohort) or "not stated"
@@ -168,8 +189,8 @@ def _data(manifest: Manifest, run: PlannedRun) -> list[tuple[str, ...]]:
         if not synthetic and title != facts.get("title", title):  # the user chose the name
             title = f"{title} ({facts['title']})"
         role = "internal: train, val, test" if cohort in trained_at else f"external: {cohort.headline_split}"
-        counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
-        rows.append((escaped(title), role, *counts, labeler, escaped(licence)))
+        num_images, num_patients = sizes[cohort.name]
+        rows.append((escaped(title), role, f"{num_images:,}", f"{num_patients:,}", labeler, escaped(licence)))
     return rows
 
 
@@ -207,9 +228,5 @@ def _aurocs(
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> list[tuple[str, ...]]:
     """Return a row for each finding with its thresholds by the rules _RULES."""
-    wide = points.pivot_table(index="finding", columns="rule", values="probability", dropna=False)
-    rows = []
-    for finding in findings:
-        values: list[Any] = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in _RULES]
-        rows.append((escaped(finding), *(number(value) for value in values)))
-    return rows
+    threshold = {(finding, rule): value for finding, rule, value in rows_of(points, "finding", "rule", "probability")}
+    return [(escaped(f), *(number(threshold.get((f, rule))) for rule in _RULES)) for f in findings]
