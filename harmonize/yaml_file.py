@@ -141,7 +141,7 @@ def _line(node: Any, key: str) -> int:
 
 
 def _check_depth(text: str, where: str, loader: Any) -> None:
-    """Raise ConfigError for more than MAX_DEPTH nested lists or blocks, or MAX_VALUES values. loader: the one that is to read the text.
+    """Raise ConfigError for more than MAX_DEPTH nested lists or blocks, or MAX_VALUES values. loader: the loader that will read the text.
 
     The loop reads the parser's events, such as the start of a list, one by one. This needs no recursion, so deep
     nesting cannot crash this function.

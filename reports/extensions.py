@@ -31,7 +31,7 @@ refused: dict[str, RegistryError] = {}  # package -> why its extension takes par
 
 
 def packages() -> list[str]:
-    """Return the names of the extensions' packages: those of the folder, then the installed ones, each sorted by name.
+    """Return the names of the extensions' packages: packages of the folder, then installed packages, each sorted by name.
 
     Refused extensions are left out, and those that need (`NEEDS`: names of packages in the folder) one that is missing or left out.
     """

@@ -58,7 +58,7 @@ class Commands(Protocol):
 
 
 class Library(Protocol):
-    """Functions of the Python library. `bench.api` offers those that `__all__` names, and names them for editors and mypy."""
+    """Functions of the Python library. `bench.api` offers the functions in `__all__`, and names them for editors and mypy."""
 
     __all__: Sequence[str]
 
@@ -178,7 +178,7 @@ class Head(Protocol):
         feature_ND: NDArray[np.float32],
         watched: Mapping[str, tuple[Examples, NDArray[np.float32]]],
     ) -> TrainingResult:
-        """Make the layer of a run; the arguments are those of `fit_probe`."""
+        """Make the layer of a run; the arguments are as for `fit_probe`."""
 
 
 class Cohorts(Protocol):

@@ -81,7 +81,7 @@ ORDER = (
 
 
 def placed_sections() -> list[PlacedSection]:
-    """Return the sections in the order of the page; those of extensions are the last of their groups, unless they name another."""
+    """Return the sections in the order of the page; sections of extensions are the last of the groups that they name."""
     placed = [*ORDER]
     for module in extensions.modules(hooks.Sections):
         for section in module.SECTIONS:

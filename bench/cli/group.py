@@ -64,7 +64,7 @@ class Commands(ReadableHelp):
     """The commands of `bench`."""
 
     def list_commands(self, _ctx: Any) -> list[str]:
-        """Return the command names by heading; under one heading, those of the program come before those of extensions."""
+        """Return the command names by heading; under each heading, commands of extensions come last."""
         headings = [*GROUPS, *sorted({_heading(command) for command in self.commands.values()} - set(GROUPS))]
         return sorted(self.commands, key=lambda name: headings.index(_heading(self.commands[name])))
 

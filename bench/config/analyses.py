@@ -82,7 +82,7 @@ class Analysis:
 
     name: str
     options: Any
-    seeds: int = 0  # of how many seeds of each recipe the runs are analysed, the first ones of the grid; 0: of all
+    seeds: int = 0  # analyses only the runs of the first `seeds` seeds of each recipe; 0: of all seeds
 
     @property
     def kind(self) -> Kind:
@@ -99,7 +99,7 @@ class Analysis:
 
 
 def kinds() -> dict[str, Kind]:
-    """Return the kinds of analyses by name: those of the extensions, then KINDS."""
+    """Return the kinds of analyses by name: the kinds of extensions, then KINDS."""
     return {name: kind for module in extensions.modules(hooks.Analyses) for name, kind in module.KINDS.items()} | KINDS
 
 

@@ -10,7 +10,7 @@ from bench.config.run_config import HEADS, Limit, RunConfig, Schedule
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import ABNORMAL, NO_FINDING, space
 
-OWN = "own"  # value of `preprocessing` in a grid: that of the encoder
+OWN = "own"  # value of `preprocessing` in a grid: the preprocessing of the encoder
 _ENCODER = (("weights", "weights"), ("architecture", "architectures"))  # key of a run -> section; the first decides
 
 

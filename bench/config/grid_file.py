@@ -107,7 +107,7 @@ def location(path: Path, key: str) -> str:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of `under` in which the keys of `over` replace those of `under`; nested blocks are merged key by key."""
+    """Return a copy of `under` in which the values of `over` replace its values; nested blocks are merged key by key."""
     out = dict(under)
     for key, value in over.items():
         out[key] = merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value

@@ -153,7 +153,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All entries by section and name: entries of the file in its order, then those of extensions."""
+    """All entries by section and name: entries of the file in its order, then entries of extensions."""
 
     path: Path
     sections: Mapping[str, Mapping[str, Entry]]

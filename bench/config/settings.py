@@ -43,7 +43,7 @@ class Settings:
 
     # a finding is scored if at least this many patients have a positive image, and at least this many a negative image
     min_count: Positive = 10
-    bins: Positive = 15  # of the calibration error
+    bins: Positive = 15  # number of bins of the calibration error
     mapping: str = "default"
     reading: str = STANDARD  # how uncertain and unmentioned labels are scored
     unit: str = IMAGE

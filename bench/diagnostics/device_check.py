@@ -64,7 +64,7 @@ CPU = torch.device("cpu")
 
 
 class DisagreementError(Exception):
-    """Error: a number differs too much from that of the CPU or of plain torch."""
+    """Error: a number differs too much from the number of the CPU or of plain torch."""
 
 
 def examine_device(name: str, progress: Progress) -> tuple[list[Check], str]:

@@ -164,7 +164,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings during the block: those of fvcore, and those of torch's tracer about constant shapes and torch.jit."""
+    """Silence warnings of fvcore, and warnings of torch's tracer about constant shapes and torch.jit, during the block."""
     logger = logging.getLogger("fvcore.nn.jit_analysis")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -249,7 +249,7 @@ def seeded(seed: int) -> Iterator[None]:
 def _load_pretrained(
     tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, options: Mapping[str, Any]
 ) -> None:
-    """Copy all weights of an ImageNet model into the backbone, except those of the classifier.
+    """Copy all weights of an ImageNet model, except the classifier, into the backbone.
 
     `tensors`: the weights of the model. `source`: name of their file, for errors. Raises SetupError when a key is missing,
     unexpected or of another shape.
@@ -271,7 +271,7 @@ def _load_pretrained(
 def _load_mapped(
     tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, keys: Mapping[str, str | None]
 ) -> None:
-    """Copy all weights of a file into the backbone, except those of the output layers; map the names with `keys`.
+    """Copy all weights of a file, except the output layers, into the backbone; map the names with `keys`.
 
     If the name of a tensor in the file starts with a key, this start is replaced by the key's value; a value of None
     removes the tensor. If a name starts with several keys, the longest key is used. A first convolution for three

@@ -55,7 +55,7 @@ class DerivedRun:
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration for scoring: that of the first run, but with all findings if this is a panel."""
+        """Return the configuration of the first run for scoring, but with all findings if this is a panel."""
         config = self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
         return replace(config, label_source=HYBRID) if self.name == CHOSEN else config
 

@@ -26,7 +26,7 @@ from reports.schemas.exposure import CORPORA, IMAGES, LABELS, NO, TEXT, UNKNOWN
 
 FOLDER = "seen"  # folder of the store with the lists of images
 _COLUMNS = ("image_id", "sha256")  # if a list has both columns, only the first is used
-_STRENGTH = (NO, UNKNOWN, IMAGES, TEXT, LABELS)  # of several answers, a combination of models gets the last
+_STRENGTH = (NO, UNKNOWN, IMAGES, TEXT, LABELS)  # in rising order: a combination of models gets the strongest answer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -74,7 +74,7 @@ class Manifest(PlannedGrid):
         return folder / f"as-{self.name}" if self.scored_from else folder
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
-        """Return those of the given findings that `bench score --as --findings` left out, so that they have no scores."""
+        """Return the given findings that have no scores because `bench score --as --findings` left them out."""
         scored = self.settings.findings or findings
         return [finding for finding in findings if finding not in scored]
 
@@ -182,7 +182,7 @@ class Manifest(PlannedGrid):
 
     @property
     def averaged(self) -> list[PlannedCohort]:
-        """Return the hospitals of `unseen` in means over hospitals: those of adults, or all if all are of children."""
+        """Return the hospitals of `unseen` in means over hospitals: hospitals of adults, or all if all are of children."""
         return [cohort for cohort in self.unseen if not cohort.of_children] or self.unseen
 
     @cached_property
@@ -216,7 +216,7 @@ class Manifest(PlannedGrid):
         return predicted(self.store, run_id, self.places)
 
     def scores_key(self, run_id: str, version: int) -> str:
-        """Return a hash of everything on which the scores of a run depend. `version` is that of the scoring code."""
+        """Return a hash of everything on which the scores of a run depend. `version`: version of the scoring code."""
         settings = asdict(self.settings)
         inputs = [version, run_id, self.predicted(run_id), settings, settings.pop("findings") or "all"]
         inputs += filter(None, (module.key(self) for module in extensions.modules(hooks.Cohorts)))
@@ -253,7 +253,7 @@ class Manifest(PlannedGrid):
         return HospitalName.joined([self.hospital(hospital) for hospital in self.trained_at(*runs)])
 
     def titles_of(self, *runs: PlannedRun) -> dict[str, str]:
-        """Return `titles` with those of all hospitals of the pool; the internal cohort has the title of the runs' training hospitals."""
+        """Return `titles` and the titles of all hospitals of the pool; the internal cohort has the title of the runs' training hospitals."""
         of_pool = {hospital.name: self.hospital(hospital).title for hospital in self.pooled}
         return {**of_pool, **self.titles, self.source: self.internal_name(*runs).title}
 

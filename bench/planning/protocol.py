@@ -41,7 +41,7 @@ class CohortRole:
 
     role: str  # internal or external
     headline_split: str  # scored split of an external cohort: all, or a split of the dataset
-    # of a pool: each hospital, and its headline split in a run that leaves the hospital out
+    # only for a pool: each hospital, and its headline split in a run that leaves the hospital out
     headline_splits: tuple[tuple[str, str], ...] = ()
 
     @classmethod

@@ -40,7 +40,7 @@ def find_run(store: Store, prefix: str) -> str:
 
 
 def find_grid(store: Store, name: str | None) -> str:
-    """Return the name of a stored grid; without a name, that of the only grid in the store.
+    """Return the name of a stored grid; without a name, the name of the only grid in the store.
 
     Raises StoreError for an unknown grid, and without a name if the store has no grid or several.
     """

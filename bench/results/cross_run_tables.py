@@ -42,7 +42,7 @@ class ScoredRuns(NamedTuple):
     run_ids: Sequence[str]
     findings: Sequence[str]
     recipes: Recipes
-    covariances: Covariances  # of the scores of recipes
+    covariances: Covariances  # covariances of the scores of recipes
 
 
 def across(

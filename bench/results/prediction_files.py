@@ -144,7 +144,7 @@ def _findings(
     labels: Path,
     notes: list[str],
 ) -> tuple[str, ...]:
-    """Return the findings to score: those in `chosen`, or else all findings of both tables in the order of the predictions.
+    """Return the findings to score: the findings in `chosen`, or else all findings of both tables in the order of the predictions.
 
     Without `chosen`, a sentence on the findings that only one table has is added to `notes`. Raises ConfigError for an
     unknown finding, and if the tables have no finding in common.

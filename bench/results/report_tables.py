@@ -79,7 +79,7 @@ class _Report:
 
     @cached_property
     def of_runs(self) -> dict[str, pd.DataFrame]:
-        """The tables of cohorts and runs that comparisons of runs read; all rows, without those of recipes."""
+        """The tables of cohorts and runs that comparisons of runs read; all rows except rows of recipes."""
         runs = runs_table(self.manifest, self.history, self.records)
         frames = {"runs": runs, "published": _published(self.manifest), **self.data.frames, "trials": self.tried}
         if self.all_ids:
@@ -152,12 +152,12 @@ class _Report:
         return frames
 
     def _of_grid(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table without those of findings that the grid left out."""
+        """Return the rows of a table without findings that the grid left out."""
         known = self.uncounted and "finding" in table
         return table[~table["finding"].isin(self.uncounted)] if known else table
 
     def _load(self, name: str, shown: Collection[str] | None = None) -> pd.DataFrame:
-        """Return a score table: all rows, or with `long_tables` those that the page shows (see `LongTables.load`)."""
+        """Return a score table: all rows, or with `long_tables` the rows that the page shows (see `LongTables.load`)."""
         if self.long_tables:
             return self.long_tables.load(self.manifest, self.all_ids, name, shown)
         return load_scores(self.manifest, self.all_ids, name)
@@ -229,7 +229,7 @@ def _of_analyses(manifest: Manifest, frames: dict[str, pd.DataFrame], with_image
 def _with_recipes(
     frames: Mapping[str, pd.DataFrame], of_recipes: Mapping[str, pd.DataFrame], long_tables: LongTables | None
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables of runs with the rows of recipes, of which long tables get only those that the page shows."""
+    """Return the tables of runs with the rows of recipes; long tables get only the rows that the page shows."""
     out = {}
     for name, rows in of_recipes.items():
         if long_tables:

@@ -10,7 +10,7 @@ from bench.store.checked_folders import CheckedFolder
 def load_scored_run(
     manifest: Manifest, run: PlannedRun, labels: dict[tuple[str, str, str], CohortLabels] | None = None
 ) -> ScoredRun:
-    """Return a run with its logits and labels. Its `unlearned` findings include those that the grid does not score.
+    """Return a run with its logits and labels. Its `unlearned` findings include findings that the grid does not score.
 
     `labels`: see `load_scored_splits`. Errors are those of `load_scored_splits`.
     """

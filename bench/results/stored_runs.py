@@ -205,7 +205,7 @@ def training_remark(store: Store, run_id: str) -> str:
 
 
 def remark_of(trained: Mapping[str, Any]) -> str:
-    """Return how a training deviated from its configuration or from that of other runs, as text; "" if it did not.
+    """Return how a training deviated from its configuration or from other runs, as text; "" if it did not.
 
     `trained`: the content of trained.json. Examples: the time limit stopped the training, memory ran out, or the features
     are tables of vectors.

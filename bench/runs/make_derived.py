@@ -166,7 +166,7 @@ def _side_by_side(store: Store, derived: DerivedRun, ref: CohortRef) -> tuple[ND
 
 
 def _networks(store: Store, derived: DerivedRun) -> dict[str, str]:
-    """Return {finding: id of its run} of a panel: of several runs, the one with the best AUROC on the split that selected its epoch."""
+    """Return {finding: id of its run} of a panel: of several runs, the run with the best AUROC on the split that selected its epoch."""
     best: dict[str, tuple[float, str]] = {}
     for run in derived.runs:
         folder, value = CheckedFolder(store.run_dir(run.id)), 0.0

@@ -89,7 +89,7 @@ class StoredRun:
 
     @property
     def networks(self) -> tuple["StoredRun", ...]:
-        """Return the trained runs whose networks predict: this run, or those of its sources."""
+        """Return the trained runs whose networks predict: this run, or the runs of its sources."""
         if self.trained is not None:
             return (self,)
         return tuple(network for source in self.sources for network in source.networks)

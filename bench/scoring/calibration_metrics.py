@@ -74,7 +74,7 @@ def log_likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
 ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
 # Errors that sampling noise makes larger: they add absolute or squared differences, in which noise does not cancel out.
 BIASED = ("ece", "mce", "ace", "brier_reliability", "brier_resolution")
-NUM_DRAWS = 200  # of normal numbers, for the excess of the mce
+NUM_DRAWS = 200  # number of draws of normal numbers for the excess of the mce
 
 
 class _Bins(NamedTuple):

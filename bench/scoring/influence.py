@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
-LEVEL = 0.95  # of all intervals
+LEVEL = 0.95  # confidence level of all intervals
 LEAST_DEGREES = 3.0  # with fewer, intervals are much wider, but contain the truth no more often (`benchmarks/calibration_curves.py`)
 NUM_JACKKNIFE = 50  # groups of patients in `jackknife`
 
@@ -118,7 +118,7 @@ def jackknife(
 
 
 def mean_of(value: Array, influence: Array) -> tuple[float, Array]:
-    """Compute the mean of the finite numbers in value [K], and its influences [P] from those of the numbers [K, P]; NaN without any."""
+    """Compute the mean of the finite numbers in value [K], and its influences [P] from their influences [K, P]; NaN without any."""
     finite = np.isfinite(value)
     if not finite.any():
         return math.nan, np.full(influence.shape[-1], np.nan)

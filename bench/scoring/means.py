@@ -37,11 +37,11 @@ class Macro:
 
     value: float
     influence: Influence
-    # of a mean over findings: the minimum of each number over the findings
-    # of a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
+    # for a mean over findings: the minimum of each number over the findings
+    # for a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
     sizes: Sizes = NO_SIZES
     bounds: tuple[float, float] | None = None  # 95 % interval; None if `Writer` computes it from the influences
-    excess: float = 0.0  # of a calibration error: the mean of the excesses
+    excess: float = 0.0  # only for a calibration error: the mean of the excesses
 
     @property
     def estimate(self) -> Estimate:

@@ -151,7 +151,7 @@ class SplitMetrics:
     columns: tuple[Column, ...]  # one per finding: its scored images, from the highest logit to the lowest
     # one per finding: calibrator -> probabilities of the images in the finding's column, in the same order
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
-    # of a pool, whose values are means over hospitals: counts of the hospitals that have a value; else None
+    # for a pool, whose values are means over hospitals: counts of the hospitals that have a value; else None
     counts_of_means: Counts | None = None
 
     @property
@@ -248,8 +248,8 @@ class _Number(NamedTuple):
 
     value: float
     influence: Array  # [P]
-    bounds: tuple[float, float] = (np.nan, np.nan)  # of metrics of calls
-    excess: float = np.nan  # of calibration errors
+    bounds: tuple[float, float] = (np.nan, np.nan)  # only for metrics of calls
+    excess: float = np.nan  # only for calibration errors
 
 
 def _numbers(

@@ -53,11 +53,10 @@ def measure_hospitals(
     settings: Settings,
     only: Key | None = None,
 ) -> list[SplitMetrics]:
-    """Return the metrics of a split, then those of each hospital if the split is of a pool; see `measure`.
+    """Return the metrics of a split; if the split is of a pool, then also the metrics of each hospital; see `measure`.
 
-    In a pool, values and influences of the split are those of the means over the hospitals that have them, and `counts_of_values`
-    has the images of these hospitals. Other counts, labels, and the images behind curves and tables are those of all
-    hospitals.
+    In a pool, values and influences of the split are means over the hospitals that have them, and `counts_of_values` counts
+    the images of these hospitals. Other counts, labels, and the images behind curves and tables are of all hospitals.
     """
     parts = hospital_parts(scored)
     measured, *of_hospitals = [measure(split, points, settings, only) for split in (scored, *parts)]
@@ -67,7 +66,7 @@ def measure_hospitals(
 def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMetrics]) -> SplitMetrics:
     """Return `measured` with the means over hospitals as values [K]; NaN where no hospital has one.
 
-    The patients of the result are those of the first hospital, then those of the next; an unknown value of a hospital has no patients.
+    The patients of the result are ordered by hospital; an unknown value of a hospital has no patients.
     """
     value, influence, bounds, excess = {}, {}, {}, {}
     for key in measured.value:
@@ -95,7 +94,7 @@ def _mean_over_hospitals(measured: SplitMetrics, of_hospitals: Sequence[SplitMet
 
 
 def _with_values(counts: Sequence[Counts], whole: Counts) -> Counts:
-    """Return the sums of counts over the hospitals with enough patients; `whole`, those of the pool, if no hospital has."""
+    """Return the sums of counts over the hospitals with enough patients; `whole` (the counts of the pool) if no hospital has enough."""
     available_HK = np.array([hospital.available for hospital in counts])
     available = np.asarray(available_HK.any(0))
     sums = {}

@@ -64,7 +64,7 @@ class CalibrationPairs(NamedTuple):
     positive: NDArray[np.bool_]  # [n]
     patient: NDArray[np.int32]  # [n] index
     group: NDArray[np.int64]  # [n]
-    # of each group: number of pairs, number of positive pairs, mean logit
+    # for each group: number of pairs, number of positive pairs, mean logit
     num: Array
     present: Array
     middle: Array

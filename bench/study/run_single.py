@@ -49,7 +49,7 @@ class SinglePlan(Plan):
     """The plan of a request. A notebook shows its runs."""
 
     request: Request
-    content: Mapping[str, Any]  # of the grid file
+    content: Mapping[str, Any]  # content of the grid file
 
     def __repr__(self) -> str:
         """Return the number of runs in each state and the hospitals."""

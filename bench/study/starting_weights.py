@@ -30,7 +30,7 @@ class StartingWeights:
     state: str  # present, missing or damaged
     path: str  # path of the file, or the place where it belongs
     num_bytes: int  # size of the file; 0 if unknown
-    exact: bool  # whether the size is that of the file, not an estimate from the number of parameters
+    exact: bool  # whether the size is the size of the file, not an estimate from the number of parameters
     sha256: str  # "" for a file that is not there
     source: str  # where to get the file
 

@@ -35,7 +35,7 @@ class TrainingState:
     best_epoch: int = 0  # counted from 1
     best_auroc: float = -math.inf
     seconds: float = 0.0  # wall-clock time of training and validation, in complete epochs
-    # of the epoch that has begun: number of steps, sum of their losses, and wall-clock time
+    # the epoch that has begun: number of steps, sum of their losses, and wall-clock time
     steps: int = 0
     loss: float = 0.0
     epoch_seconds: float = 0.0

@@ -111,7 +111,7 @@ SINGLE_PROCESS = DataParallelGroup()
 
 
 class SharedBatchNorm:
-    """Keep running batch-norm statistics equal to those of a single process that handles every micro-batch.
+    """Keep running batch-norm statistics as in a single process that handles every micro-batch.
 
     A running statistic r is a moving mean: r <- (1 - m) r + m x, with momentum m and the statistic x of a micro-batch.
     Because r is linear in x, r can be a sum of one share per process. Rank 0 starts with r and the other ranks with 0. For

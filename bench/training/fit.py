@@ -58,9 +58,9 @@ class TrainingResult:
     stopped: str = ""  # a text with the time limit that ended training early and the number of epochs, else ""
     compiled: str = ""  # a text that says whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
-    probe: Mapping[str, Any] = field(default_factory=dict)  # of a probe: penalty, candidates, number of labels
+    probe: Mapping[str, Any] = field(default_factory=dict)  # only for a probe: penalty, candidates, number of labels
     zero_shot: str = ""  # a text about the output layer that an extension made without training, else ""
-    # of a run with LoRA: numbers of changed layers and of trained weights
+    # only for a run with LoRA: numbers of changed layers and of trained weights
     lora: Mapping[str, int] = field(default_factory=dict)
     # macro AUROC on val of predictions in bf16 and in fp32; empty for a run that predicts in fp32
     val_auroc: Mapping[str, float] = field(default_factory=dict)

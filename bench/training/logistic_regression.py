@@ -43,7 +43,7 @@ def logistic_regressions(
     used_ND = feature_ND[(weight_NK > 0).any(1)]
     mean_D, std_D = used_ND.mean(0, np.float64), used_ND.std(0, np.float64)
     std_D = np.where(std_D > 1e-12, std_D, 1.0)
-    # the number of threads changes the last bits, so it is that of the run
+    # the number of threads changes the last bits, so the regressions use the number of the run
     with threadpool_limits(torch.get_num_threads()):
         fits = [
             _fits((feature_ND[labeled] - mean_D) / std_D, target_NK[labeled, k], weight_NK[labeled, k], penalties)

@@ -13,7 +13,7 @@ from bench.models.output_layers import output_layers
 
 
 def freeze_backbone(network: nn.Module, frozen: bool) -> None:
-    """Freeze all weights except those of the output layers; with `frozen` False, let every weight learn.
+    """Freeze all weights except the output layers; with `frozen` False, let every weight learn.
 
     In a network with low-rank changes (LoRA) or with attentive pooling, `frozen` False lets these changes or the pooling,
     and the output layers, learn.

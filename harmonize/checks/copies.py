@@ -91,7 +91,7 @@ def _comparable_prints(cache: ImageCache, record: NDArray[Any]) -> pd.DataFrame:
 
 
 def _exact_copies(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Return the images of the other cohort whose print equals that of an image of the one cohort.
+    """Return the images of `other` that have the same print as an image of `one`.
 
     Columns: image_id, copy_of (image id in the one cohort), and kind ("exact").
     """

@@ -14,7 +14,7 @@ from harmonize.datasets import FRONTAL_VIEWS, LAYOUTS, adapter
 from harmonize.errors import ConfigError, DatasetError
 
 Flow = dict[str, int]
-# of the images of a study, the image whose view has the lowest number is kept
+# the image of a study whose view has the lowest number is kept
 _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 
 

@@ -53,7 +53,7 @@ class OnePerStudy(NamedTuple):
 
 
 class SideTable(NamedTuple):
-    """A file whose column `key` has ids that must be written as those in the column `column` of the native table.
+    """A file whose column `key` has ids that must be written as in the column `column` of the native table.
 
     least: share of the images that have a row in the release, at least; 0: only some images have one
     """
@@ -269,7 +269,7 @@ def _missing_states(rows: pd.DataFrame) -> Iterator[Remark]:
 
 
 def _side_tables(table: pd.DataFrame, layout: str, root: Path) -> Iterator[Remark]:
-    """Yield a remark for each file of SIDE_TABLES whose ids are written otherwise than those of the table, or match none."""
+    """Yield a remark for each file of SIDE_TABLES whose ids are written otherwise than in the table, or match no id of the table."""
     for side in SIDE_TABLES.get(layout, ()):
         if (path := find(root, *side.files)) is None:
             continue

@@ -39,7 +39,7 @@ def with_bad_rows(table: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
 
 
 def contradictions(rows: pd.DataFrame, key: str, table: pd.DataFrame, path: Path) -> "pd.Series[str]":
-    """Return the fault text of each row of the file `path` whose other ids differ from those of `table` for the same `key`.
+    """Return the fault text of each row of the file `path` whose other ids differ from `table` for the same `key`.
 
     All columns that both tables have are compared, except FAULT. A key without a row in `table` has no fault.
     """

@@ -31,7 +31,7 @@ MAX_UNPACKED_BYTES = 2**30
 # processor time for each 1,000 columns, whatever the number of rows
 MAX_COLUMNS = 10_000
 _CHUNK_BYTES = 2**20
-_OTHER_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}  # of tables that other programs write, with their names
+_OTHER_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}  # separators of other programs, with their names
 
 
 class Row(NamedTuple):

@@ -97,7 +97,7 @@ class TableSet:
 
     layout: str
     tables: tuple[LabelTable, ...]
-    folder: str  # of the images, and the ending of their names
+    folder: str  # folder of the images, and the ending of their names
     ending: str
     opposite: tuple[tuple[str, str], ...] = ()
     headers: str = ""

@@ -361,7 +361,7 @@ def _without_window(values: NDArray[Any]) -> NDArray[np.uint8]:
     if not above.size:
         return np.zeros(values.shape, np.uint8)
     bottom, top = np.percentile(above, [LOW_PERCENT, HIGH_PERCENT])
-    bottom = bottom if bottom < above.max() else low  # of two gray levels, one is black
+    bottom = bottom if bottom < above.max() else low  # of an image with two gray levels, the lower becomes black
     width = max(top - bottom, np.finfo(np.float64).tiny)
     with np.errstate(over="ignore"):  # far above the percentiles, infinity is white, too
         return np.concatenate([window_to_uint8((chunk - bottom) / width, 0.0, 1.0) for chunk in chunks])

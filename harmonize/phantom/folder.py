@@ -14,7 +14,7 @@ CHILDREN = (*SITES, "truth")
 
 
 def is_complete(root: Path, settings: PhantomSettings) -> bool:
-    """Return whether root contains the cohorts of these settings; raise ConfigError if it has those of others."""
+    """Return whether root contains the cohorts of these settings; raise ConfigError if it has cohorts of other settings."""
     if not (root / SETTINGS_FILE).is_file():
         return False
     fix = "choose another folder, or delete this one"

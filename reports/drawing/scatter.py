@@ -124,7 +124,7 @@ def _fitted(data: ReportData, runs: Sequence[Run]) -> Sequence[tuple[float, floa
 
 
 def against_gap(runs: Sequence[Run], scores: Sequence[Estimate], name: str, title: str, label: str) -> Markup:
-    """Draw a score of each run (x) against its gap in AUROC (y). name: short name of the score; title: that of its axis."""
+    """Draw a score of each run (x) against its gap in AUROC (y). name: short name of the score; title: title of its axis."""
     spots = [
         Spot(run, score, run.gap, f"{name} {score.with_interval}\ngap {run.gap.with_interval}")
         for run, score in zip(runs, scores, strict=True)

@@ -18,7 +18,7 @@ MOST_MODELS = 40  # number of models in the table of models and hospitals; all a
 
 
 def data_exposure(data: ReportData) -> Section:
-    """Write the section; the licenses are those that the cohort table states."""
+    """Write the section; the licenses are from the cohort table."""
     exposures = grouped_exposures(data)
     cohorts = data.tables["cohorts"]
     order = {h.key: k for k, h in enumerate(data.all_hospitals)}

@@ -113,7 +113,7 @@ def _over_findings(data: ReportData, metric: str, key: str) -> str:
 
 
 def of_one_finding(data: ReportData) -> str:
-    """Return the name of the score that decides the ranking if it is that of one finding; else ""."""
+    """Return the name of the score that decides the ranking if it is a score of one finding; else ""."""
     finding = data.ranked_by.finding
     return "" if finding == MACRO else member_sentences.of_finding("AUROC", finding, data.scoring(finding))
 

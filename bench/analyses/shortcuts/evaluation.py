@@ -81,7 +81,7 @@ def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_]) -> P
 
 
 def difference(first: ProbeScores, second: ProbeScores) -> tuple[float, float, float]:
-    """Return the balanced accuracy of `first` minus that of `second`, two classifiers on the same images, with its bounds.
+    """Return the difference `first` - `second` in balanced accuracy, with its bounds; both classify the same images.
 
     The 95 % interval combines those of both numbers with the correlation of their influences, corrected for few differences
     (`paired_interval`).

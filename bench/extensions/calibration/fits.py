@@ -35,7 +35,7 @@ EQUAL, SEPARATED = "slope: all probabilities are equal", "slope: the logits sepa
 
 
 class Bounded(NamedTuple):
-    """A number with the bounds of its 95 % interval and its standard error (O:E: that of its logarithm); NaN if unknown."""
+    """A number with the bounds of its 95 % interval and its standard error (O:E: error of the logarithm); NaN if unknown."""
 
     value: float = math.nan
     low: float = math.nan

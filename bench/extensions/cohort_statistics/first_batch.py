@@ -83,7 +83,7 @@ class FirstBatch:
         return np.round((x_NHW - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
     def captions(self, findings: Sequence[str]) -> list[str]:
-        """Return the labels of each image as text: findings that count as present, and those that the loss ignores."""
+        """Return the labels of each image as text: findings that count as present, and findings that the loss ignores."""
         lines = []
         for target_K, weight_K in zip(self.target_NK, self.weight_NK, strict=True):
             used = [(f, t) for f, t, w in zip(findings, target_K, weight_K, strict=True) if w > 0]

@@ -30,7 +30,7 @@ from bench.scoring.metrics import Score, require_finite
 
 Array = NDArray[np.float64]
 LEVELS = (0.05, 0.10)  # stated rates: each is the miss rate and the false positive rate of one triage
-ROUNDING = 1e-9  # of sums of weights: level * (P + 1) may be an integer that is not exact
+ROUNDING = 1e-9  # rounding error of sums of weights: an integer level * (P + 1) may be inexact
 
 
 def release_threshold(score: Score, patient: NDArray[np.integer], level: float) -> float:

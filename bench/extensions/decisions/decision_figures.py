@@ -45,7 +45,7 @@ def decision_panels(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]
 def _decision_curve(
     curve: Sequence[Row], hospitals: Sequence[Sequence[Row]], top: float, side: str, label: str
 ) -> Markup:
-    """Draw net benefit by threshold with its interval, the line of treating all (dashed), and that of treating none (0)."""
+    """Draw net benefit by threshold with its interval, and the lines of treating all (dashed) and treating none (0)."""
     if not curve:
         return Markup("")
     top = max(top, 1e-3)

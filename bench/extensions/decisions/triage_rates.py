@@ -54,7 +54,7 @@ class Rate:
         if not (self.is_above and is_number(self.by_chance)):
             return False
         value, low, (bound, _) = self.estimate.value, self.estimate.low, self.estimate.bounds
-        factor = (value - bound) / (value - low) if value > low else 1.0  # of the correction for several rates
+        factor = (value - bound) / (value - low) if value > low else 1.0  # the correction for several rates
         return value - hypot(value - bound, factor * (self.by_chance - self.level)) > self.level
 
 

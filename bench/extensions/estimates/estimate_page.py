@@ -17,7 +17,7 @@ from reports.html.shell import shell
 from reports.report_data.headline_rows import Estimate
 
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
-HEIGHT = 24.0  # of a figure in pixels
+HEIGHT = 24.0  # px: height of a figure
 
 
 def render(result: ExpectedScores) -> str:

@@ -21,7 +21,7 @@ from bench.extensions.estimates.estimators import MEAN_GAP
 from bench.extensions.estimates.known_values import KnownValues
 from bench.extensions.estimates.quantities import Array, finite_mean
 
-LEVEL = 0.90  # of the intervals
+LEVEL = 0.90  # confidence level of the intervals
 LEAST_HOSPITALS = 3  # labeled hospitals that an estimate needs
 LEAST_IMAGES = 50  # images of the new hospital that an estimate needs
 MARGIN = 0.25  # share of the range of the labeled hospitals by which this range is widened on each side

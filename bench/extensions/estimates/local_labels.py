@@ -18,7 +18,7 @@ from bench.results.prediction_files import BLANK, IMAGE, PATIENT, label_states, 
 from harmonize.datasets.ids import examples
 from harmonize.errors import ConfigError
 
-# of the table of `measured`. low, high: 90 % interval; labels_*: value and interval from the labels alone; num_patients: labeled patients
+# columns of the table of `measured`. low, high: 90 % interval; labels_*: value and interval from the labels alone; num_patients: labeled patients
 COLUMNS = (
     *("run_id", "finding", "quantity", "value", "low", "high"),
     *("labels_value", "labels_low", "labels_high", "num_patients"),

@@ -38,7 +38,7 @@ from bench.scoring.intervals import share_bounds
 Array = NDArray[np.float64]
 Codes = NDArray[np.integer]
 
-LEVEL = 0.9  # of the intervals
+LEVEL = 0.9  # confidence level of the intervals
 # A score without two patients in each class has no variance.
 LEAST_PATIENTS = 2
 LEAST_FOR_PREDICTIONS = 20  # labeled patients with and without the finding

@@ -254,7 +254,7 @@ class RegionCache:
 class GalleryPicture:
     """A gallery picture, with the shares of the heat map's sum inside the finding's outline and outside the lungs."""
 
-    content: bytes  # of a WebP file
+    content: bytes  # content of a WebP file
     inside: float
     outside: float
 

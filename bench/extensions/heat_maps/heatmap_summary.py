@@ -110,7 +110,7 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
 
 
 def title(table: pd.DataFrame) -> str:
-    """Return the title: whether the enrichment on the finding differs from chance and, if it does, that of a map of the center."""
+    """Return the title: whether the enrichment on the finding differs from chance; if it does, also the enrichment of a map of the center."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         return "Heat inside and outside the lungs"

@@ -33,7 +33,7 @@ class Input:
     channels: int = 3
     input: int = 0  # side in pixels of the center crop; 0: no crop
     ops: tuple[Any, ...] = ()
-    interpolation: str = ""  # of `pixels.INTERPOLATIONS`; "": the default
+    interpolation: str = ""  # a name in `pixels.INTERPOLATIONS`; "": the default
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 

@@ -29,7 +29,7 @@ Codes = NDArray[np.int64]
 # values of n; only those up to half of the patients are used
 NUM_LABELED = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 DRAWS = 100  # at one hospital, of all runs together
-LEAST_DRAWS = 20  # of each run
+LEAST_DRAWS = 20  # minimum number of draws of each run
 SHARE = 0.8  # share of the draws that must reach the goal
 QUANTILES = (0.1, 0.5, 0.9)  # the spread and the median of a curve
 
@@ -41,7 +41,7 @@ CURVES = (
     "finding",
     "dataset",  # a hospital, or EXTERNAL for all hospitals together
     "n",  # labeled patients; 0 is the run as it is, with the calibrator of the internal validation split
-    "median",  # of the ECE over hospitals, runs and draws
+    "median",  # median ECE over hospitals, runs and draws
     "low",  # 10th percentile
     "high",  # 90th percentile
     "share",  # share of draws that reach the goal
@@ -91,7 +91,7 @@ class LabeledColumn:
 
 
 def numbers_of_patients(num_patients: int) -> list[int]:
-    """Return the numbers n for a hospital: those of NUM_LABELED up to half of the patients."""
+    """Return the numbers n for a hospital: the numbers in NUM_LABELED up to half of the patients."""
     return [n for n in NUM_LABELED if n <= num_patients // 2]
 
 
@@ -112,7 +112,7 @@ def recalibrated(
     chance, order = stream(0, "perfect calibration", dataset, finding), stream(0, "label needs", dataset, finding)
     fixed = None if internal is None else fit_platt(internal.label, internal.logit)
     for _ in range(draws):
-        rank = order.permutation(num)[column.patient]  # of each image's patient: those below n are labeled
+        rank = order.permutation(num)[column.patient]  # rank of each image's patient: ranks below n are labeled
         is_measured = rank >= num - num // 2
         measured, prob = column.part(is_measured), best[is_measured]
         lowest = ece((chance.random(len(prob)) < prob).astype(np.int8), prob, bins)

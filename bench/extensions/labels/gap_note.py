@@ -9,7 +9,7 @@ from reports.sentences.data import READING_RULES
 from reports.sentences.verdicts import verdict as verdict_word
 from reports.tables import records_of
 
-KEY = "label-readings"  # of the section
+KEY = "label-readings"  # key of the section
 
 
 def gaps_by_reading(data: ReportData) -> dict[str, dict[str, Mapping[str, object]]]:

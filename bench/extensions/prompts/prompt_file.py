@@ -47,7 +47,7 @@ class Prompts:
 
     path: Path
     findings: tuple[str, ...]
-    wordings: tuple[Mapping[str, str], ...]  # of each: the texts `positive` and `negative`, with {} for the finding
+    wordings: tuple[Mapping[str, str], ...]  # each has the texts `positive` and `negative`, with {} for the finding
     rule: str
     arrays: Mapping[str, NDArray[np.float32]]
 

@@ -110,7 +110,7 @@ def _mean(
     covariances: Covariances,
     trained: Mapping[str, TrainedRecipe],
 ) -> _Mean:
-    """Return the mean difference of the pairs, algorithm minus ERM. name: that of the score in `covariances`."""
+    """Return the mean difference of the pairs, algorithm minus ERM. name: name of the score in `covariances`."""
     mean = float(np.mean([value[recipe] - value[erm] for recipe, erm in pairs]))
     num_run_pairs = sum(len(trained[recipe].folds & trained[erm].folds) for recipe, erm in pairs)
     recipes = [recipe for side in zip(*pairs, strict=True) for recipe in side]

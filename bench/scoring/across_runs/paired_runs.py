@@ -274,7 +274,7 @@ def _findings_of_mean(external: Sequence[Pair], inside: Mask, key: Key) -> tuple
 
 
 def _averaged(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs of external hospitals in means: those of adults, or all if all are of children."""
+    """Return the pairs of external hospitals in means: hospitals of adults, or all if all are of children."""
     external = [pair for pair in pairs if not pair.internal]
     return [pair for pair in external if not pair.first.scored.of_children] or external
 
@@ -291,7 +291,7 @@ def _both_known(pair: Pair, key: Key) -> Pair:
 def _tested(
     values: Array, influences: Sequence[Influence], bounds: Sequence[Array | None], same: NDArray[np.bool_]
 ) -> Differences:
-    """Test the differences of both runs' values [2, R]; bounds: those of each run [2, R], if the metric has any.
+    """Test the differences of both runs' values [2, R]; bounds: the bounds of each run [2, R], if the metric has any.
 
     The own errors of findings with the same logits (`same` [R]) are 0.
     """

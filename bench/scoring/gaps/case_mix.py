@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 MOST = 10.0  # largest allowed ratio of a cell's internal share to its external share
 
 
-STEP = 1e-3  # of the number of images of a group, for the derivatives of weights
+STEP = 1e-3  # change of the number of images of a group, for the derivatives of weights
 
 
 class Groups(NamedTuple):

@@ -225,7 +225,7 @@ def _weighted(
 
 
 def _change(before: ComponentEstimate, after: ComponentEstimate) -> GapComponent:
-    """Return after - before, whose interval combines those of both; it is exactly 0 if both are the same."""
+    """Return after - before, with an interval from both intervals; the difference is exactly 0 if both are the same."""
     values, lows, highs = np.array([(of.value, *of.interval) for of in (after, before)]).T
     matrix = correlations(Influence.stack([after.influence, before.influence]).covariance)
     interval = (0.0, 0.0) if after is before else paired_interval(values, lows, highs, float(matrix[0, 1]))

@@ -47,7 +47,7 @@ class Gap(NamedTuple):
     num_negative: int
     num_patients: int
     influence: Influence
-    excess: tuple[float, float] = (0.0, 0.0)  # of the internal and of the external calibration error
+    excess: tuple[float, float] = (0.0, 0.0)  # excess of the internal and of the external calibration error
 
 
 def gaps(

@@ -38,16 +38,16 @@ class GapComponent:
 
     value: float
     influence: Influence
-    interval: tuple[float, float] = NEITHER  # 95 %; that of calibration errors follows from `excess` instead
+    interval: tuple[float, float] = NEITHER  # 95 %; for calibration errors, `excess` gives it instead
     reason: str = ""  # why the value is NaN; for other values, the method of measurement
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
     # share of the internal images for which an external image has the same label, sex, age decade and view
     covered: float = float("nan")
     num_findings: int = 1
-    bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
+    bounds: tuple[float, float] = NEITHER  # label component only: minimum and maximum over all label mappings
     # only for the component labels: share of findings for which the two compared label sources label the same images
     paired: float = float("nan")
-    excess: tuple[float, float] = (0.0, 0.0)  # of each of the two metrics; intervals of calibration errors use it
+    excess: tuple[float, float] = (0.0, 0.0)  # excess of each metric, for intervals of calibration errors
     counted: tuple[int, int] = (1, 1)  # of a mean: number of findings at hospitals that were measured, and of all
 
 

@@ -28,7 +28,7 @@ class Batch:
     forward: Callable[[Tensor], Tensor]  # images -> output_NO
     output_layer: nn.Module  # its input are the features
     training_loss: TrainingLoss
-    seed: int  # of random draws of the algorithm; differs from step to step
+    seed: int  # seed of random draws of the algorithm; differs from step to step
 
     def outputs(self) -> Tensor:
         """Return output_NO of the images, in float32 or better."""

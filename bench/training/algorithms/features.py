@@ -27,7 +27,7 @@ def coral(batch: Batch, weight: float) -> Tensor:
 
 
 def mean_and_covariance_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Return the mean square difference of the means plus that of the covariances of two groups."""
+    """Return the mean square differences of the means and of the covariances of two groups, added."""
     means = (x_ND.mean(0) - y_MD.mean(0)).square().mean()
     return means + (_covariance(x_ND) - _covariance(y_MD)).square().mean()
 

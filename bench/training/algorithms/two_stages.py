@@ -20,7 +20,7 @@ class JTT(Algorithm):
     def __init__(self, weight: float) -> None:
         super().__init__()
         self.weight = weight
-        self.error_NK: Tensor | None = None  # of the first training; None before its end
+        self.error_NK: Tensor | None = None  # errors of the first training; None before its end
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the loss of the whole batch."""
