@@ -294,12 +294,9 @@ def _load_mapped(
         if tensor.ndim == 4 and wanted != tensor.shape and tensor.shape[1] == 3 and wanted[1] == in_channels:
             tensor = adapt_input_conv(in_channels, tensor)
         state[renamed] = tensor
+    missing = [key for key in expected if key not in state and not key.startswith(ignored)]
     problems = {
-        "missing": [
-            k
-            for k in expected
-            if k not in state and not k.startswith(ignored) and not k.endswith("num_batches_tracked")
-        ],
+        "missing": [key for key in missing if not key.endswith("num_batches_tracked")],
         "unexpected": [k for k in state if k not in expected],
         "of another shape": [k for k in state if k in expected and state[k].shape != expected[k].shape],
         "used twice": twice,

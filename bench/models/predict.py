@@ -107,14 +107,13 @@ def predict(
         for batch in batches:
             image_NHW = reader(rows[batch])
             while (outputs := _in_chunks(forward, image_NHW, size)) is None:
-                _log.warning(
-                    "memory ran out while predicting: batches now have %d images instead of %d", size // 2, size
-                )
                 size //= 2
+                _log.warning("memory ran out while predicting: the batches now have only %d images", size)
                 torch.cuda.empty_cache()  # without a GPU, this call does nothing
             logit_NK, feature_ND = outputs
             logits.append(logit_NK)
-            if len(kept := np.flatnonzero(keeps_features[batch])):
+            kept = np.flatnonzero(keeps_features[batch])
+            if len(kept):
                 features.append(feature_ND[to_device(torch.from_numpy(kept), device)].half())
             if progress:
                 progress(what, batch.stop, len(rows))

@@ -162,7 +162,8 @@ def starting_weights(
         file = path_of_entry(weights, "file", folder, registry_path)
         if not file.is_file():
             raise SetupError(f"no starting weights {weights.name}", str(file), "put the file there, or correct `file:`")
-        if (stated := str(weights.facts.get("sha256", _sha256(file)))) != _sha256(file):
+        stated = str(weights.facts.get("sha256", _sha256(file)))
+        if stated != _sha256(file):
             fix = "get the file again, or correct `sha256:` of its registry entry"
             raise SetupError(f"the file does not have the SHA-256 {stated}", str(file), fix)
         return file, f"sha256:{_sha256(file)}"

@@ -58,11 +58,8 @@ def mistakes(
     ConfigError.check_choices("finding", finding, findings)
     ConfigError.check_choices("kind", [kind] if kind else [], list(KINDS))
     points = ScoresFolder(scores).table("operating_points")
-    points = (
-        points[points["rule"] == (rule or manifest.settings.threshold)]
-        .set_index("finding")[["threshold", "platt_a", "platt_b"]]
-        .astype(float)
-    )
+    points = points[points["rule"] == (rule or manifest.settings.threshold)].set_index("finding")
+    points = points[["threshold", "platt_a", "platt_b"]].astype(float)
     frames = [
         errors
         for scored_split in load_scored_splits(manifest, run, config, {})

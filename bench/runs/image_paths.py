@@ -65,6 +65,7 @@ def _listed(path: Path) -> list[Path]:
     column = next((name for name in ("path", "image") if name in table), None)
     if column is None:
         raise DatasetError("no column `path` or `image`", str(path), "name the column of image files `path`")
-    if not (listed := [path.parent / name for name in table[column] if name.strip()]):
+    listed = [path.parent / name for name in table[column] if name.strip()]
+    if not listed:
         raise DatasetError(f"the column `{column}` names no image", str(path), "name one image file in each row")
     return listed

@@ -30,7 +30,8 @@ def hospital_parts(scored: ScoredSplit) -> list[ScoredSplit]:
     """
     if not is_pool(scored.dataset) or ":" in scored.split:
         return []
-    return [part for name in hospitals_of(scored.dataset) if len((part := _part(scored, name)).image_id)]
+    parts = [_part(scored, name) for name in hospitals_of(scored.dataset)]
+    return [part for part in parts if len(part.image_id)]
 
 
 def _part(scored: ScoredSplit, hospital: str) -> ScoredSplit:

@@ -226,9 +226,8 @@ def _not_alone(
         )
         return
     by_labeler = ~rows["split"].str.startswith("expert_")
-    states_of = {
-        str(name)[7:]: name for name in rows if str(name).startswith("native:") and str(name)[7:] not in besides
-    }
+    natives = {str(name).removeprefix("native:"): name for name in rows if str(name).startswith("native:")}
+    states_of = {label: name for label, name in natives.items() if label not in besides}
     no_finding = rows[states_of.pop(NO_FINDING if NO_FINDING in states_of else "No finding")]
     healthy_rows = rows.index[by_labeler & no_finding.eq(PRESENT).fillna(False)]
     together = rows.loc[healthy_rows, list(states_of.values())].isin(list(states)).any(axis=1)

@@ -85,7 +85,8 @@ def refuse_two_splits(table: pd.DataFrame, split: pd.Series, where: str = "cohor
     similar = alike(pairs["patient"])
     split_of = pairs.set_index("patient")["split"]
     num_splits = split_of.reindex(similar).groupby(similar.index).nunique()
-    if len(shared := similar[similar.index.isin(num_splits.index[num_splits > 1])]):
+    shared = similar[similar.index.isin(num_splits.index[num_splits > 1])]
+    if len(shared):
         raise DatasetError(f"patients are in more than one split: {look_alike(shared)}", where, WRITE_ALIKE)
 
 

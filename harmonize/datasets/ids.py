@@ -52,7 +52,7 @@ def look(text: str) -> str:
     original, text = text, text.strip().casefold()
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).casefold().translate(_LIKE_LATIN)
-        text = "".join(str(d) if (d := unicodedata.digit(c, None)) is not None else c for c in text)
+        text = "".join(str(unicodedata.digit(c, c)) for c in text)  # other digits become 0 to 9
     if not text.isprintable() or not text.isascii():
         text = "".join(c for c in text if unicodedata.category(c) not in _INVISIBLE)
     if not _PLAIN.fullmatch(text):

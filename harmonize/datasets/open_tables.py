@@ -126,7 +126,7 @@ class TableSet:
             file = require(root, self.layout, *table.files) if table.required else find(root, *table.files)
             if file is not None:
                 texts.append((file, table.read(file).assign(split=table.split)))
-        # the tables of splits list images; of other tables, the first
+        # the first table lists images, and each table of a split lists further images
         first = pd.concat([text for k, (_, text) in enumerate(texts) if k == 0 or text["split"].iloc[0]])
         image = first["image"][~first["image"].duplicated()]
         labels, fault, strays = self._labels(texts, image)
@@ -190,7 +190,8 @@ class TableSet:
             return [f"{folder}/{name}" for folder, name in zip(people["folder"], image, strict=True)]
         files: dict[str, str] = {}
         for key, name in image_paths(root).items():
-            if (other := files.setdefault(key.rpartition("/")[2], name)) != name:
+            other = files.setdefault(key.rpartition("/")[2], name)
+            if other != name:
                 what = f"one image is there twice: {other} and {name}"
                 raise DatasetError(what, str(root), "keep one of the folders below `root:`")
         stem = image.str.replace(r"\.(?:png|jpe?g|dcm|dicom)$", "", regex=True, case=False)
@@ -234,7 +235,8 @@ class TableSet:
         line, raw = raw.index, raw.reset_index(drop=True)
         x, y, width, height = (numbers(raw[name]) for name in self.boxes_in)
         inside = (x >= 0) & (y >= 0) & (x + width <= FRAME_PX) & (y + height <= FRAME_PX)
-        if not (bad := raw[~(inside & (width > 0) & (height > 0))]).empty:
+        bad = raw[~(inside & (width > 0) & (height > 0))]
+        if len(bad):
             what = f"the box of {bad[self.tables[0].image].iloc[0]!r} is outside its image, or has no area"
             raise DatasetError(what, f"{path}:{line[bad.index[0]]}", "correct the row, or remove it")
         values = (raw[self.tables[0].image], self.box_finding, x, y, x + width, y + height)

@@ -150,10 +150,10 @@ def boxes(root: Path) -> pd.DataFrame:
     shared = {word: finding for finding, entry in findings.items() for word in entry["native"]}
     try:
         rows = [
-            (str(image["ImageID"]), shared.get(word := str(label).strip().lower(), word), *map(float, box))
+            (str(image["ImageID"]), shared.get(word, word), *map(float, box))
             for image in json.loads(path.read_text(encoding="utf-8"))
             for finding in image["findings"]
-            for label in finding.get("labels") or ()
+            for word in [str(label).strip().lower() for label in finding.get("labels") or ()]
             for box in [*(finding.get("boxes") or ()), *(finding.get("extra_boxes") or ())]
         ]
         drawn = pd.DataFrame(rows, columns=columns)

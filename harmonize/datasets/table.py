@@ -207,8 +207,8 @@ def _shown(cells: "pd.Series[str]") -> str:
 def _taken(finding: str, rule: FindingRule, star: str, cells: "pd.Series[str]", path: Path) -> list[Remark]:
     """Return a note with the values that "*" stands for.
 
-    Raises ConfigError if one of them is a listed value in another spelling, has a listed value as a part, or says nothing: then "*"
-    would count it as the opposite.
+    Raises ConfigError for a value that "*" would misread: a listed value in another spelling, a value that has a listed value as a
+    part, or a value that says nothing about the finding.
     """
     listed = {_stem(value) for value in rule.listed}
     nothing = {look(word) for word in _NOTHING}

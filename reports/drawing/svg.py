@@ -272,7 +272,8 @@ def micro(estimate: Estimate, low: float, high: float, mark: float, width: float
 def micro_axis(low: float, high: float, width: float = 64) -> Markup:
     """Draw a few tick numbers of the axis of `micro`, for the head of the table column."""
     scale = Scale(low, high, 3, width - 3)
-    body, grid = "", next(found for n in range(2, 6) if len(found := ticks(low, high, n)) > 1)  # one number is no scale
+    body = ""
+    grid = next(grid for grid in (ticks(low, high, n) for n in range(2, 6)) if len(grid) > 1)  # one number is no scale
     for t in grid:
         label = tick_text(t, grid)
         half = 3 * len(label)  # half of the label's width in pixels; the next column would cover a label beyond the end

@@ -48,11 +48,8 @@ def rows(data: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     table_rows = []
     for name in names:
         finding, nuisance_auroc = _strongest(cells, internal, name)
-        external = {
-            h.short: e
-            for h in data.hospitals
-            if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).has_value
-        }
+        aurocs = {h.short: cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in data.hospitals}
+        external = {hospital: auroc for hospital, auroc in aurocs.items() if auroc.has_value}
         external_aurocs = [e.value for e in external.values()]
         differences = [
             (f, e)

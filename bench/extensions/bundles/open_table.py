@@ -45,6 +45,7 @@ def open_table(path: Path) -> Any:
         raise refused(f"{path.name} is compressed")
     if sum(group.num_rows for group in groups) != facts.num_rows or facts.num_rows > limits.MOST_ROWS:
         raise refused(f"{path.name} states {facts.num_rows:,} rows: too many, or not those that it has")
-    if (size := 8 * sum(chunk.num_values for chunk in chunks)) > limits.MOST_TABLE_BYTES:
+    size = 8 * sum(chunk.num_values for chunk in chunks)
+    if size > limits.MOST_TABLE_BYTES:
         raise refused(f"{path.name} states {size:,} bytes: more than {limits.MOST_TABLE_BYTES:,}")
     return stored

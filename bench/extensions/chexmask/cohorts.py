@@ -25,7 +25,7 @@ def with_masks(truth: Truth, places: Sequence[Place], image_ids: Sequence[str]) 
 
     def masks(image_id: str, frame: tuple[int, int]) -> Masks:
         encoded = tables.encoded.get(image_id)
-        return {**(encoded.masks(frame) if encoded else {}), **truth.masks(image_id, frame)}
+        return (encoded.masks(frame) if encoded else {}) | truth.masks(image_id, frame)
 
     return replace(truth, masks=masks, stamp=f"{truth.stamp} {tables.stamp}")
 

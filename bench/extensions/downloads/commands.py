@@ -85,12 +85,12 @@ def get(
 
 def _with_parts(source: "DownloadSource", name: str, parts: str) -> "DownloadSource":
     """Return a source with only some parts of its release; raise ConfigError for parts that it does not have."""
-    known = {file.part for file in source.files} - {0}
+    known = {file.part for file in source.files} - {0}  # files of part 0 belong to all parts
     ends = [text.strip().partition("-") for text in parts.split(",")]
     try:
         ranges = [(int(first), int(last if dash else first)) for first, dash, last in ends]
     except ValueError:
-        ranges = [(-1, -1)]
+        ranges = [(-1, -1)]  # no dataset has this part
     if not all(first in known and last in known for first, last in ranges):
         fix = f"choose from 1 to {max(known)}, such as 1 or 1-3,5" if known else "remove --parts"
         raise ConfigError(f"{name} has no parts {parts!r}", "--parts", fix)

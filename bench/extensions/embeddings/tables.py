@@ -191,7 +191,7 @@ def _plain(name: str) -> str:
 
 
 def _of_columns(table: pa.Table) -> NDArray[np.float32]:
-    """Return the vectors of number columns. Raises ValueError for columns of something else, and without columns."""
+    """Return the vectors of number columns. Raises ValueError if a column has no numbers, or if there is no column."""
     vector_ND = np.empty((table.num_rows, table.num_columns), np.float32)
     for i, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):

@@ -123,7 +123,8 @@ def expected_scores(
     num_images = len(first)
     logit_of = {run_id: _checked(run_id, table, findings, first) for run_id, table in logits.items()}
     internal_of_runs = internal_findings_of(manifest, run_ids, findings)
-    if num_images and (without_val := [run_id for run_id in run_ids if run_id not in internal_of_runs]):
+    without_val = [run_id for run_id in run_ids if run_id not in internal_of_runs]
+    if num_images and without_val:
         what = f"run {without_val[0]} has no prediction of the validation split"
         raise ConfigError(what, "bench estimate", "choose other runs with --run")
     from_labels = pd.DataFrame(columns=list(COLUMNS))
@@ -286,7 +287,8 @@ def read_logits(folder: Path, runs: Sequence[PlannedRun]) -> Logits:
     """Read the files `<run id>.csv` or `.parquet` of a folder. Raises DatasetError for a missing or unreadable file."""
     logits: dict[str, pd.DataFrame] = {}
     for run in runs:
-        path = next((p for end in ("parquet", "csv") if (p := folder / f"{run.id}.{end}").is_file()), None)
+        paths = (folder / f"{run.id}.parquet", folder / f"{run.id}.csv")
+        path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise DatasetError(f"no logits of run {run.id}", str(folder), f"add {run.id}.csv or .parquet")
         try:

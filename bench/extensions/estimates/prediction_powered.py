@@ -14,10 +14,10 @@ must be a random sample of the hospital's patients.
 For the mean of labels, the estimate is that of ppi-python. All other scores use the first-order influence of
 an image on the score (a one-step estimate). Patients are the units: influences are summed over the images of a patient.
 
-Normal intervals hold for many labeled patients only. So a share has the interval of `share_bounds`, and an AUROC that of
-`area_interval`: they are never of zero width, and hold with few patients. The predictions make the intervals narrower by the ratio of
-the two variances, as more labels would. With fewer than LEAST_FOR_PREDICTIONS patients of a class, nobody can say how much the
-predictions help, so they are not used. `benchmarks/local_labels.csv` has the coverage.
+Normal intervals hold for many labeled patients only. So shares have the intervals of `share_bounds`, and AUROCs the intervals of
+`area_interval`: these hold with few patients, and never have zero width. The predictions make the intervals narrower by the ratio of
+the two variances, as more labels would. With fewer than LEAST_FOR_PREDICTIONS patients of a class, the gain from the predictions is
+unknown, so they are not used. `benchmarks/local_labels.csv` has the coverage.
 
 Source: Angelopoulos et al. 2023, Science 382, 669 (arXiv:2301.09633); PPI++, Angelopoulos, Duchi and Zrnic 2023
 (arXiv:2311.01453), section 6.1 for the power.

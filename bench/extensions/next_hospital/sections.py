@@ -28,7 +28,8 @@ def next_hospital(data: ReportData) -> Section:
     macro = rows.get((first.id, AUROC, MACRO)) if first else None
     if first is None or macro is None:
         return Section("next-hospital", "", Markup(""))
-    of_findings = [rows[key] for finding in data.findings if (key := (first.id, AUROC, finding)) in rows]
+    keys = [(first.id, AUROC, finding) for finding in data.findings]
+    of_findings = [rows[key] for key in keys if key in rows]
     context: dict[str, Any] = {
         "data": data,
         "run": first,
