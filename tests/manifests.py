@@ -5,7 +5,7 @@ from typing import Any
 from bench.config.run_config import RunConfig
 from bench.config.settings import Settings
 from bench.planning.manifest import Manifest
-from bench.planning.planned_grid import IMPORTED, PlannedCohort, PlannedRun
+from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.store.store import Store
 
 CONFIG = RunConfig("a", "adamw", "bce", "u_ignore", "imagenet_64")
@@ -45,8 +45,3 @@ def invented_run(run_id: str, **changes: Any) -> PlannedRun:
     """Return a trained run, or another kind of run with the given fields."""
     fields: dict[str, Any] = {"id": run_id, "config": CONFIG, "titles": {"architecture": "A"}}
     return PlannedRun(**fields | changes)
-
-
-def invented_model(passport: dict[str, Any]) -> PlannedRun:
-    """Return an imported model of the name "M"."""
-    return invented_run("0" * 12, kind=IMPORTED, name="M", passport=passport)

@@ -125,9 +125,8 @@ def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
     raw = {str(name).removesuffix("?"): block for name, block in raw.items() if not _is_left_out(str(name), known)}
     for name in raw:
         if name not in known:
-            raise ConfigError(
-                f"unknown analysis {name!r}", f"{where}.{name}", ConfigError.suggestion(name, [*known, "seeds"])
-            )
+            what = f"unknown analysis {name!r}"
+            raise ConfigError(what, f"{where}.{name}", ConfigError.suggestion(name, [*known, "seeds"]))
     options = {name: raw.get(name, True) for name in known}
     return tuple(
         Analysis(name, from_dict(known[name].options, {} if block is True else block, f"{where}.{name}"), seeds)

@@ -143,9 +143,8 @@ def check_probe(config: RunConfig, uncertainty: Entry, where: str) -> None:
     """Raise ConfigError for a run on a frozen network whose label policy needs three outputs per finding."""
     if config.is_frozen and uncertainty.facts.get("states", 1) != 1:
         fix = "choose another policy, such as u_ignore, or `head: own`"
-        raise ConfigError(
-            f"`head: {config.head}` is not possible with {config.uncertainty}", f"{where}.uncertainty", fix
-        )
+        what = f"`head: {config.head}` is not possible with {config.uncertainty}"
+        raise ConfigError(what, f"{where}.uncertainty", fix)
 
 
 def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, algorithm: Entry | None, where: str) -> None:
@@ -198,9 +197,8 @@ def check_heads(config: RunConfig, where: str) -> None:
         return
     if config.task == "binary":
         fix = "use `task: multilabel`, or `heads: auxiliary`"
-        raise ConfigError(
-            f"a binary task cannot have the additional head of `heads: {config.heads}`", f"{where}.heads", fix
-        )
+        what = f"a binary task cannot have the additional head of `heads: {config.heads}`"
+        raise ConfigError(what, f"{where}.heads", fix)
     if not {NO_FINDING, ABNORMAL} & set(findings):
         fix = f"choose a label space with {NO_FINDING!r} or {ABNORMAL!r}: chexpert-14, shared-9, nih-14-abnormal"
         raise ConfigError(f"the label space {config.space} does not define normal and abnormal", f"{where}.heads", fix)

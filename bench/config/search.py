@@ -154,9 +154,8 @@ def _refuse_conflicts(raw: Mapping[str, Any], keys: Iterable[str], where: str) -
             for key in keys:
                 if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}."):
                     fix = f"remove {key} from `search.over` or from `{part}`"
-                    raise ConfigError(
-                        f"{key} is searched, and `{part}` names it, too", f"{where}: {part}[{i}].{name}", fix
-                    )
+                    what = f"{key} is searched, and `{part}` names it, too"
+                    raise ConfigError(what, f"{where}: {part}[{i}].{name}", fix)
 
 
 def _is_blocks(value: object) -> TypeGuard[list[Mapping[str, Any]]]:

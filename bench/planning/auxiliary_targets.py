@@ -25,9 +25,8 @@ def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
     for head, target_N in zip(config.auxiliary_heads, target_NT.T, strict=True):
         if not ((target_N == 1).any() and (target_N == 0).any()):
             fix = f"set `head_weights.{head.name}: 0` in the grid, or train on a cohort with this information"
-            raise DatasetError(
-                f"the training images are not sufficient for the head {head.name!r}: {_SOURCE[head.name]}", where, fix
-            )
+            what = f"the training images are not sufficient for the head {head.name!r}: {_SOURCE[head.name]}"
+            raise DatasetError(what, where, fix)
 
 
 def targets(table: pd.DataFrame, config: RunConfig) -> Floats:

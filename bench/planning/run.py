@@ -209,9 +209,8 @@ def read_run(store: Store, run_id: str) -> RunSpec:
     content = store.read_json(str(path.relative_to(store.root)))
     if content.get("kind") == "external":
         fix = "use its model.yaml: `bench evaluate --model` predicts again"
-        raise StoreError(
-            f"run {run_id} was trained elsewhere: the store has its predictions, not its network", str(path), fix
-        )
+        what = f"run {run_id} was trained elsewhere: the store has its predictions, not its network"
+        raise StoreError(what, str(path), fix)
     if "kind" in content:
         fix = f"name one of the runs that it combines: {', '.join(map(str, content.get('sources', [])))}"
         raise StoreError(f"run {run_id} is derived ({content['kind']}): it has no network of its own", str(path), fix)

@@ -240,9 +240,8 @@ class ReportFolder(CheckedFolder):
         fix = f"write it again with `bench report --grid {self.path.parent.name}`"
         content = self._read(name, report, fix)
         if name not in (self.checksums() or ()):
-            raise StoreError(
-                f"{report} {name} has no checksum (`bench report` was interrupted)", str(self.path / name), fix
-            )
+            what = f"{report} {name} has no checksum (`bench report` was interrupted)"
+            raise StoreError(what, str(self.path / name), fix)
         return content
 
 

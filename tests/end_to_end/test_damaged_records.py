@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from disturbed import assert_same_bytes
 
-from bench.store.checked_folders import CARD
 from bench.store.store import Store
 
 pytestmark = pytest.mark.grid
@@ -27,7 +26,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet", "checksums.json")
 NAMED = ("grids/tiny.json", "cohorts/nih-*.parquet", "RUN/predictions/nih.parquet", "store.json")
-NOT_READ = ("RUN/log.txt", "RUN/DONE", f"RUN/{CARD}", "RUN/features/nih.npz")
 
 
 @pytest.fixture

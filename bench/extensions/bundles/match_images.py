@@ -24,9 +24,8 @@ def same_images(
     StoreError if no run is in both bundles, if logits or labels differ, or if the patients of the matched images do not match.
     """
     if not ours:
-        raise StoreError(
-            f"the bundles list the images of {name} in different orders, and no run is in both bundles", "", _FIX
-        )
+        what = f"the bundles list the images of {name} in different orders, and no run is in both bundles"
+        raise StoreError(what, "", _FIX)
     first, second = _with_logits(here, ours), _with_logits(there, theirs)
     if list(first.columns) != list(second.columns) or len(first) != len(second):
         what = f"{name} has {len(first)} images in one bundle and {len(second)} in the other, or other columns"

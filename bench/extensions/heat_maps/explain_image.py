@@ -80,9 +80,8 @@ def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
     finding_by_lowercase = {finding.lower(): finding for finding in known}
     for name in requested:
         if name.lower() not in finding_by_lowercase:
-            raise ConfigError(
-                f"run {stored.id} has not learned {name!r}", "--finding", ConfigError.suggestion(name, known)
-            )
+            what = f"run {stored.id} has not learned {name!r}"
+            raise ConfigError(what, "--finding", ConfigError.suggestion(name, known))
     return list(dict.fromkeys(finding_by_lowercase[name.lower()] for name in requested)) or list(
         finding_by_lowercase.values()
     )

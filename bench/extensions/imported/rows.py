@@ -65,9 +65,8 @@ def planned_model(
         if name not in cohort_names:
             names = ", ".join(cohort_names)
             fix = f"{ConfigError.hint(name, cohort_names)}choose from: {names}; list other data under `others`"
-            raise ConfigError(
-                f"no cohort {name!r}", f"{declared.where}: trained_on.{'seen' if seen.seen else 'cohorts'}", fix
-            )
+            what = f"no cohort {name!r}"
+            raise ConfigError(what, f"{declared.where}: trained_on.{'seen' if seen.seen else 'cohorts'}", fix)
     overlap = [cohort.name for cohort in cohorts if _names_of(cohort) & set(seen.cohorts)]
     stated = {key: value for key, value in asdict(replace(seen, seen={})).items() if key != "seen"}
     passport = {**json.loads(canonical_json(stated)), "format": declared.kind, "seen": overlap}
