@@ -33,7 +33,7 @@ refused: dict[str, RegistryError] = {}  # package -> why its extension takes par
 def packages() -> list[str]:
     """Return the names of the extensions' packages: packages of the folder, then installed packages, each sorted by name.
 
-    Refused extensions are left out, and those that need (`NEEDS`: names of packages in the folder) one that is missing or left out.
+    Refused extensions are left out, and extensions that need a missing or refused one (`NEEDS`: names of packages in the folder).
     """
     needs = {name: others for name, others in _needs().items() if name not in refused}
     while lacking := [name for name, others in needs.items() if not others <= needs.keys()]:
@@ -52,7 +52,7 @@ def modules(hook: type[Hook]) -> tuple[Hook, ...]:
     found = []
     for package in packages():
         try:
-            if _has(package, name):
+            if importlib.util.find_spec(f"{_imported(package).__name__}.{name}"):
                 found.append(_fitted(hook, _imported(f"{package}.{name}")))
         except RegistryError as error:
             refused[package] = error
@@ -78,10 +78,6 @@ def _needs() -> dict[str, set[str]]:
         except RegistryError as error:
             refused[name] = error
     return needs
-
-
-def _has(package: str, name: str) -> bool:
-    return importlib.util.find_spec(f"{_imported(package).__name__}.{name}") is not None
 
 
 def _imported(name: str) -> ModuleType:

@@ -138,7 +138,7 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
     if split == "test" or "rad_id" in raw:
         fault = fault[~raw.duplicated()]
         raw = raw.drop_duplicates()
-        is_repeated = raw.duplicated(["image_id", *(["rad_id"] if "rad_id" in raw else [])])
+        is_repeated = raw.duplicated([name for name in ("image_id", "rad_id") if name in raw])
         fault = first_fault(fault, faults(is_repeated, raw["image_id"], "image_id", "in one row for each reader", path))
     codes, images = pd.factorize(raw["image_id"])
     num_marks = np.zeros((len(images), len(LABELS)), np.int32)
