@@ -85,14 +85,15 @@ class _Report:
         folders = [root / name for name in ("cohorts", "analyses")]
         folders += [root / name for module in extensions.modules(hooks.Cohorts) for name in module.FOLDERS]
         folders += [self.manifest.scores, *self._run_folders()]
-        stored = [_contents(root, (path for path in _files(folder) if path.name != CARD)) for folder in folders]
+        stored = [_contents(root, _files(folder)) for folder in folders]
         code = [_contents(_CODE, _files(_CODE / name)) for name in _PACKAGES]
         packages = sorted(path.name for path in installed.iterdir())  # the names contain the versions
         return short_hash(canonical_json([self.manifest.document, self.with_images, packages, code, stored]), 64)
 
     def outputs(self) -> str:
         """Return a hash of the contents of page, tables and model cards."""
-        files = [self.page, *(folder / CARD for folder in self._run_folders()), *_files(self.folder / "tables")]
+        files = [str(path) for path in (self.page, *(folder / CARD for folder in self._run_folders()))]
+        files += _files(self.folder / "tables")
         return short_hash(canonical_json(_contents(self.manifest.store.root, files)), 64)
 
     def lines(self, inputs: str) -> list[str] | None:
@@ -114,21 +115,23 @@ class _Report:
         return [self.manifest.store.run_dir(run_id) for run_id in self.manifest.run_of]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files in a folder and its subfolders, except bytecode; none without a folder."""
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the paths of all files in a folder and its subfolders, except bytecode and model cards; none without a folder."""
     for path, subfolders, names in os.walk(folder):
         subfolders[:] = [name for name in subfolders if name != "__pycache__"]
-        yield from (Path(path, name) for name in names)
+        yield from (f"{path}/{name}" for name in names if name != CARD)  # a Path for each of 20,000 files is slow
 
 
-def _contents(root: Path, files: Iterable[Path]) -> list[tuple[str, int, str]]:
+def _contents(root: Path, files: Iterable[str]) -> list[tuple[str, int, str]]:
     """Return path below `root`, size and checksum of files, sorted; a file that another process has just deleted is left out."""
-    files, known, found = list(files), dict[Path, str](), []
+    files, known, found = list(files), dict[str, str](), []
     for path in files:
-        if path.name == CHECKSUMS:
-            of_folder = CheckedFolder(path.parent).checksums() or {}
-            known |= {path.parent / name: checksum for name, checksum in of_folder.items()}
+        folder, _, name = path.rpartition("/")
+        if name == CHECKSUMS:
+            of_folder = CheckedFolder(Path(folder)).checksums() or {}
+            known |= {f"{folder}/{file}": checksum for file, checksum in of_folder.items()}
     for path in files:
         with contextlib.suppress(FileNotFoundError):
-            found.append((os.path.relpath(path, root), path.stat().st_size, known.get(path) or file_sha256(path)))
+            size = os.stat(path).st_size  # noqa: PTH116
+            found.append((path.removeprefix(f"{root}/"), size, known.get(path) or file_sha256(Path(path))))
     return sorted(found)
