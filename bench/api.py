@@ -238,7 +238,7 @@ def open_grid(store: AnyPath = "runs", name: str | None = None) -> "GridResult":
 def finished(grid: "Manifest") -> list[str]:
     """Return the ids of the finished and scored runs of a grid: trained runs first, then derived runs.
 
-    If several grids of a store have a run, its scores and thresholds are those of the grid that was scored last.
+    If several grids of a store have a run, its scores and thresholds are from the grid that was scored last.
 
     >>> run_id in finished(grid)
     True
@@ -322,7 +322,7 @@ def load_run(store: AnyPath, run_id: AnyPath, device: str = "cpu") -> "StoredRun
     """Load a finished run, ready to predict.
 
     `run_id`: the start of the run's id, or a folder or hub repository that `bench upload` wrote. The store is not read
-    if `run_id` names a folder or a repository. The thresholds of a run in a store are those of the grid that was scored last.
+    if `run_id` names a folder or a repository. The thresholds of a run in a store are from the grid that was scored last.
     Raises StoreError if no run or several runs match, and for a run that was trained elsewhere, is not finished, or is
     damaged. Raises SetupError if a repository cannot be downloaded.
 

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, print its path, and return the exit status 0; 1 if a part of the page failed.
 
     If the tables cannot be read or the disk is full, print an error message to stderr and return 1. `arguments`: the
-    arguments of the command line; with None, those of this process.
+    arguments of the command line; with None, the arguments of this process.
     """
     parser = argparse.ArgumentParser(
         prog="python -m reports", description="Write one HTML page from a folder of tables."

@@ -1,6 +1,6 @@
 """The hooks: what the program asks of extensions. docs/dev/extensions.md explains how to write an extension.
 
-Each hook is the type of a module: `ReportTables` is that of the module `report_tables` of an extension. A function that is
+Each hook is the type of a module: `ReportTables` is the type of the module `report_tables` of an extension. A function that is
 abstract here, and a constant without a value here, are required. The other ones may be missing, and then are as here.
 `reports.extensions` checks a module when it is loaded. This module imports the other packages for their types only.
 """
@@ -66,7 +66,7 @@ class Library(Protocol):
 class Schemas(Protocol):
     """Columns of the extension's tables, by name of the table.
 
-    The tables that are computed for each run: those of SHOWN and DETAILS are in the report, those of DETAILS only for the first runs
+    The tables that are computed for each run: tables in SHOWN and DETAILS are in the report, tables in DETAILS only for the first runs
     of a large study; the extension itself reads SCORE_TABLES. FLOATS: columns of numbers in rows of `bench/scoring/score_rows.py`.
     """
 

@@ -184,7 +184,7 @@ def _features(
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
     """Return rows of the table `sources`: probe scores of an untrained network `name`, and the run's selectivity.
 
-    Selectivity is the balanced accuracy of the run's probe minus that of the untrained network's probe.
+    Selectivity is the balanced accuracy of the run's probe minus the accuracy of the untrained network's probe.
     """
     frames = []
     for shots, (scores, _) in untrained.items():

@@ -72,8 +72,8 @@ def span(seconds: float) -> str:
 def _wrapped(lines: Sequence[str], indent: int) -> Iterator[str]:
     width = get_terminal_size().columns
     for line in "\n".join(lines).split("\n"):
-        own = " " * (len(line) - len(line.lstrip()))
-        later = own + " " * (3 if own else indent)
+        spaces = " " * (len(line) - len(line.lstrip()))
+        later = spaces + " " * (3 if spaces else indent)
         short = textwrap.TextWrapper(width, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
         yield from short.wrap(line) if len(line) > width and "\x1b" not in line else [line]
 

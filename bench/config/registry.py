@@ -385,7 +385,7 @@ def _check_weights(facts: Mapping[str, Any], where: str) -> None:
 def _check_input_scale(facts: Mapping[str, Any], where: str) -> None:
     """Raise RegistryError for invalid `mean` and `std` of the images.
 
-    An entry has both keys or neither. Each key has three numbers in [0, 1], and those of std are above 0.
+    An entry has both keys or neither. Each key has three numbers in [0, 1], and the numbers of std are above 0.
     """
     stated = {"mean", "std"} & facts.keys()
     if not stated:

@@ -47,10 +47,10 @@ FAMILIES = (
     "dinov2_tiny",
     "swinv2_tiny",
 )
-# largest difference of a loss from that of the CPU in fp32, as a share of it. A GPU rounds the inputs of convolutions to
+# largest difference of a loss from the loss of the CPU in fp32, as a share of it. A GPU rounds the inputs of convolutions to
 # 10 bits (TF32), bf16 has 7 bits: on a CPU, bf16 differs by up to .02
 NEAR_LOSS = {"fp32": 0.01, "bf16": 0.05}
-# largest difference of a logit from that of the CPU in fp32, in standard deviations: predictions in fp32 do not use TF32
+# largest difference of a logit from the logit of the CPU in fp32, in standard deviations: predictions in fp32 do not use TF32
 NEAR_LOGIT = {"fp32": 1e-3, "bf16": 0.05}
 LEARNING_RATES = {"sgd": 0.02, "sam": 1e-3, "adamw": 1e-4}
 SIDE = 64  # pixels of a side of an image

@@ -54,7 +54,7 @@ def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
 def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
     """Normalize each image so that its foreground has mean 0 and standard deviation 1. A constant image becomes 0.
 
-    The standard deviation is that of the population. `pixels` selects the pixels for mean and standard deviation:
+    The standard deviation is of the population (divided by n). `pixels` selects the pixels for mean and standard deviation:
     foreground (brighter than FOREGROUND) or all. `times_N1HW` says how often each value counts, as in `minmax`.
     """
     mask = _mask(x_N1HW, pixels, times_N1HW)

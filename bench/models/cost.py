@@ -90,7 +90,7 @@ class Cost:
 def counts(network: Network, deployed: Network, size: int, config: RunConfig) -> dict[str, Any]:
     """Return the entries of cost.json that depend only on the network of a run and on the size of its input. Nothing is timed.
 
-    Operations (macs, flops, not_counted) are those of the deployed form.
+    Operations (macs, flops, not_counted) are of the deployed form.
     """
     in_use = Cost.of(deployed, size)
     trained = in_use if deployed is network else Cost.of(network, size)

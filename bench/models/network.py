@@ -128,8 +128,8 @@ def build(
     """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
 
     `weights` is None for random weights, a safetensors file, or "hub" to download the file of the ImageNet model. With
-    `keys` None, the file must be that of timm's ImageNet model. Otherwise, the file may be of any origin, and `keys`
-    maps the starts of its parameter names to those of the network (`_load_mapped`). The output layer is always random
+    `keys` None, the file must be from timm's ImageNet model. Otherwise, the file may be of any origin, and `keys`
+    maps the starts of its parameter names to names of the network (`_load_mapped`). The output layer is always random
     (see OUTPUT_STD) and does not depend on `weights`. The global random state is not changed. Raises ConfigError for
     unknown options, SetupError for weights that are missing or do not fit.
     """
@@ -156,7 +156,7 @@ def build(
 def _initialize(layers: Iterable[nn.Module]) -> None:
     """Draw the weights of linear output layers from a normal distribution with standard deviation OUTPUT_STD / sqrt(features).
 
-    Biases become 0; training then sets those of the findings (`Network.set_biases`). The division by the square root makes
+    Biases become 0; training then sets the biases of the findings (`Network.set_biases`). The division by the square root makes
     the spread of the outputs independent of the number of features.
     Source: LeCun et al. 1998, Efficient BackProp, section 4.6 (with OUTPUT_STD 1).
     """

@@ -54,7 +54,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 class ExactFloat32(contextlib.AbstractContextManager[None]):
     """A block in which convolutions on a GPU keep all 23 bits of a float32 mantissa.
 
-    By default, torch rounds their inputs to 10 bits (TF32), and logits would differ from those of a CPU by about 1e-3.
+    By default, torch rounds their inputs to 10 bits (TF32), and logits would differ from logits of a CPU by about 1e-3.
     """
 
     def __enter__(self) -> None:
@@ -81,7 +81,7 @@ def predict(
     """Return logits [N, K] for the cached images at `rows`, and penultimate features [len(features_of), D].
 
     `features_of`: positions in `rows` of the images whose features are returned; None for no image. With `auxiliary`,
-    the logits have further columns for the auxiliary heads, after those of the findings. The network is switched to
+    the logits have further columns for the auxiliary heads, after the findings. The network is switched to
     evaluation mode. When memory runs out, the batch is halved.
     """
     network.eval()

@@ -1,7 +1,7 @@
 """SE-ResNet: a residual network of basic blocks with squeeze-and-excitation, trained from scratch.
 
 Source: CheXVision's scratch network (github.com/arudaev/chexvision); He et al. 2015, arXiv:1512.03385; Hu et al. 2017,
-arXiv:1709.01507. The default depths 3, 4, 6, 3 are those of ResNet-34. The network has 21,446,473 parameters with nine
+arXiv:1709.01507. The default depths 3, 4, 6, 3 are from ResNet-34. The network has 21,446,473 parameters with nine
 outputs; the CheXVision authors state about 23 million.
 
 N images, C channels, H and W pixels, K outputs, D features.

@@ -117,7 +117,7 @@ class DecodedImages:
     def count_duplicates(self) -> int:
         """Return the number of internal images with the same pixels as an image of another patient in another split.
 
-        The splits are those of the first run. If runs leave out different hospitals, the first run without each hospital is
+        The splits are from the first run. If runs leave out different hospitals, the first run without each hospital is
         used, and an image counts if its duplicate is in another split in one of these runs.
         """
         internal, images, repeated = self.plan.refs[0], self._internal_prints, set[str]()

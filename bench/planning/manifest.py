@@ -370,7 +370,7 @@ def write_manifest(
 def planned_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], duplicates: int) -> Manifest:
     """Return the manifest of a plan: all that scoring and reporting read besides run folders and cohort tables.
 
-    The arguments are those of `write_manifest`.
+    The arguments are as for `write_manifest`.
     """
     cohorts = []
     for ref in plan.refs:

@@ -82,7 +82,7 @@ class CohortRole:
     def held_out_rows(self, split: Splits) -> Mask:
         """Return a mask [N] of the scored rows without the internal split `val`, which chooses epoch and thresholds.
 
-        The rows of a pool are those of the hospitals on which the run trained. `left_out_rows` has the others.
+        The rows of a pool are from the hospitals on which the run trained. `left_out_rows` has the others.
         """
         return self.scored_rows(split) & ~((self.role == "internal") & _in(split, ("val", LEFT_OUT)))
 

@@ -149,7 +149,7 @@ def contrast(
 def _names(planned: Sequence[GridRun]) -> list[str]:
     """Return id and name of each run; the name of a trained run gives the settings in which the two trained runs differ.
 
-    If one of the runs is a derived run or an imported model, the names are those of `GridRun.name`.
+    If one of the runs is a derived run or an imported model, the names are from `GridRun.name`.
     """
     if any(entry.run.kind for entry in planned):
         return [entry.name for entry in planned]

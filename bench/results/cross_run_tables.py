@@ -51,7 +51,7 @@ def across(
     """Compute the report tables that compare recipes; a recipe is the mean of the runs that differ only in the seed.
 
     `frames`: {name: table} of scores, gaps, mappings, costs, history, runs and the criteria of extensions. `run_ids`: the compared
-    runs, which must have learned the same findings. `findings`: those of the grid.
+    runs, which must have learned the same findings. `findings`: the findings of the grid.
     """
     internal = manifest.source
     estimates = load_estimates(manifest, run_ids)
@@ -131,7 +131,7 @@ def _of_extensions(scored: ScoredRuns) -> dict[str, pd.DataFrame]:
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
     """Return one row of costs for each recipe with an id of its own (`Recipes.joined`).
 
-    Numbers are means over the recipe's runs; texts are those of the first run.
+    Numbers are means over the recipe's runs; texts are from the first run.
     """
     recipe_of = {run: recipe for recipe, run_ids in recipes.joined.items() for run in run_ids}
     recipe = costs["run_id"].map(recipe_of)

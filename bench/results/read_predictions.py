@@ -184,7 +184,7 @@ def mapped_states(
     """Return {mapping: label states [N, K]} for each label mapping that changes a state of the grid's `mapping`.
 
     The result is empty for a cohort that was given as a table, because such a cohort has no native labels. If the
-    stored states of a finding are not those of the grid's mapping, the labels of this finding come from another source.
+    stored states of a finding are not from the grid's mapping, the labels of this finding come from another source.
     Then the finding keeps its stored states. If the layout's own labels are from reports, the entry REPORT has them for these
     findings and the images with a label; columns "report:<label>" have them if the layout's own columns do not.
     """

@@ -12,7 +12,7 @@ def load_scored_run(
 ) -> ScoredRun:
     """Return a run with its logits and labels. Its `unlearned` findings include findings that the grid does not score.
 
-    `labels`: see `load_scored_splits`. Errors are those of `load_scored_splits`.
+    `labels`: see `load_scored_splits`. Errors are as of `load_scored_splits`.
     """
     config = run.config
     splits = load_scored_splits(manifest, run, config, {} if labels is None else labels)

@@ -50,7 +50,7 @@ class EncoderFeatures:
         """Return the features of a cohort's images: from the store if they are there, otherwise computed and stored.
 
         The output layer of `network` does not matter. A damaged file is made again. The features of a run with given
-        vectors are those of its tables.
+        vectors are from its tables.
         """
         readable = cache.index.loc[cache.index["reason"] == "", "image_id"].astype(str)
         image_id = pd.Index(sorted(readable))

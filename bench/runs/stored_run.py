@@ -3,7 +3,7 @@
     stored = load(Store.open(Path("runs"), create=False), "3fa9")
     logit_NK = logits(stored, images)
 
-A combination (TTA, ensemble or panel) has no network of its own. Its logits are computed from those of its sources in the
+A combination (TTA, ensemble or panel) has no network of its own. Its logits are computed from the logits of its sources in the
 same way as `bench.runs.make_derived` computes them from stored logits, so both give the same logits.
 `bench.runs.model_folder` loads a `StoredRun` from a folder that `bench upload` wrote.
 

@@ -176,7 +176,7 @@ def _large(metric: str, scale: Array) -> Array:
 def scales_of(metric: str, value: Array, low: Array, high: Array) -> Array:
     """Return for both bounds [2, R] the coefficient b of the variance that explains their distance from the value.
 
-    A bound of 0 or 1 has no coefficient, and gets that of the other bound.
+    A bound of 0 or 1 has no coefficient, and gets the coefficient of the other bound.
     """
     scales = []
     for bound in map(np.array, (low, high)):

@@ -86,7 +86,7 @@ def independent(num: Array) -> Array:
 def interval_of_difference(values: Array, lows: Array, highs: Array, correlation: Array) -> tuple[Array, Array]:
     """Compute the interval of a difference first - second [...] from values, bounds [2, ...] and correlation of both numbers.
 
-    The interval is as asymmetric as those of the two numbers. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
+    The interval is as asymmetric as the intervals of the two numbers. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
 
     >>> low, high = interval_of_difference(np.array([0.5, 0.1]), np.array([0.2, 0.1]), np.array([0.9, 0.5]), np.array(0.0))
     >>> round(float(low), 3), round(float(high), 3)

@@ -32,7 +32,7 @@ def require_finite(score: Score, noun: str) -> None:
 def average_ranks(value: NDArray[Any]) -> NDArray[np.float64]:
     """Return the rank of each value [N] or in each column [N, S], from 1; equal values get the mean of their ranks.
 
-    The result is that of `scipy.stats.rankdata`, without its import, which takes half a CPU second. Values must not be NaN.
+    The result equals `scipy.stats.rankdata`, without its import, which takes half a CPU second. Values must not be NaN.
 
     >>> average_ranks(np.array([0.2, 0.1, 0.2])).tolist()
     [2.5, 1.0, 2.5]

@@ -32,7 +32,7 @@ class Rates(NamedTuple):
         """Compute the rates; the first images of the column are called positive.
 
         All are shares except F1. F1 / (2 - F1) is the share of true positives among called or positive images, so the interval
-        of this share gives that of F1. F1 is NaN without positive images.
+        of this share gives the interval of F1. F1 is NaN without positive images.
         """
         numerators, denominators = shares(column, cut_Q)
         value, of_images = ratio(numerators, denominators)
@@ -60,7 +60,7 @@ def shares(column: Column, cut_Q: NDArray[np.int64]) -> tuple[NDArray[np.bool_],
 def sizes_of(column: Column, chosen: NDArray[np.bool_], num_patients: int) -> Array:
     """Return the numbers of images and the effective numbers of patients [2, ...] of shares of some images of a column [..., n].
 
-    The effective numbers are those of `effective_patients`. 0 without images.
+    The effective numbers are from `effective_patients`. 0 without images.
     """
     images = np.zeros((*chosen.shape[:-1], num_patients), np.int64)
     for index in np.ndindex(chosen.shape[:-1]):

@@ -42,7 +42,7 @@ class RunScores:
     "auroc/external", "gap/<dataset>", "gap/external", "<metric>/<dataset>" of the metrics in `RANKING_METRICS`, of extensions and
     of custom metrics, and "auroc/external/<finding>" (of a finding, not a macro). Scores of the
     same patients (`Sample.key`) can be compared in pairs. detail: name -> table, with the tables
-    decomposition, references, subgroups, curves, probabilities, and those of extensions. measured: the metrics of each split, in
+    decomposition, references, subgroups, curves, probabilities, and tables of extensions. measured: the metrics of each split, in
     the order of `scored_splits`.
     """
 

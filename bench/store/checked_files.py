@@ -66,7 +66,7 @@ def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
 def write_cohort(path: Path, table: "pd.DataFrame", cohort_id: str) -> None:
     """Write a cohort table (Parquet), then the file with its checksum.
 
-    If the process is killed between the two files, the checksum is missing or that of another file, and the table is refused.
+    If the process is killed between the two files, the checksum is missing or of another file, and the table is refused.
     `bench run` then writes the table and the checksum again.
     """
     digest = write_table(path, table, {"id": cohort_id})

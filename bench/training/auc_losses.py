@@ -1,6 +1,6 @@
 """Losses for the area under the ROC curve, which depends on the ranking of images and not on their probabilities.
 
-The losses have the same signature and guarantees as those of `bench.training.losses`. An image with soft target t
+The losses have the same signature and guarantees as the losses of `bench.training.losses`. An image with soft target t
 counts as a positive image with weight t and as a negative image with weight 1 - t. An image is never paired with itself.
 The outputs are not probabilities, so read the calibrated scores (Platt scaling, fitted on `val`).
 N images, K findings.

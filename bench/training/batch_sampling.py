@@ -29,7 +29,7 @@ def micro_batches(num_images: int, batch: int, micro: int) -> Iterator[slice]:
 def group_balanced(group_N: NDArray[np.int64], batch: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the order of an epoch in which every batch has the same number of images of each group.
 
-    The number of batches is that of a shuffled epoch. If `batch` is no multiple of the number of groups, the groups take turns
+    The number of batches is as in a shuffled epoch. If `batch` is no multiple of the number of groups, the groups take turns
     with the images that remain. The images of a group are drawn without replacement until all were drawn, then again; so a
     small group is shown more often than once in an epoch, and a large group not completely. Raises ValueError for a group
     without images.

@@ -82,7 +82,7 @@ def few_shots(
     """Return a mask [N, K] that keeps `shots` present and `shots` absent images of each finding, or all if there are fewer.
 
     A seed gives one random order of the images, the same for all findings and numbers of shots. So the images of few
-    shots are among those of more shots.
+    shots are among the images of more shots.
     """
     order = stream(seed, "shots").permutation(len(target_NK))
     keep_NK = np.zeros(target_NK.shape, np.float32)

@@ -1,6 +1,6 @@
 """Turn label states into targets and weights, and network outputs into the training loss of a run.
 
-Legend: N images, K findings, O outputs of the network (those of the findings first), T auxiliary heads.
+Legend: N images, K findings, O outputs of the network (the outputs of the findings come first), T auxiliary heads.
 """
 
 import inspect

@@ -175,7 +175,7 @@ def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
 
     The values are compared, not the types of the columns, because the types of text columns may differ.
     """
-    columns = _COLUMNS[:4]
+    columns = _COLUMNS[:4]  # the facts of the files
     return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harmonize.images.perceptual_hash import SMALL_SIDE, ranks
 
 # The weight of each of 8 x 8 squares; the right half mirrors the left half. `scripts/frontal_view.py` fits the weights so
-# that the weighted sum of the ranks of gray values is higher than that of the same image inverted, turned or flipped.
+# that the weighted sum of the ranks of gray values is higher than for the same image inverted, turned or flipped.
 HALF = (
     (-0.3, -0.6, -0.6, 0.2),
     (0.5, 0.3, -0.2, -0.1),

@@ -170,7 +170,7 @@ def _label_remarks(
 ) -> list[Remark]:
     """Return remarks about the cells that the rule of a finding does not list, in the rows of the mask `counted`.
 
-    Raises ConfigError if no cell is listed, and as `_taken`.
+    Raises ConfigError if no cell is listed, and the errors of `_taken`.
     """
     stated = cells[~cells.isin(UNSTATED)]
     known = stated.isin(rule.listed)

@@ -99,7 +99,7 @@ def _scapula(layer: Layer, patient: Patient, study: Study, side: int, middle: fl
     blade = blank(layer.shape[0])
     fill(blade, [outline], 55)
     stroke(blade, [outline], 0.0035, 120)
-    # The brightness of the blade is added to that of other bones, because rays cross both bones.
+    # The brightness of the blade is added to the brightness of other bones, because rays cross both bones.
     np.add(layer, np.minimum(blade, 255 - layer), out=layer)
 
 

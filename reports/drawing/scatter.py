@@ -1,6 +1,6 @@
 """Draw scatter charts of recipes as inline SVG: a mark for each recipe, intervals, lines, and names of a few recipes.
 
-Color and shape of a mark are those of the architecture family. A browser shows the title of a mark (name and numbers)
+Color and shape of a mark depend on the architecture family. A browser shows the title of a mark (name and numbers)
 under the pointer, and a click opens the details of the recipe. The same numbers are in a table below each chart.
 """
 

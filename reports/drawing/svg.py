@@ -225,7 +225,7 @@ def strip_grid(scale: Scale, grid: Sequence[float]) -> Markup:
 def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, seeds: Sequence[float] = ()) -> Markup:
     """Draw three AUROCs of a recipe as dots on one axis: worst hospital, external mean and internal hospital.
 
-    The grid lines are those of `strip_grid`, which the page contains once. `seeds`: external AUROC of each run of the recipe,
+    The grid lines are from `strip_grid`, which the page contains once. `seeds`: external AUROC of each run of the recipe,
     drawn as small marks below the axis. Screen readers skip the strip, because the cells of the table row contain the same
     numbers.
     """

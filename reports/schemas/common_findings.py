@@ -13,7 +13,7 @@ def common_findings(scored_HK: Mask, scored_inside: Mask) -> Mask:
     """Return the mask [K] of the findings over which H external hospitals are compared.
 
     These are the findings that the internal test split scores (scored_inside [K]) and at least two hospitals score (scored_HK),
-    or the only hospital. If the hospitals fall into parts without a common finding, they are those of the largest part.
+    or the only hospital. If the hospitals fall into parts without a common finding, they are the findings of the largest part.
 
     >>> common_findings(np.array([[1, 1, 0, 0], [1, 1, 1, 0]], bool), np.ones(4, bool)).tolist()
     [True, True, False, False]

@@ -69,7 +69,7 @@ def _compared(data: ReportData) -> str:
 def _standard_errors(data: ReportData) -> list[tuple[str, str, tuple[str, str]]]:
     """Return one row (hospital, split, two standard errors of AUROC) per hospital and split.
 
-    The two methods are those of the table `delong`; each number is the median over runs and findings, as text. In a pool,
+    The two methods are from the table `delong`; each number is the median over runs and findings, as text. In a pool,
     the test split of each training hospital has a row, too.
     """
     columns = ["se_image", "se_patient"]

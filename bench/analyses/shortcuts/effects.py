@@ -79,7 +79,7 @@ def effects(predictions: ChangedPredictions, findings: Sequence[str], threshold_
     present and absent (images with and without the finding). The effect is the value minus the value of the control on
     the same images; without a control, the effect equals the value. The finding "macro" is the mean over findings. The
     result is empty for fewer than MIN_IMAGES images. Intervals: Student's for means of probabilities, and NaN if no image
-    differs; those of shares and AUROCs combine the intervals of both numbers (`paired_interval`).
+    differs; bounds of shares and AUROCs combine the intervals of both numbers (`paired_interval`).
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}

@@ -83,7 +83,7 @@ def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_]) -> P
 def difference(first: ProbeScores, second: ProbeScores) -> tuple[float, float, float]:
     """Return the difference `first` - `second` in balanced accuracy, with its bounds; both classify the same images.
 
-    The 95 % interval combines those of both numbers with the correlation of their influences, corrected for few differences
+    The 95 % interval combines the intervals of both numbers with the correlation of their influences, corrected for few differences
     (`paired_interval`).
     """
     metric = "balanced_accuracy"
@@ -124,7 +124,7 @@ def _over_repeats(
 ) -> tuple[dict[str, float], dict[str, Array], dict[str, tuple[float, float]], float]:
     """Return values, influences [P + R] and bounds of balanced_accuracy and bits, and the effective number of patients.
 
-    Balanced accuracy is a mean of shares, so its interval comes from those of the shares. A value is the mean over the images
+    Balanced accuracy is a mean of shares, so its interval comes from the intervals of the shares. A value is the mean over the images
     of each source, then over sources, then over repeats. The R repeats have influences, too, because other classifiers would
     have other scores.
     """

@@ -76,7 +76,7 @@ def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
 
     Frequencies up to KEPT_CYCLES do not change. Higher frequencies are divided into rings: ranges with a width of one
     cycle. Each ring is multiplied by a gain: the donor's mean amplitude divided by the host's, limited to the range
-    from 1 / MOST_GAIN to MOST_GAIN. The spectrum is that of the cosine transform, which mirrors the image at its edges.
+    from 1 / MOST_GAIN to MOST_GAIN. The spectrum is from the cosine transform, which mirrors the image at its edges.
     A Fourier transform would join opposite edges and cause oscillations there.
     """
     box = picture(host, padded)

@@ -1,7 +1,7 @@
 """The adaptation curve: scores of a run at one hospital after an adaptation to n labeled patients of this hospital.
 
 One random half of the patients is measured on, for every method and n. In each draw, n patients of the other half have
-labels; the patients of few are among those of many. The value is the mean over draws. Its interval has two parts: the
+labels; each sample is a part of the larger samples. The value is the mean over draws. Its interval has two parts: the
 influences of the measured patients, and the scatter over draws.
 
 Shapes: N images, P patients, K findings, S scores (both metrics of each finding), R draws.

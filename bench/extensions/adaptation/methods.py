@@ -78,7 +78,7 @@ class Adapter:
     def _head(self, labeled: Rows, predicted: Rows, _: int) -> Array:
         """Refit the output layer: logistic regression on standardized features whose penalty draws it to the trained layer.
 
-        The penalty is that of a normal prior with which a change of the logit has a standard deviation of about 1.
+        The penalty is from a normal prior with which a change of the logit has a standard deviation of about 1.
         """
         assert self.feature is not None
         of_labeled = self.feature[labeled].astype(np.float64)

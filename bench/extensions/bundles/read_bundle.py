@@ -52,7 +52,7 @@ def read_bundle(folder: Path, root: Path, registry: Registry) -> Manifest:
 
     Titles of runs come from `registry` if it has the registry entries that the run names. Raises StoreError for invalid keys,
     names, types or label states, and for a run id that is not the hash of run.json. Also raises StoreError for predictions of
-    other images than those of the cohort, and for metrics that `registry` does not have.
+    images that are not in the cohort, and for metrics that `registry` does not have.
     """
     try:
         store = Store.open(root)

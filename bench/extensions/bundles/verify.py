@@ -43,7 +43,7 @@ def opened(path: Path, registry: Registry, older: bool = False) -> Iterator[Open
     """Unpack, check and read a bundle without scoring it; delete the unpacked files at the end of the block.
 
     `older`: also open bundles of older scoring versions. `verify` computes their scores again, but cannot compare them.
-    Titles are those of `registry`, for entries that it has. Raises ConfigError if the file is missing, and StoreError for
+    Titles are from `registry`, for entries that it has. Raises ConfigError if the file is missing, and StoreError for
     anything that is wrong with the bundle.
     """
     check_is_file(path)
@@ -90,7 +90,7 @@ def verify(bundle: OpenBundle, progress: Progress) -> tuple[int, bool]:
 
     The numbers of an older scoring version are not compared (0 rows); all other checks are the same. The comparison is exact if
     the package versions are those of the bundle. Otherwise differences up to ROUNDING are accepted. The logits of ensembles and
-    panels are also computed again from their source runs; those of a TTA are not, because a bundle has no logits of single
+    panels are also computed again from their source runs; the logits of a TTA are not, because a bundle has no logits of single
     views. Findings that a run could not learn have no scores, so `check_unlearned` checks them. Raises StoreError for the first
     difference.
     """

@@ -11,7 +11,7 @@ prediction: Vovk et al. 2005, doi:10.1007/b106715; Angelopoulos and Bates 2021, 
 The guarantee needs only that the n patients and the further patient are exchangeable (of the same population, in random order).
 It is marginal: it holds on average over the n patients and the further patient, not for each set of n patients. Images of
 one patient are alike, so patients are exchanged, not images: each patient has weight 1, which their images of the class share
-(Lee, Barber and Willett 2023, arXiv:2306.06342). The rate is therefore that of a random image of a random patient.
+(Lee, Barber and Willett 2023, arXiv:2306.06342). So the rate is for a random image of a random patient.
 With fewer than 1 / level - 1 patients no threshold has the guarantee.
 Shapes: n images, P patients.
 

@@ -80,7 +80,7 @@ class _Term(NamedTuple):
     def minus(self, other: "_Term") -> "_Term":
         """Return the difference, with the interval of `interval_of_difference`.
 
-        The correlation is that of the influences, 0 if no patient has an influence on a term.
+        The correlation is between the influences, 0 if no patient has an influence on a term.
         """
         errors = np.stack([error_of(self.influence), error_of(other.influence)])
         covariance = np.einsum("...p,...p->...", self.influence, other.influence)
@@ -240,7 +240,7 @@ class Benefits:
 def _mean(value: Array, bounds: Array, matrix: Array) -> tuple[Array, Array]:
     """Return the means [M, D] of the finite numbers in value [S, M, D], and their intervals [2, M, D] from bounds [S, 2, M, D].
 
-    matrix [..., S, S]: correlations of the numbers. The interval of a mean combines those of the S numbers (`mean_interval`).
+    matrix [..., S, S]: correlations of the numbers. The interval of a mean combines the intervals of the S numbers (`mean_interval`).
     """
     if not len(value):
         unknown = np.full((len(MEASURES), STATED + 1), np.nan)

@@ -16,7 +16,7 @@ from reports.formatting import with_interval
 def of_comparison(planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
     """State the paired differences of the net benefit; () for another metric than AUROC, and without scores of one grid.
 
-    The net benefits are those of the table `net_benefit`: means over findings, each at its stated threshold.
+    The net benefits are from the table `net_benefit`: means over findings, each at its stated threshold.
     """
     manifest, runs = planned[0].manifest, [entry.run for entry in planned]
     ids, findings = [run.id for run in runs], {manifest.scored_findings(run) for run in runs}

@@ -1,7 +1,7 @@
 """Triage with a guarantee: what conformal thresholds of the internal hospital give at each hospital.
 
 The thresholds come from the internal validation split (module `conformal`). Where the patients of another hospital are
-not exchangeable with those of the internal hospital, the guarantee may be broken.
+not exchangeable with patients of the internal hospital, the guarantee may be broken.
 Shapes: P patients, K findings, L stated rates, V quantities, S cohorts.
 """
 

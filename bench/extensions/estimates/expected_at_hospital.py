@@ -112,7 +112,7 @@ def expected_scores(
 
     logits: for each run, the logits of the hospital's images. All runs need the same images and findings. With tables
     without images (see `no_images`), only the prediction intervals are known. estimator: one of ESTIMATORS. labels: a table
-    with labels of some images (see `read_local_labels`). notes: are added to those of the result.
+    with labels of some images (see `read_local_labels`). notes: are added to the notes of the result.
 
     Raises ConfigError for an unknown estimator, and for runs with different findings. Raises DatasetError for logits that
     are missing, are not finite, or belong to different images.

@@ -27,7 +27,7 @@ LEAST_IMAGES = 50  # images of the new hospital that an estimate needs
 MARGIN = 0.25  # share of the range of the labeled hospitals by which this range is widened on each side
 MANY = 0.3  # share of a run's findings with unlike logits from which on all findings of the run count as unlike
 LEAST_SHARE = 0.25  # least share of the mean square error that does not count as sampling error
-# the quantities of `cbpe` that show whether the logits are like those of the labeled hospitals
+# the quantities of `cbpe` that show whether the logits are like the logits of labeled hospitals
 _SHOWS_SHIFT = ("prevalence", "auroc")
 
 
@@ -100,7 +100,7 @@ def left_out(estimator: str, known: KnownValues) -> Array:
 def half_widths(error_HRK: Array, alone: bool = False) -> Array:
     """Compute the half width [K] of the interval of a new hospital from the errors at labeled hospitals that were left out.
 
-    The square is the pooled mean square error (see `_pooled`). The quantile is that of Student's t with 2 (H - 1) degrees
+    The square is the pooled mean square error (see `_pooled`). The quantile is from Student's t with 2 (H - 1) degrees
     of freedom: errors of several findings at one hospital are neither independent nor equal. `alone`: the errors of one finding
     have H - 1, also with several runs, whose errors are alike. NaN with fewer than 2 hospitals.
     """
@@ -223,7 +223,7 @@ def expected(
 
     no_number [R, K]: reasons that are known already, "" without a reason (see `why_not_estimated`). "Too few labeled hospitals"
     replaces them. quantity, differing: widen the intervals for few images and for a hospital unlike the labeled ones; without
-    them, the intervals are those of a hospital like the labeled ones, with as many images.
+    them, the intervals are for a hospital like the labeled hospitals, with as many images.
     """
     value, error = estimate(estimator, known, here), left_out(estimator, known) - known.truth
     growth = np.ones(value.shape) if differing is None else _growth(quantity, value, known.truth, error, differing)

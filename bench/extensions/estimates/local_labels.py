@@ -53,7 +53,7 @@ class LocalLabels:
 def read_local_labels(path: Path, image_ids: Sequence[str], findings: Sequence[str]) -> LocalLabels:
     """Read a table of labels (CSV or Parquet): image_id, optionally patient_id, and a column for each labeled finding.
 
-    An image_id is that of the logits, or the file name of the image. A row without labels can state the patient of an
+    An image_id is from the logits, or the file name of the image. A row without labels can state the patient of an
     unlabeled image. Raises DatasetError for an unreadable
     table and a repeated id. Raises ConfigError for an unknown or repeated image, for a cell that is no label, and if no column is
     a finding of the runs.

@@ -11,7 +11,7 @@ difference is therefore added to the estimate, which removes a part of the chanc
 alone. The estimate is correct for poor predictions, too; poor predictions only make the interval wider. Labeled patients
 must be a random sample of the hospital's patients.
 
-For the mean of labels, the estimate is that of ppi-python. All other scores use the first-order influence of
+For the mean of labels, the estimate equals ppi-python's. All other scores use the first-order influence of
 an image on the score (a one-step estimate). Patients are the units: influences are summed over the images of a patient.
 
 Normal intervals hold for many labeled patients only. So shares have the intervals of `share_bounds`, and AUROCs the intervals of
@@ -175,8 +175,8 @@ def mean(
 ) -> CombinedEstimate:
     """Estimate the mean of an outcome [n] with its predictions for labeled [n] and unlabeled images [N].
 
-    If each image is a patient of its own, the result is that of ppi-python's `ppi_mean_ci` and `ppi_mean_pointestimate`.
-    There is one exception: if the interval were wider than that of the labels alone, the power is 0.
+    If each image is a patient of its own, the result equals ppi-python's `ppi_mean_ci` and `ppi_mean_pointestimate`.
+    There is one exception: if the interval were wider than with the labels alone, the power is 0.
     """
     value = float(outcome.mean())
     return _combine(value, outcome - value, predicted, predicted_unlabeled, patients, level)

@@ -55,7 +55,7 @@ def heat_maps(data: ReportData) -> Section:
 def _hospital(table: pd.DataFrame, data: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
     """Return the figure's row of one hospital: for each region, the mean enrichment and a strip with a dot per run.
 
-    The region "token" is the tag, a white mark on phantoms. The enrichment on the tag is that of the maps of `finding`;
+    The region "token" is the tag, a white mark on phantoms. The enrichment on the tag is over the maps of `finding`;
     the enrichment on any other region is over the maps of all findings.
     """
     hospital_rows = table[table["dataset"] == key]

@@ -1,7 +1,7 @@
 """The values of recipes over hospitals, with their errors, on the scale of the model.
 
 AUROC, sensitivity and specificity are on the logit scale (Snell et al. 2018, doi:10.1177/0962280217705678),
-gaps as they are. The error of a value is that of its 95 % interval, which comes from the influence of patients and from seeds.
+gaps as they are. The error of a value is from its 95 % interval, which comes from the influence of patients and from seeds.
 Shapes: P panels, H hospitals.
 """
 

@@ -28,7 +28,7 @@ RATES = ("sensitivity", "specificity")
 SHARE_SCALE = 0.1
 # recipes with predictions of findings by other metrics than AUROC and gap: those with the highest expected values
 MOST_COMPARED = 20
-NUMBERS = SCHEMAS["next_hospital"][5:14]
+NUMBERS = SCHEMAS["next_hospital"][5:14]  # from value to inconsistency
 NOT_LEARNED = "too few findings: one of the mean was not learned"
 
 
@@ -168,7 +168,7 @@ def _complete(rows: pd.DataFrame, hospitals: Sequence[str]) -> pd.DataFrame:
     out = rows.assign(hospitals=" ".join(hospitals)).reindex(columns=list(SCHEMAS["next_hospital"]))
     counts = ["num_left_out", "num_inside"]
     out = out.assign(**{name: out[name].fillna(0).astype(np.int64) for name in counts})
-    return out.astype(dict.fromkeys(SCHEMAS["next_hospital"][5:16], np.float64))  # also columns without any number
+    return out.astype(dict.fromkeys(SCHEMAS["next_hospital"][5:16], np.float64))  # from value to below_internal
 
 
 def _of_recipes(recipes: Recipes, rows: pd.DataFrame) -> pd.DataFrame:

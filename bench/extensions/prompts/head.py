@@ -70,7 +70,7 @@ def fit(
 ) -> "TrainingResult":
     """Write the prompts of a run into the output layer of its network. Nothing is learned from images or labels.
 
-    The arguments are those of `fit_probe`; images and labels are only used for the numbers of the history. Raises
+    The arguments are as for `fit_probe`; images and labels are only used for the numbers of the history. Raises
     ConfigError for prompts that do not fit the features.
     """
     import pandas as pd

@@ -3,7 +3,7 @@
     texts = PromptTexts.read(Path("prompts.yaml"))
     texts.encoded(open_text_model(Path("MODEL")), Path("prompts.safetensors"))
 
-The folder is that of a CLIP or SigLIP model of transformers (`config.json`) or of open_clip (`open_clip_config.json`), with
+The folder has a CLIP or SigLIP model of transformers (`config.json`) or of open_clip (`open_clip_config.json`), with
 weights as safetensors and the files of the tokenizer. No code of the folder is run, and nothing is downloaded.
 
 Legend: T texts, D numbers of a text vector.

@@ -139,7 +139,7 @@ def at_point(point: ReaderPoint, score: Array, sample: Sample) -> tuple[float, A
 def difference(point: ReaderPoint, value: float, influence: Array) -> Array:
     """Return the network's minus the reader's sensitivity with the bounds of its interval [3].
 
-    value, influence [P]: sensitivity of the network (`at_point`). The interval combines those of both shares, because influences
+    value, influence [P]: sensitivity of the network (`at_point`). The interval combines both intervals, because influences
     of few patients hardly vary. If the reader raised no false alarm, the curve may be anywhere below at the reader's true rate.
     """
     num_images, num_patients = point.sizes[:, None]

@@ -47,7 +47,7 @@ def reproduce(
     """Train a finished run again on the same data and compare every score.
 
     `into`: folder of the new store. After an interruption, a second call resumes the training. Raises ConfigError when data,
-    starting weights or registry are not those of the stored run, StoreError when the training fails.
+    starting weights or registry differ from the stored run, StoreError when the training fails.
     """
     stored, manifest, run = request.stored, request.manifest, request.run
     run_id = stored.id

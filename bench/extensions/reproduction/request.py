@@ -32,7 +32,7 @@ class ReproductionRequest:
         """Find the run, and check that it can be trained again: on `data`, or on new synthetic images if `data` is None.
 
         Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data are missing,
-        or when the registry is not that of the run.
+        or when the registry is not the registry of the run.
         """
         run_id = find_run(store, prefix)
         stored = read_run(store, run_id)

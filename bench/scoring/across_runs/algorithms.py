@@ -45,7 +45,7 @@ def algorithms(
 ) -> pd.DataFrame:
     """Build the table `algorithms`: the difference from ERM of each other algorithm in each cohort.
 
-    trained: recipe id -> how it was trained. scores: rows of recipes with macro AUROCs. covariances: those of recipes, over
+    trained: recipe id -> how it was trained. scores: rows of recipes with macro AUROCs. covariances: covariances of recipes, over
     patients and seeds. internal: name of the internal cohort. A row is the mean over the pairs of recipes that both have
     a value. The rows with the setting ALL are means over all pairs; if the pairs have several settings, each setting also
     has rows of its own. p-values and corrected intervals are adjusted over the algorithms by Holm's method, separately

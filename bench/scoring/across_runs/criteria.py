@@ -47,7 +47,7 @@ def external_of_findings(gaps: pd.DataFrame, scores: pd.DataFrame, values: Value
 
     The finding that most hospitals score is first; of several, that with most positive images.
     gaps, scores: the tables of the runs. values: the stored values of the runs. A run without this value is left out.
-    The interval of a mean combines those of the hospitals, whose patients are independent, as `mean_interval` does.
+    The interval of a mean combines the intervals of the hospitals, whose patients are independent, as `mean_interval` does.
     """
     rows = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] != MACRO)]
     names = [f"auroc/{EXTERNAL}/{finding}" for finding in rows["finding"]]

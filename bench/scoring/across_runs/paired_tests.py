@@ -47,7 +47,7 @@ def with_own_errors(error: Array, own: Array, alone: Array, num: int = 1) -> Arr
 
     error [P]: from the influences on a difference, or on a mean of `num` differences. own [N, P]: `own_error` of
     the N numbers behind each difference; alone [N, P]: their standard errors from influences. The ratio of `error` to
-    `alone` is how much cancels. If no patient has an influence, nothing is known to cancel: the error is that of independent
+    `alone` is how much cancels. If no patient has an influence, nothing is known to cancel: the error is as for independent
     numbers. So it is 0 only if all own errors are 0. A difference with an unknown own error keeps `error`.
     """
     of_own, of_alone = (own**2).sum(0), (alone**2).sum(0)
@@ -107,7 +107,7 @@ def pair_tests(value: Array, covariance: Array, own: Array | None = None) -> Pai
 
     The adjustment covers all pairs, because the same data selected the best run. An adjustment over only the R - 1
     pairs with the best run would assume that this run was chosen beforehand: with 24 equal runs, this adjustment would
-    report a difference in 25 % of samples. Before the adjustment, the test is that of `p_value`.
+    report a difference in 25 % of samples. Before the adjustment, the test is `p_value`.
     """
     num = len(value)
     p = np.full((num, num), np.nan)

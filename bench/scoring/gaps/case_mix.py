@@ -48,7 +48,7 @@ class Mix:
     internal: Groups
     external: Groups
     label: Weights  # give the external images the internal prevalence
-    group: Weights  # also the internal case mix; those of `label` if it cannot be matched
+    group: Weights  # also the internal case mix; the weights of `label` if it cannot be matched
     reason: str  # why the case mix cannot be matched; "" if it is matched
     effective: tuple[float, float]  # effective numbers of positives and negatives under the weights
     covered: float  # share of the internal images whose group also has external images

@@ -61,8 +61,8 @@ def gaps(
 
     used [K]: the findings of the macros; by default `findings_of_means` of these splits. If there are none, the macro of each
     hospital is over the findings that it and the internal split score, and the mean of the macros is NaN.
-    A finding without a value at the internal or external hospital has a NaN gap. The
-    counts of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
+    A finding without a value at the internal or external hospital has a NaN gap. The counts of "external" are sums over the
+    hospitals with a gap, but num_findings is the minimum over these hospitals.
     The interval of a gap in AUROC or AUPRC combines the intervals of both scores, so two perfect separations have a gap of 0
     with an interval. Gaps in other metrics have no interval yet: low and high are NaN (see `bounded`).
     """
