@@ -163,9 +163,8 @@ def _check_depth(text: str, where: str, loader: Any) -> None:
             size_of[anchor] = number - before
         if number > MAX_VALUES:
             what = f"more than {MAX_VALUES:,} values, counting each alias (*name) as what it stands for"
-            raise ConfigError(
-                what, _location(where, event.start_mark), "write the values without aliases, or fewer of them"
-            )
+            fix = "write the values without aliases, or fewer of them"
+            raise ConfigError(what, _location(where, event.start_mark), fix)
         if depth > MAX_DEPTH:
             what = f"more than {MAX_DEPTH} nested lists or blocks"
             raise ConfigError(what, _location(where, event.start_mark), "close the brackets, or nest less")

@@ -204,7 +204,9 @@ def listing(names: Sequence[str], at_most: int = 3) -> str:
     shown = list(names[:at_most])
     if len(names) > at_most:
         shown.append(f"{integer(len(names) - at_most)} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
+    if len(shown) <= 1:
+        return "".join(shown)
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def sentence_case(text: str) -> str:

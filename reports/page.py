@@ -178,7 +178,8 @@ def _written(placed: PlacedSection, data: report_data.ReportData) -> Section:
 
 def _made(data: report_data.ReportData) -> list[str]:
     """Return the facts of the footer that are known: day of the last run, versions, and data."""
-    software, commits = data.meta.get("software") or {}, [commit[:12] for commit in data.distinct("commit")]
+    software = data.meta.get("software") or {}
+    commits = [commit[:12] for commit in data.distinct("commit")]
     return [
         *([f"Page of {data.meta['page_date']}"] if data.meta.get("page_date") else []),
         *([f"last run: {data.meta['date']}"] if data.meta.get("date") else []),

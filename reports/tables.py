@@ -127,13 +127,11 @@ class Tables:
         try:
             meta = json.loads((folder / "meta.json").read_text())
         except (OSError, ValueError) as error:
-            raise StoreError(
-                f"no readable meta.json: {error}", str(folder), "use a folder of tables written by `bench report`"
-            ) from error
+            fix = "use a folder of tables written by `bench report`"
+            raise StoreError(f"no readable meta.json: {error}", str(folder), fix) from error
         if meta.pop("schema", None) != SCHEMA:
-            raise StoreError(
-                "the tables have another schema version", str(folder), "write them again with `bench report`"
-            )
+            fix = "write them again with `bench report`"
+            raise StoreError("the tables have another schema version", str(folder), fix)
         return cls(meta, {name: pd.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS})
 
 

@@ -146,7 +146,9 @@ def _gap(data: ReportData, run: Run) -> Verdict:
     if not run.gap.has_interval:
         return Verdict(NO_GAP, run.gap)
     high = run.gap.bounds[1]
-    return Verdict(HIGHER if high < 0 else SMALL_GAP if high <= SMALL else UNCLEAR_GAP, run.gap)
+    if high < 0:
+        return Verdict(HIGHER, run.gap)
+    return Verdict(SMALL_GAP if high <= SMALL else UNCLEAR_GAP, run.gap)
 
 
 def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
@@ -164,7 +166,8 @@ def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
 
 def clause(data: ReportData, verdict: Verdict) -> str:
     """Return a verdict as a clause without its subject, such as "loses .070 [.032, .108] AUROC at external hospitals"."""
-    number, finding = verdict.number, f"“{HEALTHY}”" if verdict.finding == HEALTHY else verdict.finding
+    number = verdict.number
+    finding = f"“{HEALTHY}”" if verdict.finding == HEALTHY else verdict.finding
     where = f"at {data.place(verdict.hospital)}" if verdict.hospital else "at external hospitals"
     of = f" for {finding}" if finding else ""
     goal = f"an AUROC of {Estimate(data.useful_from).text} at a new hospital (lower end of the prediction: {Estimate(number.low).text})"
@@ -223,16 +226,18 @@ def _counts(data: ReportData) -> str:
 
 def _headline(data: ReportData) -> str:
     """Return the headline of the page: the worst state of the first recipe, or why nothing is compared."""
-    num_external, num_scored = data.num_external, len(data.scored)
+    num_scored = len(data.scored)
     if data.only_exposed_models:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
     if data.ranked and data.hospitals:
-        worst, members = of_recipe(data, data.ranked[0])[0], data.members(data.ranked[0])
+        worst = of_recipe(data, data.ranked[0])[0]
+        members = data.members(data.ranked[0])
         is_partial = members.left_out or members.num_hospitals < members.num_external
         text = f"{data.name(data.ranked[0])} {clause(data, worst)}"
-        text += f" ({over(members, brief=True)})" if is_partial and members.findings and not worst.finding else ""
+        if is_partial and members.findings and not worst.finding:
+            text += f" ({over(members, brief=True)})"
         return f"On synthetic images, {text}" if data.phantom else text
-    if num_external:
+    if data.num_external:
         text = "no run is ranked"
         text += "" if data.has_common else ": internal and external hospitals label no finding in common"
     elif data.ranked or num_scored:

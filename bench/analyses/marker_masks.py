@@ -39,7 +39,8 @@ def stored_masks(
     """
     anatomy = with_anatomy(Truth(""), ref.places, image_ids)
     key = [ref.id, fingerprint, geometry.key, list(image_ids), MASK_VERSION]
-    key += [anatomy.stamp] if anatomy.stamp else []
+    if anatomy.stamp:
+        key.append(anatomy.stamp)
     path = folder / f"{ref.name}-{short_hash(canonical_json(key))}.npz"
     if (stored := read_arrays(path, _unstacked)) is not None:
         return stored

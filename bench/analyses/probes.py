@@ -225,9 +225,7 @@ def _decoded(
         for network, projected in projections_by_network.items():
             prob_NK = out_of_fold(level_sample, [x_NC[has_level] for x_NC in projected], target)
             rows = score_probe(prob_NK, target, level_sample.ids).rows()
-            value, low, high = (
-                float(v) for v in rows.loc[rows["metric"] == "auroc", ["value", "low", "high"]].to_numpy()[0]
-            )
+            value, low, high = rows.loc[rows["metric"] == "auroc", ["value", "low", "high"]].to_numpy()[0].tolist()
             metric = "decodability" if network == "features" else f"{network}_decodability"
             out.append((name, "", "", metric, value, low, high, 0.5, len(target)))
     return out

@@ -224,7 +224,7 @@ def marker_pasted(host: TransplantSample, donor: TransplantSample) -> tuple[NDAr
     unmarked, marked = np.flatnonzero(~host.marked), np.flatnonzero(donor.marked)
     if not len(unmarked) or not len(marked):
         return unmarked[:0], [], []
-    donor_rows, own_donors = _donor_rows(donor, marked, host, len(unmarked)), _own_donors(host, unmarked, unmarked)
+    donor_rows = _donor_rows(donor, marked, host, len(unmarked))
     masks = [transplant.boxed(donor.marker[j]) for j in donor_rows]
 
     def patched(donor_sample: TransplantSample, donor_indices: NDArray[np.intp]) -> list[Gray]:
@@ -233,7 +233,7 @@ def marker_pasted(host: TransplantSample, donor: TransplantSample) -> tuple[NDAr
             for i, j, mask in zip(unmarked, donor_indices, masks, strict=True)
         ]
 
-    return unmarked, patched(donor, donor_rows), patched(host, own_donors)
+    return unmarked, patched(donor, donor_rows), patched(host, _own_donors(host, unmarked, unmarked))
 
 
 def marker_example(run: TransplantRun, internal: TransplantSample, hosts: Sequence[TransplantSample]) -> pd.DataFrame:

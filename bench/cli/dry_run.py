@@ -51,7 +51,6 @@ def derived_lines(derived: Sequence[DerivedRun], names: Mapping[str, RunName], s
     rows = []
     for run in derived:
         state = {"absent": "to do"}.get(state := store.state(run.id), state)
-        rows.append(
-            [run.id, run.kind, run.name, f"of {RunName.joined([names[member.id] for member in run.runs])}", state]
-        )
+        row = [run.id, run.kind, run.name, f"of {RunName.joined([names[member.id] for member in run.runs])}", state]
+        rows.append(row)
     return aligned(rows)

@@ -74,7 +74,8 @@ def run_table(runs: Sequence[RunSummary], of_grids: Mapping[str, Mapping[str, fl
         columns.append(("external AUROC", [number(run.external_auroc) for run in runs]))
         columns.append(("grid", [_grids(run.grids) for run in runs]))
     remarks = [run.remark for run in runs]
-    columns += [("remark", remarks)] if any(remarks) else []
+    if any(remarks):
+        columns.append(("remark", remarks))
     return _rows(columns)
 
 
@@ -90,7 +91,7 @@ def _cut(settings: str, most: int = 30) -> str:
 def _grids(names: Sequence[str]) -> str:
     """Return the names of the grids of a run, or their number if the names are long."""
     text = ", ".join(names) or DASH
-    return text if len(text) <= 20 else f"{len(names)} grids" if len(names) > 1 else text
+    return f"{len(names)} grids" if len(names) > 1 and len(text) > 20 else text
 
 
 def _rows(columns: Sequence[tuple[str, Sequence[str]]]) -> Table:

@@ -179,7 +179,8 @@ def list_(
         entries = Registry.read(registry)
         if section:
             chosen = list_tables.entries(entries, section, glob)
-            names, rows = [entry.name for entry in chosen], list_tables.described(section, chosen)
+            names = [entry.name for entry in chosen]
+            rows = list_tables.described(section, chosen)
         else:
             rows = [*list_tables.overview(entries), ["grids", str(len(shipped_grids()))], ["runs", "runs of the store"]]
             names = [row[0] for row in rows]
@@ -212,7 +213,8 @@ def _list_runs(store: Path, grids: Sequence[str], glob: str, failed: bool, as_js
     known = [i for i in opened.run_ids() if not manifests or any(i in manifest.run_of for manifest in manifests)]
     ids = [i for i in known if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:
-        typer.echo("no run has failed" if failed else "no run matches" if glob != "*" else "no run yet", err=True)
+        no_run = "no run yet" if glob == "*" else "no run matches"
+        typer.echo("no run has failed" if failed else no_run, err=True)
     of_grids = {m.name: stored_runs(opened, [i for i in ids if i in m.run_of], m.scores) for m in manifests}
     aurocs = {name: {run.run: run.external_auroc for run in listed} for name, listed in of_grids.items()}
     runs = stored_runs(opened, ids, manifests[0].scores if manifests else None)

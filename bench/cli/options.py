@@ -21,7 +21,8 @@ def examples(*lines: str) -> str:
 def only_valid(context: typer.Context, is_valid: object, when: str, *options: str) -> None:
     """Unless `is_valid`, raise ConfigError for options of the command line that are only valid `when`; environment variables pass."""
     for param in () if is_valid else context.command.params:
-        source, word = context.get_parameter_source(str(param.name)), max(param.opts, key=len)
+        source = context.get_parameter_source(str(param.name))
+        word = max(param.opts, key=len)
         if word in options and source is not None and source.name == "COMMANDLINE":
             raise ConfigError(f"{word} is only valid {when}", context.command_path, f"remove {word}, or use it {when}")
 

@@ -25,8 +25,8 @@ def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None
     root = store.phantom_dir(grid.phantom_settings.key)
     made = (root / "phantom.json").is_file()
     if not as_json:
-        state = "already made" if made else "not made yet" if only_plan else "made now"
-        typer.echo(f"without --data: uses synthetic cohorts ({state}) in {root}")
+        not_made = "not made yet" if only_plan else "made now"
+        typer.echo(f"without --data: uses synthetic cohorts ({'already made' if made else not_made}) in {root}")
     if made or not only_plan:
         return False
     configs = chosen_configs(grid, pattern)

@@ -68,11 +68,8 @@ def predict(
         learned = stored.learned
         for name in finding or ():
             if name not in learned:
-                raise ConfigError(
-                    f"run {stored.id} was not trained on {name!r}",
-                    "--finding",
-                    f"choose from: {', '.join(learned)}",
-                )
+                fix = f"choose from: {', '.join(learned)}"
+                raise ConfigError(f"run {stored.id} was not trained on {name!r}", "--finding", fix)
         inference = infer(stored, paths, display.progress)
     table = inference.table[inference.table["finding"].isin(finding or learned)]
     if as_json:
@@ -106,9 +103,8 @@ def check_model_options(context: typer.Context, reference: str) -> None:
 def check_rule(rule: str | None) -> None:
     """Raise ConfigError for an unknown threshold rule; None stands for the rule of the grid."""
     if rule not in (None, *options.THRESHOLD_RULES):
-        raise ConfigError(
-            f"unknown threshold rule {rule!r}", "--at", f"choose from: {', '.join(options.THRESHOLD_RULES)}"
-        )
+        fix = f"choose from: {', '.join(options.THRESHOLD_RULES)}"
+        raise ConfigError(f"unknown threshold rule {rule!r}", "--at", fix)
 
 
 def csv_document(inference: "Inference", table: Any) -> str:
@@ -179,7 +175,8 @@ def _lines(inference: "Inference", table: Any, rule: str) -> Sequence[str]:
 
     lines = [TRAINED_ON_SYNTHETIC] if inference.synthetic else []
     lines += [f"run {inference.run_id}: {plural(inference.num_images, 'image')}, {len(inference.skipped)} skipped"]
-    lines += [f"distances: not available ({inference.no_distances})"] if inference.no_distances else []
+    if inference.no_distances:
+        lines.append(f"distances: not available ({inference.no_distances})")
     for name, rows in table.groupby("image", sort=False):
         lines += ["", printable(name)]
         if line := distance_line(inference, rows["distance"].iloc[0]):

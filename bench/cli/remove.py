@@ -8,6 +8,7 @@ import typer
 
 from bench.cli.options import StoreOption, examples
 from harmonize.errors import ConfigError, StoreError
+from reports.formatting import plural
 
 REMOVE_EXAMPLES = examples("bench remove 3fa94c1e02bd")
 
@@ -32,13 +33,12 @@ def remove(
 
     for run_id in runs:
         if others := [other for other in needed_by(opened, run_id) if other not in runs]:
-            raise StoreError(
-                f"{', '.join(others)} is derived from run {run_id}", str(store), "remove the derived runs, too"
-            )
+            fix = "remove the derived runs, too"
+            raise StoreError(f"{', '.join(others)} is derived from run {run_id}", str(store), fix)
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("cannot ask for confirmation: this is not a terminal", "bench remove", "add --yes")
-        typer.confirm(f"Delete {len(runs)} run{'s' * (len(runs) != 1)} from {store} permanently?", abort=True)
+        typer.confirm(f"Delete {plural(len(runs), 'run')} from {store} permanently?", abort=True)
     for run_id in runs:
         delete(opened, run_id)
         typer.echo(f"removed {run_id}")

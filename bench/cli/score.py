@@ -99,11 +99,8 @@ def score(
         check_name(name, "--as")
     opened = store_with(store, grid)
     if name is None and (changes or registry):
-        raise ConfigError(
-            "other settings would overwrite the first scores",
-            "bench score",
-            "store the new scores under a name: --as NAME",
-        )
+        fix = "store the new scores under a name: --as NAME"
+        raise ConfigError("other settings would overwrite the first scores", "bench score", fix)
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest  # slow imports: a wrong name was refused above
     from bench.results.score_runs import rescored, score_all

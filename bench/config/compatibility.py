@@ -169,7 +169,8 @@ def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, algorithm:
     if only_kind and schedule.ema:
         fix = "remove `ema`: this optimizer averages its weights already"
         raise ConfigError(f"{config.optimizer} cannot be combined with ema", f"{where}.schedule.ema", fix)
-    images_per_pass, needed = schedule.micro_batch or schedule.batch_size, 2 * len(config.findings)
+    images_per_pass = schedule.micro_batch or schedule.batch_size
+    needed = 2 * len(config.findings)
     if schedule.sampling == "balanced" and images_per_pass < needed:
         fix = f"set micro_batch (or batch_size) to at least {needed}"
         what = (

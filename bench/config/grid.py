@@ -106,7 +106,7 @@ class Grid:
     title: str
     evaluate_on: tuple[str, ...]
     configs: tuple[RunConfig, ...]
-    settings: Settings = field(default_factory=Settings)  # of scoring
+    settings: Settings = field(default_factory=Settings)  # how the grid is scored
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
     synthetic: bool = False  # whether the grid has the key `phantom`: without data, it makes synthetic cohorts
@@ -268,9 +268,8 @@ class Grid:
         settings = Settings.of_grid(raw, str(path))
         useful = raw.get("useful", 0.0)
         if type(useful) is not float or (useful and not 0.5 < useful < 1):
-            raise ConfigError(
-                f"useful is {useful!r}", f"{path}: useful", "give an AUROC between .5 and 1, such as useful: 0.7"
-            )
+            fix = "give an AUROC between .5 and 1, such as useful: 0.7"
+            raise ConfigError(f"useful is {useful!r}", f"{path}: useful", fix)
         expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
         if expect.runs and expect.runs != len(configs):
             raise ConfigError(
@@ -289,9 +288,8 @@ class Grid:
         ensembles = read_ensembles(raw.get("ensembles", []), configs, tta, meets, f"{path}: ensembles")
         references = raw.get("references", [])
         if not isinstance(references, list):
-            raise ConfigError(
-                "references must be a list of files", f"{path}: references", "write [published/mine.yaml]"
-            )
+            fix = "write [published/mine.yaml]"
+            raise ConfigError("references must be a list of files", f"{path}: references", fix)
         return cls(
             name,
             str(path),
@@ -460,9 +458,8 @@ def _expand(
     if failed := refused.keys() - runnable:
         raise refused[min(failed)][0]
     for j in sorted(unused_skips):
-        raise ConfigError(
-            "this skip removes no run", f"{where}: skip[{j}]", "correct its names or values, or remove it"
-        )
+        fix = "correct its names or values, or remove it"
+        raise ConfigError("this skip removes no run", f"{where}: skip[{j}]", fix)
     if not unique:
         raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
     counts = Counter(error.what for errors in refused.values() for error in errors)
@@ -541,6 +538,7 @@ def _place(error: CxrError, base: Mapping[str, Any], sweep: Mapping[str, Any], w
     if not sweep or not error.where.startswith(start):
         return error.where
     key = error.where.removeprefix(start).removeprefix(".")
+    # the sweep sets the key, a block that contains the key, or a part of it
     in_sweep = not key or any(f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for name in sweep)
     if not in_sweep and _has(base, key):
         return error.where

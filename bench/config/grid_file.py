@@ -33,9 +33,8 @@ def find(name_or_path: str) -> Path:
         if what := ConfigError.not_a_file(path):
             fix = "give the path of a grid file, or name a shipped grid: `bench list grids`"
             raise ConfigError(what, name_or_path, fix)
-        raise ConfigError(
-            "the grid file does not exist", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
-        )
+        fix = "check the path, or name a shipped grid: `bench list grids`"
+        raise ConfigError("the grid file does not exist", name_or_path, fix)
     names = shipped_grids()
     if name_or_path in names:
         return shipped(f"grids/{name_or_path}.yaml")
@@ -73,11 +72,8 @@ def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return raw
     parent = path.parent / str(raw["include"])
     if parent.resolve() in (*seen, path.resolve()) or not parent.is_file():
-        raise ConfigError(
-            f"cannot include {raw['include']!r}",
-            f"{path}: include",
-            "name an existing grid file, relative to this one, that does not include this file",
-        )
+        fix = "name an existing grid file, relative to this one, that does not include this file"
+        raise ConfigError(f"cannot include {raw['include']!r}", f"{path}: include", fix)
     inherited = load(parent, (*seen, path.resolve()))
     merged = {**inherited, **{k: v for k, v in raw.items() if k != "include"}}
     if "base" in inherited and "base" in raw:

@@ -73,13 +73,11 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
         for name, given in parse(options.get("ops", ())):
             if unknown := set(given) - _OPTIONS[name]:
                 valid_options = " and ".join(sorted(_OPTIONS[name])) or "no option"
-                raise ConfigError(
-                    f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {valid_options}"
-                )
+                fix = f"it has {valid_options}"
+                raise ConfigError(f"{name} has no option {min(unknown)!r}", "preprocessing.ops", fix)
             if given.get("pixels", "all") not in ("foreground", "all"):
-                raise ConfigError(
-                    f"unknown value {given['pixels']!r} of pixels", "preprocessing.ops", "choose foreground or all"
-                )
+                fix = "choose foreground or all"
+                raise ConfigError(f"unknown value {given['pixels']!r} of pixels", "preprocessing.ops", fix)
             if name == "clahe":
                 clahe = (float(given.get("clip", 2.0)), int(given.get("tiles", 8)))
             if name in REGION_OPS:
@@ -88,9 +86,8 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
         fit, interpolation = str(options.get("fit", "squash")), str(options.get("interpolation", ""))
         return Geometry(int(options["size"]), fit, clahe, region, interpolation)
     except (ValueError, TypeError) as error:
-        raise ConfigError(
-            str(error), "preprocessing", "correct the value; docs/grids.md lists what each key takes"
-        ) from error
+        fix = "correct the value; docs/grids.md lists what each key takes"
+        raise ConfigError(str(error), "preprocessing", fix) from error
 
 
 def padded(options: Mapping[str, Any]) -> bool:
@@ -134,9 +131,8 @@ def augment_steps(steps: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, d
     Raises ConfigError for an unknown step or option, or a value out of range.
     """
     if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
-        raise ConfigError(
-            f"steps must be a list (got {steps!r})", "augmentation.steps", "write `steps: [hflip, {blur: {p: 0.5}}]`"
-        )
+        fix = "write `steps: [hflip, {blur: {p: 0.5}}]`"
+        raise ConfigError(f"steps must be a list (got {steps!r})", "augmentation.steps", fix)
     parsed = [_named(step, "step", AUGMENT_STEPS, "augmentation.steps") for step in steps]
     for name, options in parsed:
         if unknown := options.keys() - AUGMENT_STEPS[name].keys():
@@ -157,9 +153,8 @@ def check_augmentation(entry: "Entry") -> None:
         if option in _AFFINE:
             _check_number(option, value, _AFFINE[option])
         elif option == "hflip" and type(value) is not bool:
-            raise ConfigError(
-                f"hflip must be true or false (got {value!r})", f"augmentation.{entry.name}", "set true or false"
-            )
+            fix = "set true or false"
+            raise ConfigError(f"hflip must be true or false (got {value!r})", f"augmentation.{entry.name}", fix)
 
 
 def _check_number(name: str, value: object, allowed: tuple[str, float, float], *, pair: bool = False) -> None:
@@ -192,15 +187,11 @@ def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
 def _check_order(before: str, name: str) -> None:
     """Raise ConfigError if the op `name` cannot follow the op `before`. The required order: region op, CLAHE, table op, intensity normalization."""
     if before == "imagenet":
-        raise ConfigError(
-            "imagenet must be the last op", "preprocessing.ops", "move imagenet to the end: it adds the channels"
-        )
+        fix = "move imagenet to the end: it adds the channels"
+        raise ConfigError("imagenet must be the last op", "preprocessing.ops", fix)
     if name in CACHED_OPS and _STAGES[before] >= _STAGES["histstd"]:
-        raise ConfigError(
-            f"{name} comes after {before}",
-            "preprocessing.ops",
-            f"move {name} to the front: the image cache stores its result",
-        )
+        fix = f"move {name} to the front: the image cache stores its result"
+        raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", fix)
     if _STAGES[name] < _STAGES[before]:
         raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"move {name} before {before}")
     if _STAGES[name] == _STAGES[before] and name not in INTENSITY_OPS:

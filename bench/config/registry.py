@@ -312,12 +312,12 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, extens
     RegistryError.known_keys(block, sorted(_COMMON | known), where)
     given_options = block.get("with") or {}
     if not isinstance(given_options, Mapping):
-        raise RegistryError(
-            f"with must be a block of options (got {given_options!r})", where, "write `with: {option: value}`"
-        )
+        fix = "write `with: {option: value}`"
+        raise RegistryError(f"with must be a block of options (got {given_options!r})", where, fix)
     use, options = str(block.get("use", "")), dict(given_options)
     if "timm" in block:
-        use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
+        use = "bench.models.network:timm_model"
+        options = {"name": str(block["timm"]), **options}
     for module in extensions.modules(hooks.Architectures) if section == "architectures" else ():
         if module.FEATURES and module.KEY in block:
             module.FEATURES.check_entry(block, where)

@@ -418,11 +418,14 @@ def _error(message: str, path: str, raw: Any, where: str) -> ConfigError:
     if missing := re.fullmatch("Object missing required field `(.*)`", message):
         return ConfigError(f"{missing[1]} is missing", place, f"add `{missing[1]}: ...`")
     stated = _MESSAGE.fullmatch(message)
-    if not stated:  # of a `__post_init__`
+    if not stated:  # the message is from a `__post_init__`
         return ConfigError(message, place, "correct the value; docs/grids.md lists what each key takes")
     kind, bound, number, names, empty = stated.groups()
     wanted = f"one of {names.replace('|', ', ')}" if names else _TYPES[kind]
-    wanted += f"{_BOUNDS[bound]} {float(number):g}" if bound else " that is not empty" if empty else ""
+    if bound:
+        wanted += f"{_BOUNDS[bound]} {float(number):g}"
+    elif empty:
+        wanted += " that is not empty"
     for part in re.findall(r"\w+", path):  # keys, and positions in lists
         raw = raw[part] if isinstance(raw, Mapping) else raw[int(part)]
     fix = f"write {wanted}"

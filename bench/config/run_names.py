@@ -137,4 +137,6 @@ def _text(key: str, value: Any, titles: Mapping[str, str], form: str) -> str:
     name = _SHORT.get(
         key, key.rpartition(".")[2] if key.startswith(("schedule.", "cohort.")) else key.replace(".", " ")
     )
-    return name if value is True else f"{name} {value:{form}}" if isinstance(value, float) else f"{name} {value}"
+    if value is True:
+        return name
+    return f"{name} {value:{form}}" if isinstance(value, float) else f"{name} {value}"

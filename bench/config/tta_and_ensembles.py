@@ -92,9 +92,8 @@ def read_ensembles(
             raise ConfigError(f"the grid has no TTA {views!r}", f"{location}.tta", f"add `tta: [{views}]` to the grid")
         members = tuple(config for config in configs if meets(config, stated.of, f"{location}.of"))
         if not members:
-            raise ConfigError(
-                "no run of the grid meets these conditions", f"{location}.of", "correct the names or values"
-            )
+            fix = "correct the names or values"
+            raise ConfigError("no run of the grid meets these conditions", f"{location}.of", fix)
         _check_together(members, f"{location}.of")
         for other in ensembles:
             if other.name == name:

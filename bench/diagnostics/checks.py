@@ -25,6 +25,7 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import CxrError
 from harmonize.progress import Progress
 from reports import extensions
+from reports.formatting import plural
 
 _MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
 
@@ -77,7 +78,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
             fix = "".join(f"\n       {number}. {cause}" for number, cause in enumerate(causes, 1))
         output.append(f"{_MARKS[check.level]} {what}: {expected}{check.found}{fix}")
     faults, warnings = (sum(check.level == level for check in checks) for level in ("fault", "warning"))
-    output.append(f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}")
+    output.append(f"{plural(faults, 'fault')}, {plural(warnings, 'warning')}")
     return output
 
 
@@ -184,9 +185,8 @@ def _shared_patients(cohorts: Sequence[Cohort]) -> list[Check]:
         if num == 0:
             checks.append(Check(one.name, what, "ok", "", "none"))
         elif one.root.resolve() == other.root.resolve():
-            checks.append(
-                Check(one.name, what, "note", "", f"{num:,}: never train on one cohort and test on the other")
-            )
+            check = Check(one.name, what, "note", "", f"{num:,}: never train on one cohort and test on the other")
+            checks.append(check)
         else:
             fix = (
                 "never train on one cohort and test on the other; if equal ids are different patients, give each cohort its own"

@@ -145,16 +145,15 @@ def training_step(
     device: torch.device, name: str, precision: str, optimizer: str, side: int = SIDE, batch: int = BATCH
 ) -> Step:
     """Return a training step of an architecture on synthetic images: the same images and first weights on each device."""
-    num, draw = 4 * batch, np.random.default_rng(0)
+    num = 4 * batch
+    draw = np.random.default_rng(0)
     schedule = Schedule(epochs=1, batch_size=batch, lr=LEARNING_RATES[optimizer], kind="constant", warmup=0.0)
     config = RunConfig(
         name, optimizer, "bce", "u_ignore", "imagenet_224", schedule=schedule, precision=precision, augmentation="none"
     )
     run = RunSpec.of(config, Registry.read(), "internal", None)
-    network, ids = (
-        _network(name).to(device).to(memory_format=torch.channels_last),
-        np.arange(num).astype(str).astype(object),
-    )
+    network = _network(name).to(device).to(memory_format=torch.channels_last)
+    ids = np.arange(num).astype(str).astype(object)
     train = Examples(ids, ids, np.arange(num), draw.choice(np.array([0, 1], np.int8), (num, K)))
     reader = BatchReader(draw.integers(0, 256, (num, side, side)).astype(np.uint8), device)
     loss = TrainingLoss(run, TrainingTargets.of(run, train, device))
@@ -205,7 +204,8 @@ def _losses_near(device: torch.device, name: str, precision: str, optimizer: str
 def _predictions(device: torch.device, precision: str) -> str:
     networks = [_network("resnet18"), _network("densenet121")]
     images = np.random.default_rng(0).integers(0, 256, (4 * BATCH, SIDE, SIDE)).astype(np.uint8)
-    rows, reader = np.arange(len(images)), BatchReader(images, device)
+    rows = np.arange(len(images))
+    reader = BatchReader(images, device)
     expected = [predict(network, _normalizer(network), BatchReader(images, CPU), rows, CPU)[0] for network in networks]
     found = [
         predict(network.to(device), _normalizer(network), reader, rows, device, precision)[0] for network in networks
@@ -225,7 +225,8 @@ def compared_steps(
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.01, fused=device.type == "cuda")
     x_NCHW = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     target_NK = torch.randint(0, 2, (batch, K), device=device).float()
-    numbers, draw = iter(range(10**9)), np.random.default_rng(1)
+    numbers = iter(range(10**9))
+    draw = np.random.default_rng(1)
 
     def plain_step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -250,7 +251,8 @@ def _seconds(device: torch.device, work: Callable[[], object], least: float) -> 
 
 
 def _speed(device: torch.device, measured: dict[str, float], name: str, side: int, batch: int, least: float) -> str:
-    memory, rows = PeakMemory.start(device), np.arange(4 * batch)
+    memory = PeakMemory.start(device)
+    rows = np.arange(4 * batch)
     step, calls = compared_steps(device, name, side, batch)
     ours, plain = (_seconds(device, call, least) for call in calls.values())
     measured |= {"trained images/s in bf16": batch / ours, "as a share of a plain loop": plain / ours}

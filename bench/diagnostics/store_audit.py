@@ -45,7 +45,7 @@ def examine_store(store: Store, files: bool, progress: Progress | None = None) -
     for index, run_id in enumerate(ids):
         if progress:
             progress("check runs", index, len(ids))
-        checks += _run(store, run_id, run_id in from_bundles, files)
+        checks += _run(store, run_id, from_bundle=run_id in from_bundles, files=files)
     if progress:
         progress("check runs", len(ids), max(1, len(ids)))
     return [
@@ -74,7 +74,8 @@ def _grids(store: Store, from_bundles: set[str]) -> Iterator[Check]:
                 continue
             grid = PlannedGrid.of(content)
         except (StoreError, KeyError, ValueError) as error:
-            what, fix = f"cannot be read: {error}", "run it again with `bench run --grid`"
+            what = f"cannot be read: {error}"
+            fix = "run it again with `bench run --grid`"
             if isinstance(error, StoreError):
                 what, fix = error.what.removeprefix(f"grid {path.stem} "), error.fix
             yield _check("fault", f"grid {path.stem}", what, fix)
@@ -111,10 +112,11 @@ def _lost_grids(store: Store, names: Sequence[str]) -> Iterator[Check]:
 def _run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[Check]:
     """Yield the problems of a run's files.
 
-    `from_bundle`: the run was merged from a bundle, so it may have no weights. `files`: as in `examine_store`.
+    `from_bundle`: the run was merged from a bundle, so it may have no weights. `files` is explained in `examine_store`.
     """
     folder, name, state = store.run_dir(run_id), f"run {run_id}", store.state(run_id)
-    document, again = _json(folder / "run.json"), f"`bench remove {run_id}`, then run the grid again"
+    document = _json(folder / "run.json")
+    again = f"`bench remove {run_id}`, then run the grid again"
     if document is None or short_hash((folder / "run.json").read_bytes()) != run_id:
         yield _check("fault", name, "run.json does not hash to the name of the folder", again)
         return
@@ -123,7 +125,9 @@ def _run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
     if state != "done":
         return
-    fix = _FIX_BUNDLE if from_bundle else _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
+    fix = _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
+    if from_bundle:
+        fix = _FIX_BUNDLE
     required = set(OF_DERIVED if "kind" in document else COMPLETE) - ({WEIGHTS} if from_bundle else set())
     for file, problem in _problems(CheckedFolder(folder), required, files).items():
         of_file = f"delete it: rm '{folder / file}', then {fix}"

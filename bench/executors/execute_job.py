@@ -98,9 +98,9 @@ def _attempt(job: Work, progress: Progress) -> tuple[str, str]:
         try:
             return ("done", "") if _do(job, progress) else ("held", "another process works on this run")
         except Exception as error:  # noqa: BLE001  (a failing run must not stop the others; the failure is recorded)
-            text, reason = traceback.format_exc(), _reason(error, job)
+            reason = _reason(error, job)
             with contextlib.suppress(DiskFullError):  # the failure is not recorded, but the command prints the reason
-                job.fail(f"{text}\n{reason}")
+                job.fail(f"{traceback.format_exc()}\n{reason}")
             return "failed", reason
 
 

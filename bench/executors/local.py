@@ -72,7 +72,7 @@ def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
     Raises SetupError if there are too few devices for one team.
     """
     if size > len(devices):
-        more = ", or give more --workers" * (devices[0] == "cpu")
+        more = ", or give more --workers" if devices[0] == "cpu" else ""
         fix = f"lower --together to {len(devices)} or less{more}"
         raise SetupError(f"--together needs {size} devices, but {len(devices)} are available", "--together", fix)
     return [tuple(devices[i : i + size]) for i in range(0, len(devices) - size + 1, size)]

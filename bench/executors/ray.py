@@ -77,7 +77,8 @@ class Ray:
                     try:
                         state, reason = ray.get(reference)
                     except ray.exceptions.RayError as error:
-                        state, reason = "failed", f"{type(error).__name__}: {_first_line(error)}"
+                        state = "failed"
+                        reason = f"{type(error).__name__}: {_first_line(error)}"
                         job.begin()
                         job.fail(reason)
                     yield Outcome(job.id, state, reason, time.monotonic() - began, job.folder / "log.txt")

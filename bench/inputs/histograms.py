@@ -35,10 +35,8 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
         first = 256 * torch.arange(len(image_NHW), device=image_NHW.device).int()[:, None]
         # scatter_add_ counts the values, because torch.bincount would wait for the device
         index = (image_NHW.flatten(1).int() + first).flatten()
-        ones, zeros = (
-            make(size, dtype=torch.int64, device=index.device)
-            for make, size in ((torch.ones, len(index)), (torch.zeros, 256 * len(image_NHW)))
-        )
+        ones = torch.ones(len(index), dtype=torch.int64, device=index.device)
+        zeros = torch.zeros(256 * len(image_NHW), dtype=torch.int64, device=index.device)
         count_NV = zeros.scatter_add_(0, index.long(), ones).view(-1, 256)
     if padded:
         count_NV[:, 0] = 0
@@ -73,9 +71,8 @@ def landmarks(count_NV: Tensor) -> Tensor:
     cumulative_NV = foreground_NV.cumsum(1)
     share_L = constant(LANDMARKS, count_NV.device, torch.float64) / 100
     rank_NL = share_L * (cumulative_NV[:, -1:] - 1)
-    low_NL, high_NL = (
-        torch.searchsorted(cumulative_NV, rank.long(), right=True) for rank in (rank_NL.floor(), rank_NL.ceil())
-    )
+    low_NL = torch.searchsorted(cumulative_NV, rank_NL.floor().long(), right=True)
+    high_NL = torch.searchsorted(cumulative_NV, rank_NL.ceil().long(), right=True)
     return torch.lerp(low_NL.double(), high_NL.double(), rank_NL - rank_NL.floor())
 
 

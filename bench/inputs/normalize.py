@@ -136,7 +136,8 @@ class Normalizer:
         if augment is None and image_NHW.device.type == "cpu" and (self.learned_op or self.counts):
             return self._looked_up(image_NHW)
         of_bytes = of_bytes and self.learned_op is None
-        x_N1HW, content_N1HW = image_NHW[:, None] if of_bytes else self.gray(image_NHW), self.content(image_NHW)
+        x_N1HW = image_NHW[:, None] if of_bytes else self.gray(image_NHW)
+        content_N1HW = self.content(image_NHW)
         if augment is not None:
             x_N1HW = augment(x_N1HW)
             content_N1HW = None if content_N1HW is None else augmented_content(content_N1HW, augment, of_bytes=of_bytes)

@@ -289,7 +289,8 @@ def _load_mapped(
         renamed = _renamed(name, keys)
         if renamed is None or renamed.startswith(ignored):
             continue
-        twice += [renamed] if renamed in state else []
+        if renamed in state:
+            twice.append(renamed)
         wanted = expected.get(renamed, tensor).shape
         if tensor.ndim == 4 and wanted != tensor.shape and tensor.shape[1] == 3 and wanted[1] == in_channels:
             tensor = adapt_input_conv(in_channels, tensor)

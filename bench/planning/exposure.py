@@ -81,7 +81,8 @@ class Exposure:
         of the registry. `known`: names of other cohorts that `seen` may have. Raises ConfigError for a name in `seen`
         that is no cohort and no layout, because a typing error would let OTHERS answer for the hospital.
         """
-        entry, hospitals = run.weights_entry, [m.name for cohort in cohorts.values() for m in members_of(cohort)]
+        entry = run.weights_entry
+        hospitals = [m.name for cohort in cohorts.values() for m in members_of(cohort)]
         if cls.saw_no_data(run.config.weights, run.entries["architecture"]) or (
             "seen" not in entry.facts and _of_photographs(entry)
         ):

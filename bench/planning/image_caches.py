@@ -76,9 +76,8 @@ class DecodedImages:
             ]
             if 2 * len(remarks) > len(rows):
                 most = Counter(remarks).most_common(1)[0][0]
-                lines.append(
-                    f"{name}: {len(remarks)} of {len(rows)} images are unlike frontal radiographs; most {most.replace('looks', 'look')}"
-                )
+                line = f"{name}: {len(remarks)} of {len(rows)} images are unlike frontal radiographs; most {most.replace('looks', 'look')}"
+                lines.append(line)
         return lines
 
     def is_incomplete(self, run: RunSpec) -> bool:
@@ -120,7 +119,9 @@ class DecodedImages:
         The splits are from the first run. If runs leave out different hospitals, the first run without each hospital is
         used, and an image counts if its duplicate is in another split in one of these runs.
         """
-        internal, images, repeated = self.plan.refs[0], self._internal_prints, set[str]()
+        internal = self.plan.refs[0]
+        images = self._internal_prints
+        repeated = set[str]()
         table = self.plan.cohorts[internal.name].table
         for config in {run.config.leave_out: run.config for run in reversed(self.plan.runs)}.values():
             patients = table[["image_id", "patient_id"]].assign(split=internal.split_of(table, config))

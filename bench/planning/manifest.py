@@ -95,7 +95,8 @@ class Manifest(PlannedGrid):
         learns = {run.id: set(self.scored_findings(run)) for run in self.runs}
         panels = [run for run in self.derived if run.kind == "panel"]
         learns |= {panel.id: set().union(*(learns[run_id] for run_id in panel.of)) for panel in panels}
-        everything, in_panels = set().union(*learns.values()), {run_id for panel in panels for run_id in panel.of}
+        everything = set().union(*learns.values())
+        in_panels = {run_id for panel in panels for run_id in panel.of}
         whole = [run for run in (*self.runs, *panels) if learns[run.id] == everything and run.id not in in_panels]
         ranked = whole or panels or list(self.runs)
         return [run for run in ranked if not self.exposed(run)]
@@ -118,8 +119,8 @@ class Manifest(PlannedGrid):
 
     def exposed(self, run: PlannedRun) -> list[str]:
         """Return the external cohorts whose answer is not "no": the model had seen them, or nobody knows."""
-        answers, external = self.exposure(run), [hospital.name for hospital in self.external_to(run)]
-        return [name for name in external if answers[name]["answer"] != NO]
+        answers = self.exposure(run)
+        return [cohort.name for cohort in self.external_to(run) if answers[cohort.name]["answer"] != NO]
 
     def external_to(self, run: PlannedRun) -> list[PlannedCohort]:
         """Return the external hospitals of a run: the external cohorts, and the hospital of the pool that the run leaves out."""
@@ -308,7 +309,8 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
     """
     name = find_grid(store, name)
     content = read_grid(store, name)
-    where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: finished runs are not trained again"
+    where = str(store.root / "grids" / f"{name}.json")
+    fix = "run the grid again: finished runs are not trained again"
     if content.get("schema") != SCHEMA:
         raise StoreError("the manifest has another schema version", where, fix)
     try:
@@ -328,7 +330,8 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Plan
     for manifest in sorted(manifests, key=lambda manifest: bool(manifest.scored_from)):
         if run_id in manifest.run_of:
             return manifest, manifest.run_of[run_id]
-    where, fix = str(store.root / "grids"), "name the grid of the run, or run that grid again"
+    where = str(store.root / "grids")
+    fix = "name the grid of the run, or run that grid again"
     raise StoreError(f"no grid of the store contains run {run_id}", where, fix)
 
 

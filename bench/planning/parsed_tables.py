@@ -106,7 +106,9 @@ class ParsedTable:
             return None
         table, quarantine, doubts = map(_frame, parts, facts["dtypes"])
         flow = {str(name): int(number) for name, number in facts["flow"].items()}
-        spec, phantom, remarks = self.spec, bool(facts["phantom"]), tuple(Remark(*texts) for texts in facts["remarks"])
+        spec = self.spec
+        phantom = bool(facts["phantom"])
+        remarks = tuple(Remark(*texts) for texts in facts["remarks"])
         cohort = Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, remarks)
         cohort.__dict__["id"] = str(facts["id"])  # the value of the cached property
         return cohort if self._has_its_images(cohort) else None

@@ -69,7 +69,7 @@ class Plan:
     refs: tuple[CohortRef, ...]  # the internal hospital first
     runs: tuple[RunSpec, ...]
     command: str
-    settings: Settings  # of scoring
+    settings: Settings  # how the grid is scored
     derived: tuple[DerivedRun, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
@@ -325,6 +325,7 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> Coh
 
     `internal` is the name of the internal cohort.
     """
+    members = members_of(cohort) if is_pool(cohort.name) else ()
     return CohortRef(
         name=cohort.name,
         id=cohort.id,
@@ -333,9 +334,7 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> Coh
         root=cohort.root,
         table=store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet",
         headline_split=_headline_split(registry, cohort),
-        headline_splits=tuple((member.name, _headline_split(registry, member)) for member in members_of(cohort))
-        if is_pool(cohort.name)
-        else (),
+        headline_splits=tuple((member.name, _headline_split(registry, member)) for member in members),
         synthetic=cohort.phantom,
         places=places_of(cohort),
     )

@@ -100,7 +100,7 @@ class PlannedCohort:
     fingerprints: Mapping[str, str] = field(default_factory=dict)  # key of the geometry -> hash of the decoded images
     # title of a preprocessing that crops to the lungs -> share of images without detected lungs
     no_lungs: Mapping[str, float] = field(default_factory=dict)
-    hospitals: tuple["PlannedCohort", ...] = ()  # of a pool
+    hospitals: tuple["PlannedCohort", ...] = ()  # hospitals of a pool
     origin: str = ""  # of a cohort from a bundle: the id of the table from which it was exported
     tag: str = ""  # of a cohort from a bundle: part of the new ids of images and patients
 
@@ -120,13 +120,13 @@ class PlannedRun:
     config: RunConfig
     titles: Mapping[str, str]  # field of the configuration -> title of the registry entry
     kind: str = ""  # "" for a trained run, tta, ensemble, panel, or IMPORTED
-    # of trained runs
-    family: str = ""  # of the architecture
+    # fields of trained runs
+    family: str = ""  # family of the architecture
     licence: str = ""  # license of the pretrained weights
     corpus: str = ""  # images on which the weights were pretrained
     exposure: Mapping[str, Json] = field(default_factory=dict)  # see `Exposure.document`; {} if it had seen nothing
     recipe: RunConfig | None = None  # of a chosen run of a search: the configuration of trial 0
-    # of derived runs and imported models
+    # fields of derived runs and imported models
     name: str = ""
     sources: tuple[str, ...] = ()  # ids of the runs or TTA runs whose predictions are combined
     of: tuple[str, ...] = ()  # ids of the trained runs whose networks are used
@@ -191,7 +191,7 @@ class PlannedGrid:
     phantom: bool  # whether a program drew the images
     source: str  # name of the internal cohort
     command: str
-    settings: Settings  # of scoring
+    settings: Settings  # how the grid is scored
     useful: float = 0.0  # AUROC from which a model is useful at a new hospital; 0 for the default
     # number of internal images with the same pixels as another patient's image in another split
     duplicates: Count

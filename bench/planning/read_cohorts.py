@@ -38,14 +38,13 @@ def read_cohorts(
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
         progress(f"read {name}", i, len(names))
-        spec, findings = grid.cohort_spec(specs[name]), space(first.space)
-        parsed = ParsedTable(store.root / "cache" / "tables", spec, first.mapping, findings, tables_alone)
+        spec = grid.cohort_spec(specs[name])
+        parsed = ParsedTable(store.root / "cache" / "tables", spec, first.mapping, space(first.space), tables_alone)
         cohorts[name] = parsed.cohort()
     progress("read cohorts", len(names), len(names))
     if len({cohort.phantom for cohort in cohorts.values()}) > 1:
-        raise ConfigError(
-            "the grid mixes phantom and real cohorts", str(folder), "use only phantoms or only real cohorts"
-        )
+        fix = "use only phantoms or only real cohorts"
+        raise ConfigError("the grid mixes phantom and real cohorts", str(folder), fix)
     if len(training) == 1:
         return cohorts
     members = [cohorts.pop(name) for name in training]
@@ -53,7 +52,7 @@ def read_cohorts(
 
 
 def _check_apart(specs: Sequence[CohortSpec], num_training: int, where: str) -> None:
-    """Raise ConfigError when a cohort has the root, or a table, of a training hospital, one of the first `specs`."""
+    """Raise ConfigError if a training hospital (one of the first `num_training` specs) and another cohort share a file."""
     files = [_files(spec) for spec in specs]
     for i, hospital in enumerate(specs[:num_training]):
         for k, spec in enumerate(specs[i + 1 :], i + 1):

@@ -40,9 +40,8 @@ def delete(store: Store, run_id: str) -> None:
     folder = store.run_dir(run_id)
     with lease(folder) as mine:
         if not mine:
-            raise StoreError(
-                f"a process is working on run {run_id}", str(folder / "LOCK"), "stop the process, or wait for its end"
-            )
+            fix = "stop the process, or wait for its end"
+            raise StoreError(f"a process is working on run {run_id}", str(folder / "LOCK"), fix)
         (folder / "DONE").unlink(missing_ok=True)
         _remove_from_grids(store, run_id)
         for scores in (store.root / "scores" / run_id, *(store.root / "scores").glob(f"as-*/{run_id}")):

@@ -89,11 +89,9 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 "licence": manifest.licence(cohort),
             }
         )
-        split_masks = (
-            [(s, split == s) for s in sorted(set(labels.split))]
-            if internal
-            else [(cohort.headline_split, pd.Series(role.headline_rows(split), index=split.index))]
-        )
+        split_masks = [(cohort.headline_split, pd.Series(role.headline_rows(split), index=split.index))]
+        if internal:
+            split_masks = [(name, split == name) for name in sorted(set(labels.split))]
         for name, mask in split_masks:
             splits.append(
                 {

@@ -102,29 +102,23 @@ def contrast(
     ids = [entry.run.id for entry in planned]
     key = metric_key(metric, operating_point, calibrator, planned[0].manifest.settings)
     if ids[0] == ids[1]:
-        raise ConfigError(
-            f"both ids belong to run {ids[0]}", "bench compare", "give two different runs: `bench list runs` shows them"
-        )
+        fix = "give two different runs: `bench list runs` shows them"
+        raise ConfigError(f"both ids belong to run {ids[0]}", "bench compare", fix)
     for entry in planned:
         if reason := unfinished(entry.manifest, entry.run):
-            raise StoreError(
-                f"run {entry.name}: {reason}", str(store.run_dir(entry.run.id)), "finish it with `bench run`"
-            )
+            fix = "finish it with `bench run`"
+            raise StoreError(f"run {entry.name}: {reason}", str(store.run_dir(entry.run.id)), fix)
     cohorts = [
         [c.name for c in (entry.manifest.cohorts[0], *entry.manifest.external_to(entry.run))] for entry in planned
     ]
     shared = [name for name in cohorts[0] if name in cohorts[1]]
     if not shared:
         predicted = [f"the {word} predicted {', '.join(names)}" for word, names in zip(ORDINALS, cohorts, strict=True)]
-        raise ConfigError(
-            f"the runs have no cohort in common: {' and '.join(predicted)}",
-            "bench compare",
-            f"add {cohorts[0][0]} to `evaluate_on` of the second grid and run it again: nothing is trained again",
-        )
+        fix = f"add {cohorts[0][0]} to `evaluate_on` of the second grid and run it again: nothing is trained again"
+        raise ConfigError(f"the runs have no cohort in common: {' and '.join(predicted)}", "bench compare", fix)
     if unknown := [name for name in datasets if name not in shared]:
-        raise ConfigError(
-            f"no cohort {unknown[0]!r} that both runs predicted", "--cohort", f"choose from: {', '.join(shared)}"
-        )
+        fix = f"choose from: {', '.join(shared)}"
+        raise ConfigError(f"no cohort {unknown[0]!r} that both runs predicted", "--cohort", fix)
     labels: dict[int, dict[tuple[str, str, str], CohortLabels]] = {id(m): {} for m in manifests}
     scored = [load_scored_run(entry.manifest, entry.run, labels[id(entry.manifest)]) for entry in planned]
     _check_comparable(planned, scored, key)
@@ -169,18 +163,12 @@ def _check_comparable(planned: Sequence[GridRun], scored: Sequence[ScoredRun], k
             f"the {word} learned {', '.join(f for f in run.findings if f not in run.unlearned) or 'none'}"
             for word, run in zip(ORDINALS, scored, strict=True)
         ]
-        raise ConfigError(
-            f"the runs have no finding in common: {' and '.join(learned)}",
-            "bench compare",
-            "compare runs that learned the same finding; of networks for one finding each, compare their panels",
-        )
+        fix = "compare runs that learned the same finding; of networks for one finding each, compare their panels"
+        raise ConfigError(f"the runs have no finding in common: {' and '.join(learned)}", "bench compare", fix)
     if key == GAP and scored[0].internal != scored[1].internal:
         hospitals = " and ".join(f"that of the {w} is {run.internal}" for w, run in zip(ORDINALS, scored, strict=True))
-        raise ConfigError(
-            f"the gaps have different internal hospitals: {hospitals}",
-            "--metric",
-            "use --metric auroc: it compares the runs at each hospital",
-        )
+        fix = "use --metric auroc: it compares the runs at each hospital"
+        raise ConfigError(f"the gaps have different internal hospitals: {hospitals}", "--metric", fix)
 
 
 def _refuse_empty(planned: Sequence[GridRun], key: Key, cohorts: Sequence[str]) -> None:
@@ -223,9 +211,8 @@ def _notes(planned: Sequence[GridRun], without_images: Sequence[str]) -> tuple[s
     if any(
         a.id != b.id for a in first.cohorts for b in second.cohorts if a.name == b.name and a.name not in without_images
     ):
-        notes.append(
-            "The cohorts of the two grids differ: only common images are scored, with the labels of the first."
-        )
+        note = "The cohorts of the two grids differ: only common images are scored, with the labels of the first."
+        notes.append(note)
     return tuple(notes)
 
 
@@ -272,11 +259,8 @@ def metric_key(metric: str, operating_point: str | None, calibrator: str, settin
     """
     needs = {**BUILT_IN, **{entry.name: MetricNeeds() for entry in settings.custom_metrics}, GAP.metric: MetricNeeds()}
     if metric not in needs:
-        raise ConfigError(
-            f"no metric {metric!r} in this grid",
-            "--metric",
-            f"choose from: {', '.join(needs)}; `bench score --registry FILE` adds the metrics of a registry",
-        )
+        fix = f"choose from: {', '.join(needs)}; `bench score --registry FILE` adds the metrics of a registry"
+        raise ConfigError(f"no metric {metric!r} in this grid", "--metric", fix)
     if calibrator != "none" and not needs[metric].calibrator:
         raise ConfigError(f"{metric} does not depend on a calibrator", "--calibrator", "remove the option")
     rule = operating_point or settings.threshold
@@ -292,10 +276,8 @@ def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matc
     if ids:
         what, near = f"{len(ids)} runs begin with {prefix!r}", ids
     else:
-        what, near = f"no run {prefix!r} in a grid of the store", StoreError.nearest(prefix, all_runs, 3, 0.0)
+        what = f"no run {prefix!r} in a grid of the store"
+        near = StoreError.nearest(prefix, all_runs, 3, 0.0)
     names = "; ".join(all_runs[run_id].name for run_id in near[:5])
-    raise StoreError(
-        what,
-        str(store.root / "grids"),
-        f"{'choose from' if ids else '`bench list runs` shows all; nearest'}: {names or 'there is no run yet'}",
-    )
+    fix = f"{'choose from' if ids else '`bench list runs` shows all; nearest'}: {names or 'there is no run yet'}"
+    raise StoreError(what, str(store.root / "grids"), fix)

@@ -48,10 +48,12 @@ class OfGrid(NamedTuple):
 
 def write_cards(manifest: Manifest) -> None:
     """Write the card of every finished and scored run of a grid; unchanged files are not rewritten."""
-    scored, of_grid = set(scored_ids(manifest, list(manifest.run_of.values()))), OfGrid.of(manifest)
+    scored = set(scored_ids(manifest, list(manifest.run_of.values())))
+    of_grid = OfGrid.of(manifest)
     for run in manifest.run_of.values():
         if run.id in scored and not run.is_imported:
-            path, content = manifest.store.run_dir(run.id) / CARD, card(manifest, run, of_grid).encode()
+            path = manifest.store.run_dir(run.id) / CARD
+            content = card(manifest, run, of_grid).encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_bytes(path, content)
 
@@ -115,7 +117,10 @@ def _made(manifest: Manifest, run: PlannedRun, facts: Mapping[str, Any]) -> list
     """Return (title, value) rows that describe configuration, training, cost and versions of the run."""
     if run.kind:
         return _combined(manifest, run, facts)
-    config, env, cost, trained = run.config, facts["env"], facts["cost"], facts["trained"]
+    config = run.config
+    env = facts["env"]
+    cost = facts["cost"]
+    trained = facts["trained"]
     start = run.titles.get("weights", config.weights)
     if config.weights != "none":
         origin = manifest.store.read_json(run.id[:2], run.id, "run.json").get("weights", "")

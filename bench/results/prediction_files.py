@@ -128,11 +128,8 @@ def read_table(path: Path) -> pd.DataFrame:
     for mask, what in ((blank, "is empty"), (repeated_row & ~blank, "occurs twice")):
         if mask.any():
             index = int(np.flatnonzero(mask)[0])
-            raise DatasetError(
-                f"{_row(index)}, column {IMAGE}: {table[IMAGE].iloc[index]!r} {what}",
-                str(path),
-                "give one row with an id for each image",
-            )
+            fix = "give one row with an id for each image"
+            raise DatasetError(f"{_row(index)}, column {IMAGE}: {table[IMAGE].iloc[index]!r} {what}", str(path), fix)
     return pd.DataFrame(table)
 
 
@@ -149,9 +146,8 @@ def _findings(
     Without `chosen`, a sentence on the findings that only one table has is added to `notes`. Raises ConfigError for an
     unknown finding, and if the tables have no finding in common.
     """
-    own, other = (
-        [str(name) for name in table.columns if name not in (IMAGE, PATIENT)] for table in (predicted, labeled)
-    )
+    own = [str(name) for name in predicted.columns if name not in (IMAGE, PATIENT)]
+    other = [str(name) for name in labeled.columns if name not in (IMAGE, PATIENT)]
     for name in chosen:
         for columns, path in ((own, predictions), (other, labels)):
             if name not in columns:
@@ -221,9 +217,8 @@ def _outputs(
     if outputs == "probability" and (
         low := [name for name, high in zip(names, value_NK.max(0), strict=True) if high <= 0.01]
     ):
-        notes.append(
-            f"No probability of {', '.join(low)} is above 0.01. If they are divided by 100, Brier and ECE are wrong."
-        )
+        note = f"No probability of {', '.join(low)} is above 0.01. If they are divided by 100, Brier and ECE are wrong."
+        notes.append(note)
     if outputs == "probability" and outside_NK.any():
         k = int(np.flatnonzero(outside_NK.any(0))[0])
         fix = "use --outputs logit if the values are taken before the sigmoid"

@@ -61,7 +61,7 @@ class SharedSplit:
     """Labels and patients of a scored split, without logits.
 
     All runs that predicted the same images share this object. `rows`: for each image of the split, the index of its row
-    in the prediction file. `start`: of a split of studies, the first of the rows of each study.
+    in the prediction file. `start`: for a split of studies, the first row of each study.
     """
 
     rows: NDArray[np.intp]
@@ -126,7 +126,8 @@ class CohortLabels:
                 mapped = {name: state[rows] for name, state in self.mapped.items()}
                 studies = Studies.of(table) if manifest.settings.unit == STUDY else None
                 if studies:
-                    predicted, table = predicted[studies.order], studies.attributes(table)
+                    predicted = predicted[studies.order]
+                    table = studies.attributes(table)
                     state_NK = studies.states(state_NK)
                     mapped = {name: studies.states(state) for name, state in mapped.items()}
                 images, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
@@ -294,7 +295,8 @@ def load_scored_splits(
             own = by_mapping.get(manifest.settings.mapping, labels.state_NK)
             mapped = {name: state for name, state in by_mapping.items() if (state != own).any()}
             labels_cache[key] = replace(labels, state_NK=own, mapped=mapped)
-        folder, name = manifest.store.run_dir(run.id), f"predictions/{cohort.name}.parquet"
+        folder = manifest.store.run_dir(run.id)
+        name = f"predictions/{cohort.name}.parquet"
         path = folder / name
         table = _stored(path, CheckedFolder(folder).read(name), ["image_id", *findings])
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
@@ -350,7 +352,8 @@ def stacked_scores(manifest: Manifest, run_ids: Sequence[str], name: str, dictio
 
     `dictionaries`: text columns that are returned as Arrow dictionaries, which are read up to seven times as fast.
     """
-    folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
+    folders = [manifest.scores / run_id for run_id in run_ids]
+    file = f"{name}.parquet"
     return _stacked([_stored(folder / file, ScoresFolder(folder).read(file), None, dictionaries) for folder in folders])
 
 

@@ -176,7 +176,7 @@ class _Report:
             "settings": msgspec.to_builtins(manifest.settings),
             **({"useful": manifest.useful} if manifest.useful else {}),
             **({"peaks": peaks} if (peaks := _peaks(manifest, self.records, self.history)) else {}),
-            "date": max(dates, default=""),  # of the last run
+            "date": max(dates, default=""),  # date of the last run
             "software": _software(),
             "links": dict(manifest.links),
             "split": asdict(manifest.shared.split),
@@ -396,11 +396,10 @@ def _notes(manifest: Manifest) -> list[str]:
     learned = {manifest.scored_findings(run) for run in manifest.runs}
     if len(learned) > 1:
         consequence = (
-            "Only runs that learn all findings are ranked and enter means over runs. Compare the others finding by finding."
-            if tuple(findings_of(manifest)) in learned
-            else "Ranks and means over runs therefore compare findings, not networks. Read this page finding by finding."
+            "Ranks and means over runs therefore compare findings, not networks. Read this page finding by finding."
         )
-        notes.append(
-            f"The runs of this grid learn different findings, and each macro average is over the findings of its run. {consequence}"
-        )
+        if tuple(findings_of(manifest)) in learned:
+            consequence = "Only runs that learn all findings are ranked and enter means over runs. Compare the others finding by finding."
+        note = f"The runs of this grid learn different findings, and each macro average is over the findings of its run. {consequence}"
+        notes.append(note)
     return notes

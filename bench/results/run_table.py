@@ -48,8 +48,8 @@ def members(manifest: Manifest, derived: PlannedRun) -> str:
 
 def _mean_of(manifest: Manifest, ensemble: PlannedRun) -> str:
     """Return "mean of " and the names of an ensemble's members, or their number if the names exceed LONGEST_MEMBERS."""
-    names, number = members(manifest, ensemble), len(ensemble.of)
-    return f"mean of {names if len(names) <= LONGEST_MEMBERS else f'{number} runs'}"
+    names = members(manifest, ensemble)
+    return f"mean of {names if len(names) <= LONGEST_MEMBERS else f'{len(ensemble.of)} runs'}"
 
 
 def run_label(run: PlannedRun) -> str:
@@ -70,11 +70,9 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
     """Read the training history of a run; return an empty table if the file is missing or damaged."""
     folder = manifest.store.run_dir(run_id)
     path = folder / "history.parquet"
-    return (
-        CheckedFolder(folder).table(path.name)
-        if path.is_file() and not {path.name, CHECKSUMS} & set(CheckedFolder(folder).problems())
-        else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
-    )
+    if path.is_file() and not {path.name, CHECKSUMS} & set(CheckedFolder(folder).problems()):
+        return CheckedFolder(folder).table(path.name)
+    return pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
 
 
 def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
@@ -99,7 +97,8 @@ def read_records(manifest: Manifest) -> dict[str, RunRecord]:
     """Return {run id: record} of all runs of a grid, with trained, derived and imported runs."""
     records = {}
     for run in manifest.run_of.values():
-        reason, facts = unfinished(manifest, run), CheckedFolder(manifest.store.run_dir(run.id)).facts()
+        reason = unfinished(manifest, run)
+        facts = CheckedFolder(manifest.store.run_dir(run.id)).facts()
         is_scored = not reason and has_scores(manifest, run.id)
         records[run.id] = RunRecord(manifest.store.state(run.id), reason, is_scored, facts)
     return records
@@ -235,7 +234,8 @@ def _external_row(manifest: Manifest, run: PlannedRun, record: RunRecord) -> dic
     seen_cohorts = [titles.get(name, name) for name in passport["seen"]]
     unknown = [name for name in manifest.exposed(run) if name not in passport["seen"]]
     what = [f"had seen {', '.join(seen_cohorts)}"] if seen_cohorts else []
-    what += [f"may have seen {', '.join(titles.get(name, name) for name in unknown)}"] if unknown else []
+    if unknown:
+        what.append(f"may have seen {', '.join(titles.get(name, name) for name in unknown)}")
     what += [f"stated: {key} {text}" for key, text in passport.get("stated", {}).items()]
     return {
         **_state_and_software(manifest, run, record),

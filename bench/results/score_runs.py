@@ -230,7 +230,8 @@ def _write(manifest: Manifest, run: PlannedRun, result: "RunScores", extra: Mapp
     }
     checksums = {}
     for name, frame in frames.items():
-        file, facts = f"{name}.parquet", {str(k): str(v) for k, v in frame.attrs.items()}
+        file = f"{name}.parquet"
+        facts = {str(name): str(value) for name, value in frame.attrs.items()}
         checksums[file] = write_table(folder / file, frame, {"key": key} | facts)
     influences = {
         f"{name}|{sample}": np.ascontiguousarray(of, np.float32)

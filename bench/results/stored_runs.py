@@ -225,7 +225,6 @@ def remark_of(trained: Mapping[str, Any]) -> str:
     if "val_auroc" in trained:
         remarks.append("predicted in bf16: val AUROC {bf16:.4f}, in fp32 {fp32:.4f}".format_map(trained["val_auroc"]))
     if "micro_batch" in trained:
-        remarks.append(
-            f"memory ran out: the last forward passes, and so batch norm, used {trained['micro_batch']} images at a time"
-        )
+        remark = f"memory ran out: the last forward passes, and so batch norm, used {trained['micro_batch']} images at a time"
+        remarks.append(remark)
     return "; ".join(remarks)

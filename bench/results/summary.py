@@ -38,7 +38,8 @@ def _nothing_ranked(manifest: Manifest, records: RunRecords) -> str:
     models = [run for run in (*manifest.runs, *manifest.imported) if records[run.id].is_scored]
     if not any(manifest.exposed(run) for run in models):
         at_work = any(is_held(manifest.store.run_dir(run.id) / "LOCK") for run in manifest.runs)
-        return f"  no run has a score yet{': another process is at work on the runs' * at_work}"
+        reason = ": another process is at work on the runs" if at_work else ""
+        return f"  no run has a score yet{reason}"
     if manifest.ranked:
         return "  nothing is ranked yet: the runs that had seen no external hospital have no score"
     return "  nothing is ranked: each model had seen an external hospital, or may have seen it"

@@ -126,11 +126,13 @@ def _views(
     (run,) = job.run.runs
     cache = open_images(job.store, ref, run.geometry)
     normalization = normalization_of(run, job.store, job.refs[0], network)
-    chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
+    chosen = Examples.predicted(ref, run.config, cache)
+    reader = BatchReader(cache.images, device)
+    precision = run.config.prediction_precision
     logits = []
     for i, view in enumerate(job.run.views, start=1):
-        what, normalize = f"view {i} of {ref.name}", partial(normalization, augment=view_transform(view))
-        precision = run.config.prediction_precision
+        normalize = partial(normalization, augment=view_transform(view))
+        what = f"view {i} of {ref.name}"
         logits.append(predict(network, normalize, reader, chosen.rows, device, precision, None, progress, what)[0])
     return chosen.image_id.astype(str), logit_of_mean(np.stack(logits))
 
@@ -171,8 +173,9 @@ def _networks(store: Store, derived: DerivedRun) -> dict[str, str]:
     for run in derived.runs:
         folder, value = CheckedFolder(store.run_dir(run.id)), 0.0
         if derived.name == CHOSEN:
-            history, epoch = folder.table("history.parquet"), folder.json("trained.json")["best_epoch"]
-            auroc = history.loc[history["epoch"] == epoch, f"{run.config.schedule.select_on}_auroc"]
+            history = folder.table("history.parquet")
+            is_best = history["epoch"] == folder.json("trained.json")["best_epoch"]
+            auroc = history.loc[is_best, f"{run.config.schedule.select_on}_auroc"]
             value = float(auroc.fillna(0.0).iloc[0])
         if value > best.get(run.config.finding, (-1.0, ""))[0]:
             best[run.config.finding] = value, run.id

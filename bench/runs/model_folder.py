@@ -98,11 +98,8 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
         run = parse_run(document, run_id, str(path))
         usual = {str(name): (float(low), float(high)) for name, (low, high) in node.get("gray_values", {}).items()}
         if list(node["findings"]) != list(run.config.findings):
-            raise StoreError(
-                "the findings of the model differ from those of this version of Unseen",
-                str(path),
-                "use the version that made the folder",
-            )
+            fix = "use the version that made the folder"
+            raise StoreError("the findings of the model differ from those of this version of Unseen", str(path), fix)
         digests = {WEIGHTS: str(node["weights_sha256"]), REFERENCE: str(node.get("reference_sha256", ""))}
         synthetic = bool(node.get("synthetic", False))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -157,9 +154,8 @@ def _reference(run: RunSpec, folder: Path) -> dict[str, list[float]]:
     try:
         return {op: [float(value) for value in json.loads(path.read_bytes())[op]]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"the histogram reference of {op} is missing or damaged", str(path), "copy it again"
-        ) from error
+        fix = "copy it again"
+        raise StoreError(f"the histogram reference of {op} is missing or damaged", str(path), fix) from error
 
 
 def _refuse_foreign_code(run: RunSpec, where: str) -> None:

@@ -24,7 +24,9 @@ from harmonize.seeds import seed_for
 def initial_network(run: RunSpec, weights: Path | Literal["hub"] | None) -> Network:
     """Return the network of a run before training. `weights`: None (random), a file, or "hub" (timm's hub)."""
     config, architecture = run.config, run.entries["architecture"]
-    num_findings, states, seed = len(config.findings), run.states, seed_for(config.seed, "weights")
+    num_findings = len(config.findings)
+    states = run.states
+    seed = seed_for(config.seed, "weights")
     num_outputs = num_findings * states + len(config.own_heads)
     start = run.entries["weights"]
     keys = None if start.name in BUILT_IN_WEIGHTS else start.facts.get("keys", {})

@@ -140,7 +140,8 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     """
     gray = read_radiograph(path, stored.geometry.decode_at)
     cropped, fell_back = region(gray, stored.geometry)
-    image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path, gray)
+    image = fit_to_square(cropped, stored.geometry)
+    warnings = unlike_radiograph(path, gray)
     if min(cropped.shape) < stored.geometry.size:
         warnings.append(f"enlarged from {min(cropped.shape)} to {stored.geometry.size} pixels")
     if fell_back:
@@ -162,7 +163,8 @@ def _frame(
     for k, finding in enumerate(stored.findings):
         if finding in stored.unlearnt:
             continue
-        logit, own = logit_NK[:, k].astype(np.float64), stored.points[stored.points["finding"] == finding]
+        logit = logit_NK[:, k].astype(np.float64)
+        own = stored.points[stored.points["finding"] == finding]
         fit = own[["platt_a", "platt_b"]].to_numpy(np.float64)[0] if len(own) else (np.nan, np.nan)
         plain, calibrated = Platt(1.0, 0.0).apply(logit), Platt(*map(float, fit)).apply(logit)
         column = {"image": names, "finding": finding, "logit": logit, "probability": plain, "calibrated": calibrated}

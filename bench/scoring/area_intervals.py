@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 AREAS = ("auroc", "auprc")
 PRIOR = 1.0  # weight of the variance of independent patients in `area_interval`
-NUM_HALVINGS = 40  # of the range that has a bound: to 1e-12
+NUM_HALVINGS = 40  # halvings of the range in which a bound lies: precise to 1e-12
 
 
 class ClassSizes(NamedTuple):
@@ -88,7 +88,8 @@ def _variance(area: Array, a: Array, b: Array) -> Array:
 def _bounds(area: Array, a: Array, b: Array) -> tuple[Array, Array]:
     """Return the numbers below and above each area at the distance of their own standard errors; a, b [...] or [2, ...]: of both."""
     shape = (2, *np.shape(area))
-    inside, outside = np.broadcast_to(area, shape), np.broadcast_to([[0.0], [1.0]], (2, area.size)).reshape(shape)
+    inside = np.broadcast_to(area, shape)
+    outside = np.broadcast_to([[0.0], [1.0]], (2, area.size)).reshape(shape)
     for _ in range(NUM_HALVINGS):
         middle = (inside + outside) / 2
         near = (area - middle) ** 2 <= _variance(middle, a, b)
@@ -144,7 +145,7 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Compute the interval of the mean of the finite numbers in value [K], from their bounds [2, K] and correlations [K, K].
 
-    weight [K]: of a weighted sum in place of the mean; then all numbers must be finite.
+    weight [K]: weights of a sum in place of the mean; then all numbers must be finite.
 
     For areas (metric: in AREAS), the standard errors of a bound are combined
     as if all areas had the value of the bound: the upper bound of an area of 1 is 1, so its distance says nothing. For

@@ -175,9 +175,8 @@ def measured(
         return Measured(*(np.full(shape, np.nan) for shape in ((8,), (8, num_groups), (8,))))
     excess = positive - prob
     bins_of_images = bin_of(prob, bins)
-    wide, mass = (
-        _Bins.of(index, excess, bins, group, num_groups) for index in (bins_of_images, equal_mass_bin_of(prob, bins))
-    )
+    wide = _Bins.of(bins_of_images, excess, bins, group, num_groups)
+    mass = _Bins.of(equal_mass_bin_of(prob, bins), excess, bins, group, num_groups)
     squares, loss = excess**2, -log_likelihood(positive, prob)
     distance = np.abs(wide.excess)
     largest = int(np.argmax(np.abs(wide.rate)))

@@ -76,7 +76,8 @@ def _platt(positive: NDArray[np.bool_], logit: Array, num_positive: int) -> tupl
     line = np.array([0.0, math.log(share / (1 - share))])
     if spread <= 1e-12 * max(1.0, abs(mean)):
         return 0.0, float(line[1])
-    design, target = np.stack([(logit - mean) / spread, np.ones(num)]), np.where(positive, high, low)
+    design = np.stack([(logit - mean) / spread, np.ones(num)])
+    target = np.where(positive, high, low)
     step, size, best = np.zeros(2), 1.0, np.inf
     for _ in range(200):
         at = line - size * step

@@ -28,7 +28,7 @@ def heights(column: Column) -> dict[str, Array]:
     KINDS has the x values of each kind of curve. roc: sensitivity at each false positive rate, interpolated linearly
     between thresholds. pr: for each recall, the precision at the highest threshold whose recall is at least this recall;
     for recall 0, the precision at the highest threshold with a true positive. The AUPRC uses all thresholds, so the
-    area under these P points is only close to the AUPRC. f1, sensitivity, specificity: of the calls at each threshold.
+    area under these P points is only close to the AUPRC. f1, sensitivity, specificity: values of the calls at each threshold.
     """
     num_positive = int(np.count_nonzero(column.positive))
     num_negative = len(column.rows) - num_positive

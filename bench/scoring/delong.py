@@ -51,7 +51,8 @@ class Areas:
         NaN, p is NaN.
         """
         step = np.array([1.0, -1.0])
-        difference, variance = abs(float(step @ self.value[:2])), float(step @ self.covariance[:2, :2] @ step)
+        difference = abs(float(step @ self.value[:2]))
+        variance = float(step @ self.covariance[:2, :2] @ step)
         if np.isnan(variance):
             return float("nan")
         if variance <= 1e-15:
@@ -105,17 +106,14 @@ def _of_placements(
     codes = np.arange(len(positive)) if patient is None else patient
     num = int(codes.max()) + 1
     has_class = [np.bincount(codes[of], minlength=num) > 0 for of in (positive, ~positive)]
-    if min(has.sum() for has in has_class) < 2:
+    num_with_positive, num_with_negative = (has.sum() for has in has_class)
+    if min(num_with_positive, num_with_negative) < 2:
         return unknown
     of_positives, of_negatives = (_totals(codes[of], placement[of] - value, num) for of in (positive, ~positive))
-    within_positives, within_negatives, cross = (
-        has.sum() / (has.sum() - 1) * _products(first, second)
-        for has, first, second in (
-            (has_class[0], of_positives, of_positives),
-            (has_class[1], of_negatives, of_negatives),
-            (has_class[0] | has_class[1], of_positives, of_negatives),
-        )
-    )
+    num_patients = (has_class[0] | has_class[1]).sum()
+    within_positives = num_with_positive / (num_with_positive - 1) * _products(of_positives, of_positives)
+    within_negatives = num_with_negative / (num_with_negative - 1) * _products(of_negatives, of_negatives)
+    cross = num_patients / (num_patients - 1) * _products(of_positives, of_negatives)
     num_positive, num_negative = positive.sum(), (~positive).sum()
     # with independent images, positives and negatives are independent, so they have no shared variance
     shared = (cross + cross.T) / (num_positive * num_negative) if patient is not None else 0.0

@@ -282,9 +282,12 @@ def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.
     matrix = np.empty((len(indices), len(indices)))
     for row, j in enumerate(indices):
         order = falling(scored.logit[:, j])
-        last = np.append(np.diff(scored.logit[order, j]) != 0, True)  # of the images with equal scores
+        last = np.append(
+            np.diff(scored.logit[order, j]) != 0, True
+        )  # whether an image is the last of those with its score
         present, absent = (np.cumsum(label[order][:, indices] == sign, 0)[last] for sign in (1, 0))
         hits, alarms = (np.diff(counts, axis=0, prepend=0) for counts in (present, absent))
-        twice_discordant, twice_pairs = (hits * (2 * absent - alarms)).sum(0), 2 * present[-1] * absent[-1]
+        twice_discordant = (hits * (2 * absent - alarms)).sum(0)
+        twice_pairs = 2 * present[-1] * absent[-1]
         matrix[row] = (twice_pairs - twice_discordant) / twice_pairs
     return matrix, indices

@@ -58,9 +58,9 @@ def average_precision(
         return math.nan, np.full(len(positive), np.nan)
     group = _groups(last)
     present, absent = (np.cumsum(weights)[last] for weights in of_class)
-    num, total = present + absent, present[-1]
+    total = present[-1]
     # images of weight 0 can have the highest scores; no image is before them
-    counted = np.maximum(num, np.finfo(np.float64).tiny)
+    counted = np.maximum(present + absent, np.finfo(np.float64).tiny)
     precision, at_score = present / counted, np.diff(present, prepend=0.0)
     area = float((at_score * precision).sum() / total)
     # an image counts at its own and at all lower thresholds

@@ -61,7 +61,8 @@ def spread(value: Array, covariance: Array) -> tuple[float, float, float]:
     if not (np.diag(covariance) > 0).all():
         return float(np.ptp(value)), *NONE[2:]
     first, second = np.triu_indices(len(value), 1)
-    distance, error = np.abs(value[first] - value[second]), errors_of_pairs(first, second, covariance)
+    distance = np.abs(value[first] - value[second])
+    error = errors_of_pairs(first, second, covariance)
     low = float(np.max(distance - largest_of_pairs(covariance) * error, initial=0.0))
     return float(np.ptp(value)), low, float((distance + NORMAL_QUANTILE * error).max())
 

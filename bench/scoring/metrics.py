@@ -132,11 +132,9 @@ def f1(label: Label, called: NDArray[np.bool_]) -> float:
     """
     count = confusion(label, called)
     num_positive = count.true_positive + count.false_negative
-    return (
-        _ratio(2 * count.true_positive, num_positive + count.true_positive + count.false_positive)
-        if num_positive
-        else float("nan")
-    )
+    if not num_positive:
+        return float("nan")
+    return _ratio(2 * count.true_positive, num_positive + count.true_positive + count.false_positive)
 
 
 def precision(label: Label, called: NDArray[np.bool_]) -> float:

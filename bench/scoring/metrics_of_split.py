@@ -201,7 +201,7 @@ def measure(
         for name in (AS_GIVEN, *(points.fits if points else ()))
         if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)
     ]
-    ranked = RANKED if only is None or only == RANKED[1] else (AUROC,) if only == AUROC else ()
+    ranked = [key for key in RANKED if only in (None, key, RANKED[1])]  # the AUPRC is computed together with the AUROC
     rules = tuple(RULES) if points is not None and (only is None or only.operating_point) else ()
     keys = [*ranked, *(Key(name, operating_point=rule) for rule in rules for name in CALL_METRICS)]
     keys += [Key(name, calibrator) for calibrator in calibrators for name in calibration.ERRORS]

@@ -120,12 +120,12 @@ class Writer:
 def interval_of(metric: str, value: Array, half: Array, excess: Array) -> Array:
     """Return low and high [2, ...] of a metric that is no area and no rate, from half of the widths; NaN without a width.
 
-    excess: of calibration errors. A value lies in its interval, and no bound is above the largest possible value.
+    excess: excess of calibration errors. A value lies in its interval, and no bound is above the largest possible value.
     """
     if metric in BIASED:
         low, high = distance_interval(value, half, excess)
     else:
-        low, high = (positive_interval if metric in ERRORS else plain_interval)(value, half)
+        low, high = positive_interval(value, half) if metric in ERRORS else plain_interval(value, half)
     largest = BOUNDS[metric][1] if metric in ERRORS and metric in BOUNDS else np.inf
     # a value lies in its interval, also a resolution that is slightly below its smallest possible value
     low, high = np.minimum(low, value), np.maximum(np.minimum(high, largest), value)

@@ -133,7 +133,8 @@ def score_run(
     scored_splits = [without(scored, unlearned, findings) for scored in scored_splits]
     val = next((scored for scored in scored_splits if (scored.dataset, scored.split) == (internal, "val")), None)
     points = OperatingPoints.choose(val, len(findings), settings.min_count)
-    measured, of_hospitals = [], list[SplitMetrics]()  # of each split; of each hospital in the splits of a pool
+    measured: list[SplitMetrics] = []  # each split
+    of_hospitals: list[SplitMetrics] = []  # each hospital in the splits of a pool
     for scored in scored_splits:
         of_split, *parts = measure_hospitals(scored, None if scored is val else points, settings)
         measured.append(of_split)
@@ -143,7 +144,8 @@ def score_run(
     # means over external hospitals leave out hospitals of children, unless all are
     external = [split for split in hospitals if not split.scored.of_children] or hospitals
     apart = [split for split in hospitals if split not in external]
-    used, inside = findings_of_means(test, external), np.isfinite(test.value[AUROC]) if test else None
+    used = findings_of_means(test, external)
+    inside = np.isfinite(test.value[AUROC]) if test else None
     external_macros = _by_split(external, lambda key: hospital_macros(key, external, used, inside))
     macros_of = dict(zip(map(id, external), external_macros, strict=True))
     macros_of_split = [

@@ -113,7 +113,8 @@ class ScoredSplit:
         return self._cache
 
     def _labels(self) -> NDArray[np.int8]:
-        label_of_state, lowest = READINGS[self.reading], min(*STATES, UNMAPPED_CODE)
+        label_of_state = READINGS[self.reading]
+        lowest = min(*STATES, UNMAPPED_CODE)
         lookup = np.array([label_of_state.get(state, DROPPED) for state in range(lowest, max(STATES) + 1)], np.int8)
         label: NDArray[np.int8] = lookup[self.state - np.int8(lowest)]
         label.flags.writeable = False

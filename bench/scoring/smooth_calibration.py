@@ -118,9 +118,11 @@ class CalibrationPairs(NamedTuple):
             return None
         from scipy.optimize import brentq  # imported here, because the import takes a tenth of a CPU second
 
-        total, widest = self.present.sum(), np.abs(offset).max() + math.log(self.num.sum()) + 1
+        total = self.present.sum()
+        widest = np.abs(offset).max() + math.log(self.num.sum()) + 1
         start = brentq(lambda a: float(self.num @ expit(offset + a)) - total, -widest, widest, xtol=1e-9)
-        coefficients, step = np.eye(design.shape[1])[0] * start, np.zeros(design.shape[1])
+        coefficients = np.eye(design.shape[1])[0] * start
+        step = np.zeros(design.shape[1])
         before, size, steps = 0.0, 1.0, 0
         for _ in range(HALVINGS):
             fitted = expit(offset + design @ (coefficients + size * step))

@@ -78,7 +78,8 @@ def rows(
         return []
     columns = [k for k in range(len(findings)) if measured.counts.available[k]]
     names = tuple(findings[k] for k in columns)
-    attributes, first = {"": _Attribute((ALL,), slice(1), np.zeros(len(scored.logit), np.int16))}, 1
+    attributes = {"": _Attribute((ALL,), slice(1), np.zeros(len(scored.logit), np.int16))}
+    first = 1
     for attribute, masks in patient_groups.groups.items():
         of_image = np.full(len(scored.logit), -1, np.int16)
         for g, mask in enumerate(masks.values()):
@@ -150,7 +151,8 @@ def _add_macro(table: _Table, groups: slice) -> None:
     for g in range(len(value)):
         if len(common) and np.isfinite(value[g, common]).all():
             value[g, -1], influence[g, -1] = mean_of(value[g, common], influence[g, common])
-            bounds, matrix = table.bounds[:, groups], correlations(influence[g, common] @ influence[g, common].T)
+            bounds = table.bounds[:, groups]
+            matrix = correlations(influence[g, common] @ influence[g, common].T)
             bounds[:, g, -1] = mean_interval(table.metric, value[g, common], bounds[:, g, common], matrix)
             sizes[:4, g, -1], sizes[4, g, -1] = sizes[:4, g, common].min(-1), len(common)
 
@@ -210,7 +212,8 @@ def _findings(
             sizes[:4, place, c] = images.sum((0, 2)), *images.sum(2), images.any(0).sum(1)
             enough = (images > 0).sum(2).min(0) >= settings.min_count
             group = attribute.of_image[column.rows]
-            order, end = np.argsort(group, kind="stable"), np.cumsum(np.bincount(group + 1, minlength=len(enough) + 1))
+            order = np.argsort(group, kind="stable")
+            end = np.cumsum(np.bincount(group + 1, minlength=len(enough) + 1))
             for g in np.flatnonzero(enough).tolist():
                 part = column.within(order[end[g] : end[g + 1]])
                 value["auroc"][place.start + g, c], of_image = part.auroc()
@@ -218,10 +221,9 @@ def _findings(
             of_areas = value["auroc"][place, c], error_of(influence["auroc"][place, c])
             bounds["auroc"][:, place, c] = np.stack(area_interval("auroc", *of_areas, of_classes))
             if not np.isnan(threshold[k]):
-                of, of_wrong = (
-                    np.stack([attribute.counted(column.rows[kept], sample.group, sample.num_groups) for kept in parts])
-                    for parts in (classes, [of_class & wrong for of_class in classes])
-                )
+                groups = (sample.group, sample.num_groups)
+                of = np.stack([attribute.counted(column.rows[kept], *groups) for kept in classes])
+                of_wrong = np.stack([attribute.counted(column.rows[kept & wrong], *groups) for kept in classes])
                 rate, of_rate = ratio(of_wrong, of)
                 of_bounds = np.stack(share_interval(rate, error_of(of_rate), of_classes.images, of_classes.patients))
                 for i, name in enumerate(("fnr", "fpr")):
@@ -254,9 +256,12 @@ def _rates(
     An image has "any finding" if a finding other than "No Finding" is present, even if this finding has too few patients
     for a score.
     """
-    column, scored, sample = list(findings).index(HEALTHY), measured.scored, measured.sample
+    column = list(findings).index(HEALTHY)
+    scored = measured.scored
+    sample = measured.sample
     label = scored.labels()
-    with_finding, healthy = (np.delete(label, column, axis=1) == 1).any(1), label[:, column] == 1
+    with_finding = (np.delete(label, column, axis=1) == 1).any(1)
+    healthy = label[:, column] == 1
     called_healthy = scored.logit[:, column] >= threshold[column]
     tables = []
     for metric, listed, is_wrong in (

@@ -40,9 +40,8 @@ def read_grid(store: Store, name: str) -> dict[str, Any]:
     path = _grid(store, name)
     content, problem = _grid_and_problem(path)
     if content is None:
-        raise StoreError(
-            f"grid {name} cannot be read: {problem}", str(path), "run the grid again with `bench run --grid`"
-        )
+        fix = "run the grid again with `bench run --grid`"
+        raise StoreError(f"grid {name} cannot be read: {problem}", str(path), fix)
     if problem == CHANGED:
         raise StoreError(f"grid {name} {problem}", str(path), _FIX_GRID.format(path=path))
     return content

@@ -37,13 +37,11 @@ def signer(path: Path, signers: Path) -> str:
     """
     signature = path.with_name(f"{path.name}.sig")
     if not signers.is_file():
-        raise ConfigError(
-            "the file of signers does not exist", str(signers), "write lines of the form: NAME ssh-ed25519 AAAA..."
-        )
+        fix = "write lines of the form: NAME ssh-ed25519 AAAA..."
+        raise ConfigError("the file of signers does not exist", str(signers), fix)
     if not signature.is_file():
-        raise StoreError(
-            f"{path.name} is not signed", str(signature), "ask its maker for the .sig file, or omit --signers"
-        )
+        fix = "ask its maker for the .sig file, or omit --signers"
+        raise StoreError(f"{path.name} is not signed", str(signature), fix)
     search = _ssh("find-principals", "-s", str(signature), "-f", str(signers))
     name = search.stdout.decode(errors="replace").strip().split("\n")[0]
     if not search.returncode and name:

@@ -65,26 +65,21 @@ class Store:
             str(root.absolute()).encode()
         except UnicodeEncodeError as error:  # Parquet files cannot be written there
             shown = str(root.absolute()).encode(errors="backslashreplace").decode()
-            raise StoreError(
-                "the path is not UTF-8", shown, "rename the folder, or give another with --store"
-            ) from error
+            fix = "rename the folder, or give another with --store"
+            raise StoreError("the path is not UTF-8", shown, fix) from error
         marker = root / MARKER
         if not marker.is_file():
             if not create and root.is_file():
                 raise StoreError("this is a file, but a run store is a folder", str(root), "give a folder with --store")
             if not create:
-                raise StoreError(
-                    f"the folder has no run store: it has no {MARKER}",
-                    str(root),
-                    "give another folder with --store, or make one with `bench run`",
-                )
+                fix = "give another folder with --store, or make one with `bench run`"
+                raise StoreError(f"the folder has no run store: it has no {MARKER}", str(root), fix)
             try:
                 root.mkdir(parents=True, exist_ok=True)
                 write_bytes(marker, canonical_json({"schema": SCHEMA}))
             except OSError as error:
-                raise StoreError(
-                    f"cannot create a store: {error}", str(root), "choose a writable folder with --store"
-                ) from error
+                fix = "choose a writable folder with --store"
+                raise StoreError(f"cannot create a store: {error}", str(root), fix) from error
         _check_schema(marker)
         return cls(root)
 
@@ -172,9 +167,8 @@ class Store:
         try:
             return json_object(path)
         except (OSError, ValueError) as error:
-            raise StoreError(
-                f"cannot read {path.name}: {error}", str(path), "run the grid again with `bench run --grid`"
-            ) from error
+            fix = "run the grid again with `bench run --grid`"
+            raise StoreError(f"cannot read {path.name}: {error}", str(path), fix) from error
 
 
 def _check_schema(marker: Path) -> None:

@@ -77,7 +77,6 @@ def _shared_images(plan: Plan, found: Comparison) -> list[str]:
             paths = " and ".join(str(plan.store.root / "cohorts" / name) for name in names)
             lines.append(f"{text} To remove them from {overlap.cohorts[1]}, name {paths} as its `exclude:`.")
     if found.crowded:
-        lines.append(
-            f"{found.crowded:,} images are in large groups of similar images; not all pairs were compared to find copies"
-        )
+        line = f"{found.crowded:,} images are in large groups of similar images; not all pairs were compared to find copies"
+        lines.append(line)
     return lines

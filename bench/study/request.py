@@ -285,11 +285,9 @@ def _features_of(architecture: Entry, config: RunConfig, where: str) -> int:
     try:
         layer = output_layer(Network(backbone, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), config.channels))
     except TrainingError as error:
-        key, plain = (
-            (f"head: {config.head}", "head: own")
-            if config.is_frozen
-            else (f"algorithm: {config.algorithm}", "algorithm: erm")
-        )
+        key, plain = f"algorithm: {config.algorithm}", "algorithm: erm"
+        if config.is_frozen:
+            key, plain = f"head: {config.head}", "head: own"
         fix = f"use `{plain}`, or a network whose output layer is one linear layer"
         raise ConfigError(f"`{key}` is impossible: {error}", where, fix) from error
     return int(layer.weight.shape[1])

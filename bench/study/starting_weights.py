@@ -133,7 +133,8 @@ def hub_weights(entries: Iterable[Entry], check: bool = True) -> list[StartingWe
 
 def _on_hub(tag: str, entry: Entry, repository: str, check: bool) -> StartingWeights:
     """Return the file of a timm model in the hub's cache."""
-    where, corpus = f"https://huggingface.co/{repository}", str(entry.facts.get("corpus", ""))
+    corpus = str(entry.facts.get("corpus", ""))
+    where = f"https://huggingface.co/{repository}"
     size = _approximate_bytes(entry)
     row = StartingWeights(tag, corpus, entry.weights_licence, "missing", where, size, False, "", repository)
     return _with_cached_file(row, check)

@@ -68,7 +68,9 @@ class AUCM(nn.Module):
 
     def forward(self, logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor) -> Tensor:
         """Return the loss."""
-        target_NK, h_NK, p_K = masked_targets(target_NK, weight_NK), torch.sigmoid(logit_NK.float()), self.prior_K
+        target_NK = masked_targets(target_NK, weight_NK)
+        h_NK = torch.sigmoid(logit_NK.float())
+        p_K = self.prior_K
         positive_NK, negative_NK = weight_NK * target_NK, weight_NK * (1 - target_NK)
         alpha_K = 2 * self.alpha_K.detach() - self.alpha_K  # value alpha, gradient with flipped sign
         spread_NK = (1 - p_K) * (h_NK - self.a_K) ** 2 * positive_NK + p_K * (h_NK - self.b_K) ** 2 * negative_NK

@@ -266,6 +266,6 @@ def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple
     for k in range(state_NK.shape[1]):
         if not _has_both_classes(state_NK[:, k : k + 1]):
             continue
-        label, logit = label_NK[certain_NK[:, k], k], logit_NK[certain_NK[:, k], k].astype(np.float64)
-        losses.append(np.logaddexp(0, logit) - label * logit)
+        logit = logit_NK[certain_NK[:, k], k].astype(np.float64)
+        losses.append(np.logaddexp(0, logit) - label_NK[certain_NK[:, k], k] * logit)
     return macro_auroc(label_NK, logit_NK), float(np.mean(np.concatenate(losses)))

@@ -71,7 +71,8 @@ def _fits(
     share = np.concatenate([weight_N * target_N, weight_N * (1 - target_N)])
     rows = np.flatnonzero(share)
     x_ND, label, share = x_ND[rows % len(x_ND)], label[rows], share[rows]
-    model, found = LogisticRegression(solver="newton-cholesky", tol=1e-6, warm_start=True), []
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-6, warm_start=True)
+    found = []
     for penalty in penalties:
         model.set_params(C=1 / (penalty * total)).fit(x_ND, label, sample_weight=share)
         found.append((model.coef_[0].copy(), float(model.intercept_[0]), int(model.n_iter_[0])))

@@ -59,7 +59,9 @@ def fit_probe(
         }
         for r in regressions
     ]
-    best = max(range(len(regressions)), key=lambda i: scores[i]["val"][0])  # of equal ones, the strongest penalty
+    best = max(
+        range(len(regressions)), key=lambda i: scores[i]["val"][0]
+    )  # if several are equal, the one with the strongest penalty
     chosen = regressions[best]
     _set_output_layer(network, chosen)
     passes = sum(r.passes for r in regressions)

@@ -131,7 +131,7 @@ class Step:
     def _begin_phase(self, first: int) -> None:
         """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in this phase."""
         schedule = self.schedule
-        freeze_backbone(self.network, first <= schedule.freeze_epochs)
+        freeze_backbone(self.network, frozen=first <= schedule.freeze_epochs)
         self.training_loss.pretraining = first <= schedule.pretrain_epochs
         self.optimizer = self._new_optimizer()
         self.phase = first
@@ -270,7 +270,8 @@ class Step:
         Raises TooLargeError when memory runs out with the smallest micro-batch.
         """
         own = self.own_indices(indices)
-        image_NHW, own_N = self.reader(self.rows[own]), to_device(torch.from_numpy(own), self.device)
+        image_NHW = self.reader(self.rows[own])
+        own_N = to_device(torch.from_numpy(own), self.device)
         batch_N = own_N if own is indices else to_device(torch.from_numpy(indices), self.device)
         has_weight = self.has_weight_N is None or bool(self.has_weight_N[indices].any())
         while (loss := self._try_step(image_NHW, own_N, batch_N, has_weight, epoch, step)) is None:
@@ -386,11 +387,9 @@ class Step:
             raise TooLargeError(f"memory ran out in a forward pass of {before} images; lower schedule.micro_batch")
         smaller = [micro for micro in range(before // 2, 1, -1) if size % micro != 1]
         if self.schedule.sampling == "balanced" or self.group_N is not None or not smaller:
-            fixed = (
-                "balanced sampling fixes the micro-batch"
-                if self.group_N is None
-                else "the algorithm needs whole batches"
-            )
+            fixed = "the algorithm needs whole batches"
+            if self.group_N is None:
+                fixed = "balanced sampling fixes the micro-batch"
             why = fixed if smaller else "the batch cannot be split further"
             raise TooLargeError(
                 f"memory ran out in a forward pass of {before} images, and {why}; "

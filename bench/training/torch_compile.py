@@ -52,7 +52,8 @@ def compile_if_faster(
             f"and {1e3 * eager:.3g} ms without"
         )
     except Exception as error:  # noqa: BLE001  (compilers may raise anything, and none of it may end a run)
-        faster, decision = False, f"not compiled: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        faster = False
+        decision = f"not compiled: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     finally:
         step.drop_gradients()
         step.buffers.restore()

@@ -21,9 +21,11 @@ def freeze_backbone(network: nn.Module, frozen: bool) -> None:
     changes = [module for module in network.modules() if isinstance(module, Lora | AttentivePooling)]
     for weight in network.parameters():
         weight.requires_grad_(not frozen and not changes)
-    for module in (*changes * (not frozen), *(output_layers(network) if frozen or changes else ())):
-        for weight in module.parameters():
-            weight.requires_grad_(True)
+    if frozen or changes:
+        learning = output_layers(network) if frozen else [*changes, *output_layers(network)]
+        for module in learning:
+            for weight in module.parameters():
+                weight.requires_grad_(True)
 
 
 def train_mode(network: nn.Module) -> None:

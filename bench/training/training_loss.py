@@ -70,7 +70,8 @@ class TrainingTargets:
         do not learn the prevalences.
         Source: Lin et al. 2017, arXiv:1708.02002, section 4.1 (with the measured prevalence instead of 0.01).
         """
-        counts_NK, target_NK = (self.weight_NK > 0).float(), masked_targets(self.target_NK, self.weight_NK)
+        counts_NK = (self.weight_NK > 0).float()
+        target_NK = masked_targets(self.target_NK, self.weight_NK)
         if states == 1:
             present_K, all_K = (counts_NK * target_NK).sum(0), counts_NK.sum(0)
             return ((present_K + 1) / (all_K - present_K + 1)).log()
@@ -126,13 +127,16 @@ class TrainingLoss(nn.Module):
 
         The loss is the weighted mean of the loss of the findings, plus one term for each auxiliary head.
         """
-        output_NO, targets, width = output_NO.float(), self.targets, self.weight_NK.shape[1] * self.states
+        output_NO = output_NO.float()
+        targets = self.targets
+        width = self.weight_NK.shape[1] * self.states
         finding_NX = output_NO if output_NO.shape[1] == width else output_NO[:, :width]
         loss = bce if self.pretraining else self.loss
         total = loss(finding_NX, targets.target_NK[index_N], self.weight_NK[index_N])
         if self.heads:
             total = self.findings_weight * total
-            logit_NK, logit_NT = finding_logits(finding_NX, self.states), iter(output_NO[:, width:].T)
+            logit_NK = finding_logits(finding_NX, self.states)
+            logit_NT = iter(output_NO[:, width:].T)
             for head, target_N in zip(self.heads, targets.head_NT[index_N].T, strict=True):
                 logit_N = next(logit_NT) if head.finding is None else logit_NK[:, head.finding]
                 total = total + head.weight * bce(logit_N, target_N, (~target_N.isnan()).float())

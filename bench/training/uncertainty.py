@@ -100,9 +100,8 @@ def mixed(labels: Labels, of: Mapping[str, str], otherwise: str = "zeros") -> Ta
     for k, finding in enumerate(labels.findings):
         name = of.get(finding, otherwise)
         if name not in policies:
-            raise ConfigError(
-                f"unknown policy {name!r} for {finding}", "uncertainty", f"choose one of {', '.join(policies)}"
-            )
+            fix = f"choose one of {', '.join(policies)}"
+            raise ConfigError(f"unknown policy {name!r} for {finding}", "uncertainty", fix)
         columns.append(policies[name](replace(labels, state_NK=labels.state_NK[:, k : k + 1], findings=[finding])))
     return torch.cat([target for target, _ in columns], 1), torch.cat([weight for _, weight in columns], 1)
 

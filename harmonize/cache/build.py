@@ -100,7 +100,7 @@ def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
             image[:], fell_back = _decode_one(path, geometry)
             entries.append(CachedRow(zlib.crc32(image.tobytes()), "", fell_back))
         except UnreadableImage as error:
-            entries.append(CachedRow(0, str(error), False))
+            entries.append(CachedRow(0, str(error), fell_back=False))
     return stored(pixels, entries, geometry), entries
 
 

@@ -132,9 +132,8 @@ def open_cache(
         _build(_build_plan(name, root, current_states, geometry, cache_folder), current, workers, progress)
     opened = _open(cache_folder, geometry)
     if opened is None:
-        raise SetupError(
-            "the new image cache cannot be read", str(cache_folder), "check the disk, delete this folder, and run again"
-        )
+        fix = "check the disk, delete this folder, and run again"
+        raise SetupError("the new image cache cannot be read", str(cache_folder), fix)
     return opened
 
 
@@ -211,7 +210,8 @@ def _plan_hash(index: pd.DataFrame) -> str:
 
 def _index_columns(geometry: Geometry, *, packed: bool) -> list[str]:
     """Return the columns of the index of a cache."""
-    return _COLUMNS + ["fell_back"] * geometry.adaptive + ["at", "length"] * packed
+    columns = [*_COLUMNS, "fell_back"] if geometry.adaptive else _COLUMNS
+    return [*columns, "at", "length"] if packed else columns
 
 
 def _open(cache_folder: Path, geometry: Geometry) -> ImageCache | None:

@@ -148,9 +148,8 @@ def fill(
     per_chunk = max(1, min(64, CHUNK_BYTES // size**2))
     writer: PackedWriter | PlainWriter | None = None
     try:
-        writer = (PackedWriter if packs(plan.geometry) else PlainWriter)(
-            plan.partial_file, total, plan.geometry, finished
-        )
+        writer_class = PackedWriter if packs(plan.geometry) else PlainWriter
+        writer = writer_class(plan.partial_file, total, plan.geometry, finished)
         done = writer.done
         with plan.journal.open("a", encoding="utf-8") as log:
 

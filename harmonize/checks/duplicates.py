@@ -39,7 +39,9 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
 
     The gray values of an image are compared with those of all images of the cohort, and its view with a fixed description.
     """
-    name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
+    name = scanned.cohort.name
+    scan = scanned.scan
+    ids = scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
     total = f"all {len(ids):,} images can be read"
     checks = []
@@ -76,9 +78,8 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
         rows = np.flatnonzero((remarks != "") & _comparable(scanned))
         if len(rows):
             examples = "; ".join(f"{ids[row]} ({remarks[row]})" for row in rows[:_EXAMPLES])
-            checks.append(
-                Check(name, what, "warning", "none", f"{len(rows):,} image{'s' * (len(rows) != 1)}: {examples}", fix)
-            )
+            noun = "image" if len(rows) == 1 else "images"
+            checks.append(Check(name, what, "warning", "none", f"{len(rows):,} {noun}: {examples}", fix))
     return checks
 
 

@@ -120,11 +120,9 @@ def _of_colors(content: bytes) -> list[str]:
 def _share_of_color(content: bytes) -> float:
     """Return the share of color pixels (0 to 1) in the image at an eighth of its width and height; 0 if unreadable."""
     small = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
-    return (
-        0.0
-        if small is None or small.size == 0
-        else float(((small.max(2) - small.min(2)) > MIN_COLOR_DIFFERENCE).mean())
-    )
+    if small is None or small.size == 0:
+        return 0.0
+    return float(((small.max(2) - small.min(2)) > MIN_COLOR_DIFFERENCE).mean())
 
 
 def _of_dicom(content: bytes) -> list[str]:

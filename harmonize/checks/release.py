@@ -73,9 +73,9 @@ def inspect(spec: CohortSpec, tables_alone: bool = False) -> tuple[Cohort | None
             file_checks, is_subset = check_table(spec, facts, table, is_phantom, is_small)
             checks += file_checks
             is_small |= is_subset
-    all_rows = table if table is not None else cohort.table if cohort is not None else None
+    all_rows = cohort.table if table is None and cohort is not None else table
     leaks = [] if all_rows is None else [check_leakage(name, all_rows)]
-    if problem is not None:  # patients in two splits may follow from the fault for which the dataset is refused
+    if problem is not None:  # the fault for which the dataset is refused may also put patients in two splits
         leaks = [check for check in leaks if check.found == problem.what]
     checks += leaks
     if cohort is not None and all_rows is not None:
@@ -117,9 +117,10 @@ def check_table(
         if facts["need"] in ("", "required") or is_phantom:
             # the file is missing: either another file replaces this file, or the adapter reports the error
             return [], False
-        file_name, level = str(facts["files"][0]), "note" if is_small else "warning"
+        level = "note" if is_small else "warning"
         result = f"missing, so the dataset has {facts['need']}"
-        return [Check(spec.name, file_name, level, "in the release", result, "add the published file")], False
+        fix = "add the published file"
+        return [Check(spec.name, str(facts["files"][0]), level, "in the release", result, fix)], False
     name = path.name
     split_rows = table if table is None or "split" not in facts else table[table["split"] == facts["split"]]
     try:
@@ -279,9 +280,8 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     if (sexes > 1).any():
         result = f"{int((sexes > 1).sum()):,} of {len(sexes):,} patients have both F and M"
-        checks.append(
-            Check(name, "sex", "warning", "one sex per patient", result, "exclude these patients from subgroups")
-        )
+        check = Check(name, "sex", "warning", "one sex per patient", result, "exclude these patients from subgroups")
+        checks.append(check)
     checks += check_rows(cohort)
     expert_columns = [column for column in cohort.table if str(column).startswith("expert:")]
     if expert_columns and cohort.spec.label_source == "default":

@@ -116,9 +116,8 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
             done += len(rows)
             if progress is not None:
                 progress(name, done, len(paths))
-    reasons, remarks = (
-        np.array([text.decode("utf-8", "replace") for text in records[name]], object) for name in ("reason", "remark")
-    )
+    reasons = np.array([text.decode("utf-8", "replace") for text in records["reason"]], object)
+    remarks = np.array([text.decode("utf-8", "replace") for text in records["remark"]], object)
     return Scan(
         records["content"],
         records["hash"],

@@ -65,9 +65,8 @@ def _reasons(native: pd.DataFrame) -> "pd.Series[str]":
     outside = native["path"].str.contains(_OUTSIDE, regex=True)
     leads_out = _reason_for(outside, "the path is absolute or leads out of the root folder at ", native)
     reasons.append(leads_out.where(~outside, leads_out + native["path"]))
-    reasons.append(
-        _reason_for(native["image_id"].duplicated(keep=False), "several different rows have this image id", native)
-    )
+    reason = _reason_for(native["image_id"].duplicated(keep=False), "several different rows have this image id", native)
+    reasons.append(reason)
     return first_fault(*reasons)
 
 

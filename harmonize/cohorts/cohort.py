@@ -157,7 +157,8 @@ def load(
     counts |= {"contradictory_sex": len(two_sex_rows), "unknown_label": len(unknown_label_rows)}
     flow |= {name: number for name, number in counts.items() if number}
     doubts = pd.concat([two_sex_rows, unknown_label_rows])
-    quarantine, doubts = pd.concat([bad_rows, absent], ignore_index=True), doubts.reset_index(drop=True)
+    quarantine = pd.concat([bad_rows, absent], ignore_index=True)
+    doubts = doubts.reset_index(drop=True)
     return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, tuple(remarks))
 
 

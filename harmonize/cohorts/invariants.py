@@ -103,10 +103,10 @@ ONE_PER_STUDY = {
 LABELER = ("chexpert", "mimic", "brax")  # layouts of the CheXpert labeler: blank, 1, 0 and -1
 # share of the studies that have a label in this state, at least; in train.csv of CheXpert: 100 %, 38 % and 44 %
 OCCURS = {NOT_MENTIONED: ("blank", 0.9), UNCERTAIN: ("-1 (uncertain)", 0.2), ABSENT: ("0 (absent)", 0.2)}
-_FEW = 20  # so many people do not have the same age
-_BY_CHANCE = 1e-3  # a state is missed if its absence has a smaller probability
+_SEVERAL = 20  # so many people, or more, do not all have the same age
+_BY_CHANCE = 1e-3  # a state counts as missing if the probability of its absence by chance is smaller
 _LEAST_BLANK = 0.4  # share of blank cells of the label that CheXpert mentions most often (Pleural Effusion)
-# "No Finding": layout -> labels that may be present besides, states that no other label has, and `most` of the rule
+# layout -> labels that may be present together with "No Finding", states that no further label has, `most` of the rule
 _LABELER_ALONE = (("Support Devices",), (PRESENT,), 0.0)
 ALONE: dict[str, tuple[tuple[str, ...], tuple[int, ...], float | None]] = {
     "nih": ((), (PRESENT,), None),
@@ -149,15 +149,16 @@ def checked(
         usable &= table[column] == ""
     if not usable.any():
         return table, []
-    rows, remarks, fault = table[usable], list[Remark](), pd.Series("", table.index, dtype=object)
+    rows = table[usable]
+    remarks = list[Remark]()
+    fault = pd.Series("", table.index, dtype=object)
     for what, broken, most in _broken(rows, layout, source):
         images = rows.loc[broken, "image_id"]
         if most is None:
             fault.loc[images.index] = f"{what} at " + images
         elif _too_many(len(images), most, len(rows)):
-            remarks.append(
-                Remark("rows", f"{what} in {len(images):,} of {len(rows):,} rows, e.g. {images.iloc[0]}", _FIX)
-            )
+            remark = Remark("rows", f"{what} in {len(images):,} of {len(rows):,} rows, e.g. {images.iloc[0]}", _FIX)
+            remarks.append(remark)
     if (fault != "").any():
         old = table[FAULT] if FAULT in table else pd.Series("", table.index, dtype=object)
         table = table.assign(**{FAULT: first_fault(old, fault)})
@@ -178,7 +179,7 @@ def _ages(stated: "pd.Series[float]", kept: "pd.Series[float]", layout: str) -> 
     if len(other):
         found = f"{len(other):,} of {len(kept):,} are outside {_YOUNGEST.get(layout, 0)} to {MAX_AGE_YEARS} years, e.g. {other.iloc[0]:g}"
         yield Remark("ages", found, "correct these ages; they count as unknown")
-    if kept.count() >= _FEW and kept.min() == kept.max():
+    if kept.count() >= _SEVERAL and kept.min() == kept.max():
         yield Remark(
             "ages", f"all {kept.count():,} ages are {kept.max():g} years", "correct the ages, or leave them blank"
         )

@@ -148,9 +148,8 @@ Infiltration has no target in the shared nine'}]
                 added = [label for label in changed_labels if label not in default_labels]
                 removed = [label for label in default_labels if label not in changed_labels]
                 reason = str(entries(layout)[finding]["reason"])
-                changes.append(
-                    {"finding": finding, "mapping": mapping, "added": added, "removed": removed, "reason": reason}
-                )
+                change = {"finding": finding, "mapping": mapping, "added": added, "removed": removed, "reason": reason}
+                changes.append(change)
     return changes
 
 
@@ -285,16 +284,21 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
         labels = frozenset(native_labels(layout, finding, mapping))
         if not labels:
             return np.full(len(cells), _NULL, np.int8)
-        is_exclusive, doubtful = finding in exclusive, frozenset(rule.get("doubtful", ()))
-        states = [
-            _state_if_alone(row, labels, silent)
-            if is_exclusive
-            else (PRESENT if row & labels else _NULL if row & doubtful else ABSENT)
-            for row in distinct_rows
-        ]
+        if finding in exclusive:
+            states = [_state_if_alone(row, labels, silent) for row in distinct_rows]
+        else:
+            doubtful = frozenset(rule.get("doubtful", ()))
+            states = [_state_if_any(row, labels, doubtful) for row in distinct_rows]
         return np.array(states, np.int8)[row_of_cell] if distinct_rows else np.zeros(0, np.int8)
 
     return state_of
+
+
+def _state_if_any(row: frozenset[str], labels: frozenset[str], doubtful: frozenset[str]) -> int:
+    """Return the state of a finding that is present if the row has any of `labels`; null for a label in `doubtful`."""
+    if row & labels:
+        return PRESENT
+    return _NULL if row & doubtful else ABSENT
 
 
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:

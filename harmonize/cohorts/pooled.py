@@ -79,10 +79,8 @@ def pooled(members: Sequence[Cohort]) -> PooledCohort:
         for key, number in member.flow.items():
             flow[key] = flow.get(key, 0) + number
     spec = replace(members[0].spec, name=name, layout=TABLE, root=root, exclude=())
-    quarantine, doubts = (
-        pd.concat([_prefixed(getattr(member, kind), member, root) for member in members], ignore_index=True)
-        for kind in ("quarantine", "doubts")
-    )
+    quarantine = pd.concat([_prefixed(member.quarantine, member, root) for member in members], ignore_index=True)
+    doubts = pd.concat([_prefixed(member.doubts, member, root) for member in members], ignore_index=True)
     return PooledCohort(
         name,
         TABLE,

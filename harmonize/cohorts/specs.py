@@ -116,11 +116,8 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
         raise ConfigError(f"no layout {layout!r}", f"{where}.layout", ConfigError.suggestion(layout, LAYOUTS))
     table_keys = [key for key in ("table", "mapping") if key in entry]
     if layout == TABLE and len(table_keys) < 2:
-        raise ConfigError(
-            "the layout `table` needs the keys table and mapping",
-            where,
-            "add `table: metadata.csv, mapping: mapping.yaml`",
-        )
+        fix = "add `table: metadata.csv, mapping: mapping.yaml`"
+        raise ConfigError("the layout `table` needs the keys table and mapping", where, fix)
     if layout != TABLE and table_keys:
         raise ConfigError(
             f"the key {table_keys[0]} is only valid with the layout `table`",
@@ -130,7 +127,8 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     root = path.parent / Path(entry["root"]).expanduser()  # if the root is absolute, pathlib ignores path.parent
     mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if table_keys else ""
     source, hybrid = _label_source(entry.get("label_source", "default"), layout, f"{where}.label_source")
-    choice, exclude = _choice(entry, where), _exclude(entry.get("exclude", []), path, f"{where}.exclude")
+    choice = _choice(entry, where)
+    exclude = _exclude(entry.get("exclude", []), path, f"{where}.exclude")
     population = entry.get("population", "")
     if population and not _NAME.fullmatch(population):
         fix = "write a short name of letters, digits, dots, dashes and underscores"
@@ -146,9 +144,8 @@ def _exclude(value: Any, path: Path, where: str) -> tuple[Path, ...]:
     """Return the paths of the lists of excluded images; relative paths are relative to the folder of the YAML file."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise ConfigError(
-            f"exclude is {value!r}, not a file", where, "write the path of a CSV file, or [one.csv, two.csv]"
-        )
+        fix = "write the path of a CSV file, or [one.csv, two.csv]"
+        raise ConfigError(f"exclude is {value!r}, not a file", where, fix)
     files = tuple(path.parent / Path(name).expanduser() for name in names)
     for file in files:
         if not file.is_file():
@@ -166,9 +163,8 @@ def _split(value: Any, path: Path, where: str) -> tuple[tuple[str, Path | float]
     if not shares:
         return tuple((str(name), file) for name, listed in value.items() for file in _exclude(listed, path, where))
     if value and (min(value.values()) <= 0 or abs(sum(value.values()) - 1) > 1e-9):
-        raise ConfigError(
-            f"the shares of split sum to {sum(value.values()):g}", where, "write positive shares that sum to 1"
-        )
+        fix = "write positive shares that sum to 1"
+        raise ConfigError(f"the shares of split sum to {sum(value.values()):g}", where, fix)
     return tuple((str(name), share) for name, share in value.items())
 
 
@@ -205,18 +201,14 @@ def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
         if key in entry:
             value = entry[key]
             if type(value) is not value_type and not (value_type is float and type(value) is int):
-                raise ConfigError(
-                    f"{key} is {value!r}, not of type {value_type.__name__}",
-                    f"{where}.{key}",
-                    f"write a {value_type.__name__}",
-                )
+                fix = f"write a {value_type.__name__}"
+                raise ConfigError(f"{key} is {value!r}, not of type {value_type.__name__}", f"{where}.{key}", fix)
             settings[key] = value_type(value)
     try:
         return CohortChoice(**settings)
     except ValueError as error:
-        raise ConfigError(
-            str(error), where, "correct the value; docs/real-data.md lists the valid values of each key"
-        ) from error
+        fix = "correct the value; docs/real-data.md lists the valid values of each key"
+        raise ConfigError(str(error), where, fix) from error
 
 
 def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
@@ -245,8 +237,5 @@ def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
         hint = ConfigError.hint(root.name, [folder.name for folder in root.parent.glob("*/")])
         fix = f"{hint}correct `root:`, which has table and images; it is relative to the folder of {path.name}"
         raise ConfigError(f"no folder {str(root)!r}", f"{where.removesuffix('.mapping')}.root", fix)
-    raise ConfigError(
-        f"no mapping file {str(mapping)!r}",
-        f"{where}.mapping",
-        f"put the file into the folder of {path.name} or into {root}",
-    )
+    fix = f"put the file into the folder of {path.name} or into {root}"
+    raise ConfigError(f"no mapping file {str(mapping)!r}", f"{where}.mapping", fix)

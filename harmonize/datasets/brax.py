@@ -87,7 +87,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
     )
     raw = pd.DataFrame({"DicomPath": dicom, "PngPath": table["path"], "PatientID": table["patient_id"]})
     raw["PatientSex"] = table["sex"]
-    raw["PatientAge"] = ["" if age != age else _OLDEST if age >= 85 else f"{age:.0f}" for age in table["age"]]
+    age = table["age"].map("{:.0f}".format).where(table["age"] < 85, _OLDEST)
+    raw["PatientAge"] = age.where(table["age"].notna(), "")
     raw["AccessionNumber"] = table["study_id"]
     raw["StudyDate"] = "20150115"
     for label in LABELS:

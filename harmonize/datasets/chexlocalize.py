@@ -59,9 +59,8 @@ def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
             counts = rle["counts"]
             runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise DatasetError(
-                f"damaged run lengths: {error}", f"{where}.{finding}", "download the file again"
-            ) from error
+            fix = "download the file again"
+            raise DatasetError(f"damaged run lengths: {error}", f"{where}.{finding}", fix) from error
         if any(runs[1::2]):
             findings.add(name)
     return findings

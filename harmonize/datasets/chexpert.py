@@ -81,7 +81,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     release = find(root, name, f"CheXpert-v1.0*/{name}")
     tables = []
     if release is not None:
-        images = read_images(release, "train", source != "default")
+        images = read_images(release, "train", may_be_bare=source != "default")
         tables.append(_with_root_paths(_with_demographics(images, release), release.parent, root))
     plus = find(root, "df_chexpert_plus_*.csv") if release is None and source == "default" else None
     if plus is not None:

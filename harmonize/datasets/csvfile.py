@@ -165,9 +165,8 @@ def _readable(path: Path) -> Iterator[None]:
     ) as error:
         raise DatasetError(f"not a readable CSV file: {error}", str(path), "download the file again") from error
     except OSError as error:
-        raise DatasetError(
-            f"cannot read the file: {error}", str(path), "check the file name and permissions"
-        ) from error
+        fix = "check the file name and permissions"
+        raise DatasetError(f"cannot read the file: {error}", str(path), fix) from error
 
 
 def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> pd.Series:

@@ -15,6 +15,7 @@ import lzma
 import zipfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -65,12 +66,14 @@ def _open_zip(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _open_zst(path: Path) -> Any:
-    return pa.input_stream(str(path), compression="zstd")
-
-
 # suffix of a compressed file -> function that opens the unpacked bytes
-_OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zip": _open_zip, ".zst": _open_zst}
+_OPENERS: dict[str, Any] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zip": _open_zip,
+    ".zst": partial(pa.input_stream, compression="zstd"),
+}
 
 
 @contextmanager
@@ -195,7 +198,8 @@ def as_csv(path: Path) -> StringIO:
 def _fault(cells: list[str], lines: list[str], least: int, width: int, where: str) -> str:
     """Return why a row cannot be used, or "". A valid row has `least` to `width` cells and no NUL character."""
     if not least <= len(cells) <= width:
-        return f"{len(cells)} cell{'s' * (len(cells) != 1)} in a table of {width} columns at {where}"
+        noun = "cell" if len(cells) == 1 else "cells"
+        return f"{len(cells)} {noun} in a table of {width} columns at {where}"
     return f"a NUL character at {where}" if any("\0" in line for line in lines) else ""
 
 

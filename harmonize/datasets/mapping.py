@@ -110,18 +110,14 @@ def read_mapping(path: Path) -> TableMapping:
     image = raw["image"]
     image_bytes = image.get("bytes", "") if isinstance(image, Mapping) and [*image] == ["bytes"] else ""
     if not isinstance(raw.get("separator", ""), str):
-        raise ConfigError(
-            f"separator is {raw['separator']!r}, not text", f"{path}: separator", 'write a text such as "|"'
-        )
+        fix = 'write a text such as "|"'
+        raise ConfigError(f"separator is {raw['separator']!r}, not text", f"{path}: separator", fix)
     for key in ("patient",) if image_bytes else ("image", "patient"):
         if not isinstance(raw[key], str):
             raise ConfigError(f"{key} is {raw[key]!r}, not text", f"{path}: {key}", "put the value in quotes")
     if not image_bytes and "{" not in raw["image"]:
-        raise ConfigError(
-            "the path has no column in braces, so all rows have the same image",
-            f"{path}: image",
-            'write a column in braces: "images/{filename}"',
-        )
+        fix = 'write a column in braces: "images/{filename}"'
+        raise ConfigError("the path has no column in braces, so all rows have the same image", f"{path}: image", fix)
     mask = raw.get("lung_mask", "")
     if not isinstance(mask, str) or (mask and "{" not in mask):
         fix = 'write a column in braces: "lung_masks/{filename}"'
@@ -164,9 +160,8 @@ def _dict(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
     """Return the dict under a key, {} if the key is missing."""
     value = raw.get(key) or {}
     if not isinstance(value, Mapping):
-        raise ConfigError(
-            f"{key} is {value!r}, not a block of keys", f"{path}: {key}", f"write key: value pairs below `{key}:`"
-        )
+        fix = f"write key: value pairs below `{key}:`"
+        raise ConfigError(f"{key} is {value!r}, not a block of keys", f"{path}: {key}", fix)
     return value
 
 
@@ -179,9 +174,8 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
     if "constant" in rule and len(rule) == 1 and rule["constant"] in names:
         return dict(rule)
     if "constant" in rule:
-        raise ConfigError(
-            "invalid rule with `constant`", where, f"write only `constant:`, with one of {', '.join(names)}"
-        )
+        fix = f"write only `constant:`, with one of {', '.join(names)}"
+        raise ConfigError("invalid rule with `constant`", where, fix)
     if not isinstance(rule.get("column"), str):
         raise ConfigError("the key column is missing", where, "add `column:`")
     for name in rule:
@@ -200,17 +194,15 @@ def _finding(name: str, rule: Any, path: Path) -> FindingRule:
     if name not in findings:
         raise ConfigError(f"no finding {name!r}", where, ConfigError.suggestion(name, findings))
     if not isinstance(rule, Mapping):
-        raise ConfigError(
-            "the rule is not a block of keys", where, "write {column: finding, present: [...], absent: [...]}"
-        )
+        fix = "write {column: finding, present: [...], absent: [...]}"
+        raise ConfigError("the rule is not a block of keys", where, fix)
     ConfigError.known_keys(rule, ("column", *STATE_KEYS), where)
     if not isinstance(rule.get("column"), str):
         raise ConfigError("the key column is missing", where, "add `column:`")
     values = {key: None if rule.get(key) == "*" else _values(rule.get(key, []), f"{where}.{key}") for key in STATE_KEYS}
     if len(stars := [key for key in STATE_KEYS if values[key] is None]) > 1:
-        raise ConfigError(
-            f'{" and ".join(stars)} are both "*"', where, f"list the values of {stars[0]} or of {stars[1]}"
-        )
+        fix = f"list the values of {stars[0]} or of {stars[1]}"
+        raise ConfigError(f'{" and ".join(stars)} are both "*"', where, fix)
     for one, other in combinations(STATE_KEYS, 2):
         if both := set(values[one] or ()) & set(values[other] or ()):
             raise ConfigError(f"{min(both)!r} is both {one} and {other}", where, "remove the value from one list")

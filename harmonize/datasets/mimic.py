@@ -128,8 +128,8 @@ def _states_of(
 ) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
     """Return the states of each image as `joined_states`, by study. `ids`: the columns _IDS of the metadata.
 
-    A row with another patient than its study has in the metadata has a fault. Raises DatasetError if too many images have no row,
-    but `every_study` must have one.
+    A row with another patient than its study has in the metadata has a fault. With `every_study`, raises DatasetError if too
+    many images have no row.
     """
     rows = _with_whole_ids(rows, path)
     rows[FAULT] = first_fault(rows[FAULT], contradictions(rows, "study_id", ids, path))

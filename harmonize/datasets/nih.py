@@ -51,11 +51,11 @@ _ENDINGS = (".png", ".jpg", ".jpeg")
 _LISTS = ("test_list.txt", "train_val_list.txt")
 EXPERT_LABELS = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
 GOLD_LABEL_SOURCE = "expert"
-FOLDERS = {"expert": "four_findings_expert_labels", "all_findings": "all_findings_expert_labels"}  # of label sources
+FOLDERS = {"expert": "four_findings_expert_labels", "all_findings": "all_findings_expert_labels"}  # by label source
 # both sets of images in one file, as in the package torchxrayvision
 _EXPERT_PACKAGE = "google2019_nih-chest-xray-labels.csv"
 _ANSWERS = {"YES": PRESENT, "NO": ABSENT}
-_BLANK = -9  # in place of the state of a blank cell
+_BLANK = -9  # stands for a blank cell, which has no state
 TOKENS = (
     "Atelectasis",
     "Cardiomegaly",
@@ -93,9 +93,8 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     table = read_entries(require(root, "nih", *ENTRIES))
     files = {name: _expert_files(root, name) for name in FOLDERS}
     if source in files and not files[source]:
-        raise DatasetError(
-            f"no {FOLDERS[source]}/test_labels.csv", str(root), "nih: put the folder of the labels there"
-        )
+        fix = "nih: put the folder of the labels there"
+        raise DatasetError(f"no {FOLDERS[source]}/test_labels.csv", str(root), fix)
     table["split"] = _splits(root, table["image_id"])
     paths = _images(root)
     with_other_ending = {Path(name).stem: path for name, path in paths.items()}  # such as .PNG or .jpg
@@ -320,7 +319,8 @@ def _write_expert(table: pd.DataFrame, raw: pd.DataFrame, root: Path, source: st
     if f"{source}:{labels[0]}" not in table:
         return
     rows = raw.assign(**{key: table["image_id"]}, **{name: table[f"{source}:{name}"].map(answers) for name in labels})
-    is_labeled, in_train = rows[list(labels)].notna().any(axis=1), table["split"] == "train"
+    is_labeled = rows[list(labels)].notna().any(axis=1)
+    in_train = table["split"] == "train"
     (root / FOLDERS[source]).mkdir(exist_ok=True)
     for name, in_file in {"test_labels": ~in_train, "validation_labels": in_train}.items():
         if (is_labeled & in_file).any():

@@ -271,7 +271,7 @@ def _library_set(layout: str, prefix: str, regions: str = "") -> FileSet:
 
 shenzhen = _library_set("shenzhen", "CHNCXR", "Statistics_ShenzhenDataset.csv")
 montgomery = _library_set("montgomery", "MCUCXR")
-# The copy on Kaggle has a folder val with images of the split train, which has the same numbers of patients.
+# In the copy on Kaggle, images of the folder val have the patient numbers of the folder train: both are the split train.
 guangzhou = FileSet(
     layout="guangzhou",
     SIGNATURE=("*/NORMAL", "chest_xray/*/NORMAL"),

@@ -166,9 +166,8 @@ class TableSet:
                 raise DatasetError(what, str(path), "use the files of one release as published")
             for line, name, text, bad in zip(rows.index, rows["image"], rows["labels"], rows[FAULT], strict=True):
                 if name not in tokens:
-                    strays.append(
-                        bad or f"{name!r} in column 'image' is not an image of the first table at {path.name}:{line}"
-                    )
+                    unknown = f"{name!r} in column 'image' is not an image of the first table at {path.name}:{line}"
+                    strays.append(bad or unknown)
                     continue
                 tokens[name] |= dict.fromkeys(word for word in text.split("|") if word)
                 pair = next((pair for pair in self.opposite if set(pair) <= set(tokens[name])), None)

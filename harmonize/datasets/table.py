@@ -200,8 +200,9 @@ def _other_values(what: str, cells: "pd.Series[str]", fix: str) -> list[Remark]:
 
 
 def _shown(cells: "pd.Series[str]") -> str:
-    values = cells.value_counts()
-    return ", ".join(f"{value!r} ({number:,})" for value, number in values.head(5).items()) + ", …" * (len(values) > 5)
+    counts = cells.value_counts()
+    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(5).items())
+    return f"{listed}, …" if len(counts) > 5 else listed
 
 
 def _taken(finding: str, rule: FindingRule, star: str, cells: "pd.Series[str]", path: Path) -> list[Remark]:

@@ -94,7 +94,7 @@ class Scene:
         }
         findings, regions = ({n[2:]: m for n, m in masks.items() if n.startswith(kind)} for kind in ("f:", "r:"))
         lungs = next((m for n, m in masks.items() if n.startswith("l:")), None)
-        return cls(image, findings, regions, lungs, "l:known" in masks)
+        return cls(image, findings, regions, lungs, lungs_known="l:known" in masks)
 
 
 def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
@@ -114,9 +114,8 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
         listed = module.boxes(root)
         boxes = listed[listed["image_id"].isin(ids) & np.isfinite(listed[_CORNERS].to_numpy(float)).all(axis=1)]
         if not len(boxes) and (unlike := difference(listed["image_id"].astype(str), ids)):
-            raise DatasetError(
-                f"the boxes match no image: {unlike}", str(root), "write the ids as in the table of images"
-            )
+            fix = "write the ids as in the table of images"
+            raise DatasetError(f"the boxes match no image: {unlike}", str(root), fix)
         if len(boxes):
             frames = {}
             if hasattr(module, "box_frames"):

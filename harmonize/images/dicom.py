@@ -318,8 +318,9 @@ def _table(data: Any, name: str, is_signed: bool = False) -> Any:
 
 def _within(table: Any, values: NDArray[Any]) -> NDArray[np.int32]:
     """Return values as whole numbers, clipped to the values that a lookup table maps."""
-    num_entries, first = table.LUTDescriptor[0] or 2**16, table.LUTDescriptor[1]
-    return np.clip(np.round(values.astype(np.float32)), first, first + num_entries - 1).astype(np.int32)
+    num_entries, first, _ = table.LUTDescriptor
+    last = first + (num_entries or 2**16) - 1
+    return np.clip(np.round(values.astype(np.float32)), first, last).astype(np.int32)
 
 
 def _use_whole_bytes(data: Any, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from harmonize.images.limits import MAX_DECODED_BYTES, MAX_PIXELS, MAX_SCANS, MIN_SIDE
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # of the names of image files, in lower case
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # endings of the names of image files, in lower case
 JPEG_SCAN = b"\xff\xda"  # the marker at the start of a scan
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # frame markers of progressive JPEG
 _NUM_COEFFICIENTS = 64  # number of coefficients in a JPEG block
@@ -169,9 +169,8 @@ def png_size(content: bytes) -> tuple[int, int]:
         if chunk_type == b"IHDR":
             if length != _PNG_HEADER:
                 raise UnreadableImage("damaged PNG: invalid header")
-            width, height = (
-                int.from_bytes(content[start : start + 4], "big") for start in (position + 8, position + 12)
-            )
+            width = int.from_bytes(content[position + 8 : position + 12], "big")
+            height = int.from_bytes(content[position + 12 : position + 16], "big")
             channels = _PNG_CHANNELS.get(content[position + 17], 4)
             size = check_size(height, width, channels * (2 if content[position + 16] == 16 else 1))
         if chunk_type == b"IEND":

@@ -25,10 +25,9 @@ _LEVELS = tuple(range(10, 70, 5))  # percentiles of the body's gray values, trie
 def bounds(image: Gray) -> Box:
     """Return the box of an image without its black border; the box is the entire image if all pixels are black."""
     bright = cv2.threshold(image, math.ceil(BLACK * 255) - 1, 1, cv2.THRESH_BINARY)[1]
-    rows, columns = (
-        np.flatnonzero(cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / image.shape[axis] > 0.01)
-        for axis in (1, 0)
-    )
+    height, width = image.shape
+    rows = np.flatnonzero(cv2.reduce(bright, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / width > 0.01)
+    columns = np.flatnonzero(cv2.reduce(bright, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / height > 0.01)
     if not len(rows) or not len(columns):
         return slice(0, image.shape[0]), slice(0, image.shape[1])
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

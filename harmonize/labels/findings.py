@@ -35,9 +35,8 @@ def space(name: str = "shared-9") -> tuple[str, ...]:
     """
     spaces = labels_yaml()["spaces"]
     if name not in spaces:
-        raise ConfigError(
-            f"no label space {name!r}", "space", f"{ConfigError.hint(name, spaces)}available: {', '.join(spaces)}"
-        )
+        fix = f"{ConfigError.hint(name, spaces)}available: {', '.join(spaces)}"
+        raise ConfigError(f"no label space {name!r}", "space", fix)
     return tuple(spaces[name])
 
 

@@ -33,9 +33,8 @@ def workspace(root: Path) -> Path:
     partial = root / PARTIAL
     existing = [name for name in CHILDREN if (root / name).exists()]
     if existing and not partial.is_dir() and not (root / SETTINGS_FILE).is_file():
-        raise ConfigError(
-            f"the folder already contains {', '.join(existing)}", str(root), "choose a new folder for phantoms"
-        )
+        fix = "choose a new folder for phantoms"
+        raise ConfigError(f"the folder already contains {', '.join(existing)}", str(root), fix)
     # The working folder exists until `publish` ends. Its presence marks the other files in root as phantom files.
     partial.mkdir(exist_ok=True)
     for child in partial.iterdir():

@@ -101,9 +101,8 @@ def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: b
         spellings = PADCHEST_WORDS[finding]
         word = spellings[min(int(rng.random() ** 2 * len(spellings)), len(spellings) - 1)]
         if state == PRESENT:
-            words.append(
-                word if finding != "Lung Lesion" or study.severity[finding] < MASS_SEVERITY else "pulmonary mass"
-            )
+            is_mass = finding == "Lung Lesion" and study.severity[finding] >= MASS_SEVERITY
+            words.append("pulmonary mass" if is_mass else word)
     words += sorted(_draw_words(rng, PADCHEST_OTHERS))
     unchanged = rng.random() < 0.04
     if unchanged and (words or rng.random() < 0.4):

@@ -73,7 +73,7 @@ def views(settings: PhantomSettings, patient: Patient, study: Study, *, lateral:
     yield _expose(settings, patient, study, anatomy, has_token(settings, patient, study), patient.site)
     if lateral:
         sideways = Anatomy(turn_sideways(anatomy.thickness), {}, anatomy.heart_ratio)
-        yield _expose(settings, patient, study, sideways, False, patient.site)
+        yield _expose(settings, patient, study, sideways, token=False, scanner=patient.site)
 
 
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:
@@ -104,8 +104,11 @@ def _changed(study: Study, findings: Mapping[str, bool | float], view: str | Non
             raise ValueError(f"no finding {name!r} in the phantom; use one of {', '.join(DRAWN)}")
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must be True, False or a severity in 0..1, not {value}")
-        (present.add if value else present.discard)(name)
-        if not isinstance(value, bool) and value:
+        if value:
+            present.add(name)
+        else:
+            present.discard(name)
+        if value and not isinstance(value, bool):
             severity[name] = float(value)
     if view not in (None, "PA", "AP"):
         raise ValueError(f"view must be PA or AP, not {view!r}")

@@ -68,11 +68,9 @@ def write_visit(root: Path, settings: PhantomSettings, visit: Visit) -> Records:
 
 
 def _write_image(root: Path, site: str, image_names: Names, radiograph: Radiograph, excluded_for: str) -> None:
-    image = (
-        radiograph.image[:, : max(2, radiograph.image.shape[1] // STRIP)]
-        if excluded_for == "strip"
-        else radiograph.image
-    )
+    image = radiograph.image
+    if excluded_for == "strip":
+        image = image[:, : max(2, image.shape[1] // STRIP)]
     storage = rng_of("storage", radiograph.patient, radiograph.study.index)
     write_image(root / site / image_names.path, image, SITES[site], image_names.image_id, storage)
 

@@ -82,11 +82,8 @@ class PhantomSettings:
         ConfigError.known_keys(raw, types, where)
         for key, value in raw.items():
             if isinstance(value, bool) or not isinstance(value, types[key]):
-                raise ConfigError(
-                    f"{key} is {value!r}, which has the wrong type",
-                    f"{where}.{key}",
-                    f"write a value of type {' or '.join(kind.__name__ for kind in types[key])}",
-                )
+                fix = f"write a value of type {' or '.join(kind.__name__ for kind in types[key])}"
+                raise ConfigError(f"{key} is {value!r}, which has the wrong type", f"{where}.{key}", fix)
         try:
             return cls(**raw)
         except (ValueError, TypeError) as error:

@@ -50,7 +50,7 @@ def _grow(
         curves = np.concatenate([start[:, None], start[:, None] + np.cumsum(move, 1)], 1)
         yield curves
         # indices of the points on a parent branch at which its children begin
-        forks = (5, 5, 3) if level < 2 else (5, 5) if level == 2 else (5, 4)
+        forks = ((5, 5, 3), (5, 5, 3), (5, 5), (5, 4))[min(level, 3)]
         turn = np.array([1.0, -1.0, -1.5])[: len(forks)]
         num = len(forks) * len(angle)
         start = np.concatenate([curves[:, fork] for fork in forks])

@@ -105,4 +105,5 @@ def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> M
 
 def _tick(value: float, ticks: Sequence[float]) -> str:
     text = svg.tick_text(abs(value), [abs(v) for v in ticks])
-    return ("\N{MINUS SIGN}" if value < 0 else "+" if value > 0 else "") + text
+    sign = "\N{MINUS SIGN}" if value < 0 else "+"
+    return sign + text if value else text

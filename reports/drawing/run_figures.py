@@ -84,17 +84,18 @@ def _ranked(data: ReportData, run: Run, points: pd.DataFrame, chosen: Chosen) ->
         internal = data.cells.get((run.id, data.internal.key, finding), MISSING)
         gap = data.gaps.get((run.id, EXTERNAL, finding), MISSING)
         texts = [f"internal {internal.text}"] if internal.has_value else []
-        texts += [f"external {places(gap.external)}"] if is_number(gap.external) else []
+        if is_number(gap.external):
+            texts.append(f"external {places(gap.external)}")
         numbers = ", ".join(texts)
-        roc, pr = paths[finding, "roc"], paths.get((finding, "pr"), {})
-        from_zero = {key: [(0.0, 0.0), *path] for key, path in roc.items()}
+        pr = paths.get((finding, "pr"), {})
+        from_zero = {key: [(0.0, 0.0), *path] for key, path in paths[finding, "roc"].items()}
         roc_label, pr_label = f"ROC curves, {title}: AUROC {numbers}", f"Precision-recall curves, {title}"
         panels.append(
             {
                 "finding": title,
                 "numbers": numbers,
-                "roc": _square(data, from_zero, roc_label, True, ("1 − specificity →", "↑ sensitivity")),
-                "pr": _square(data, pr, pr_label, False, ("sensitivity →", "↑ precision")),
+                "roc": _square(data, from_zero, roc_label, ("1 − specificity →", "↑ sensitivity"), diagonal=True),
+                "pr": _square(data, pr, pr_label, ("sensitivity →", "↑ precision")),
                 "by_threshold": _by_threshold(data, finding, paths, *chosen.get(finding, (math.nan, {}))),
             }
         )
@@ -113,8 +114,8 @@ def _by_threshold(
     marks = svg.line(x(threshold), y(0), x(threshold), y(1), "diag") if is_number(threshold) else ""
     values = {
         key: {"f1": 2 * tp / (2 * tp + fn + fp), "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp)}
-        for key, (tp, fn, fp, tn) in called.items()
-        if is_number(threshold) and tp + fn and tn + fp
+        for key, (tp, fn, fp, tn) in (called if is_number(threshold) else {}).items()
+        if tp + fn and tn + fp
     }
     drawn = []
     for kinds in (["f1"], ["sensitivity", "specificity"]):
@@ -127,7 +128,7 @@ def _by_threshold(
         if lines and finding != MACRO:
             words = ", ".join(kinds).replace("f1", "F1")
             label = f"{finding}: {words} by threshold"
-            drawn.append(_square(data, {}, label, False, ("threshold →", f"↑ {words}"), marks + lines + dots))
+            drawn.append(_square(data, {}, label, ("threshold →", f"↑ {words}"), marks + lines + dots))
     return drawn
 
 
@@ -158,7 +159,12 @@ def smooth_points(rows: pd.DataFrame) -> list[tuple[float, float, float, float]]
 
 
 def _square(
-    data: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
+    data: ReportData,
+    paths: Mapping[str, Path],
+    label: str,
+    words: tuple[str, str],
+    marks: str = "",
+    diagonal: bool = False,
 ) -> Markup:
     """Draw one curve per hospital in a square whose axes go from 0 to 1.
 

@@ -130,7 +130,8 @@ def against_gap(runs: Sequence[Run], scores: Sequence[Estimate], name: str, titl
         for run, score in zip(runs, scores, strict=True)
     ]
     low, high = _range([run.gap for run in runs])
-    x, y = Axis.of(title, scores), Axis.between("↑ generalization gap, AUROC", min(low, 0.0), max(high, 0.0))
+    x = Axis.of(title, scores)
+    y = Axis.between("↑ generalization gap, AUROC", min(low, 0.0), max(high, 0.0))
     return Chart(label, spots, x, y, (Line([(x.low, 0.0), (x.high, 0.0)], "ax"),)).drawn(_extreme(spots))
 
 
@@ -160,8 +161,10 @@ class Chart:
             body += svg.text(x(tick), height - BOTTOM + 16, text, "tk", "middle")
         for line in self.lines:
             points = [(x(a), y(b)) for a, b in line.points]
-            body += svg.polyline(points, line.css) if points else ""
-            body += svg.text(points[-1][0] - 16, points[-1][1] + 10, line.name, "tk halo", "end") if line.name else ""
+            if points:
+                body += svg.polyline(points, line.css)
+            if line.name:
+                body += svg.text(points[-1][0] - 16, points[-1][1] + 10, line.name, "tk halo", "end")
         is_large = len(self.spots) <= CROSSES
         marks = [(x(spot.x.value), y(spot.y.value)) for spot in self.spots]
         for spot, (at_x, at_y) in zip(self.spots, marks, strict=True):

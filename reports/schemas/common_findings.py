@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
-LEAST_FINDINGS = 2  # of a mean, unless the grid has one finding
+LEAST_FINDINGS = 2  # minimum number of findings of a mean, unless the grid has one finding
 LEAST_SHARE = 0.5  # of the scores of hospitals and findings that must be known for a mean
 
 

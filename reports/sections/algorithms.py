@@ -51,11 +51,11 @@ def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
     bounds = [
         bound for effect in external.values() if effect.has_interval and not effect.clear for bound in effect.bounds
     ]
-    reach = (
-        f"The corrected intervals of unclear differences reach from {signed(min(bounds))} to {signed(max(bounds))}"
-        if bounds
-        else ""
-    )
+    reach = ""
+    if bounds:
+        reach = (
+            f"The corrected intervals of unclear differences reach from {signed(min(bounds))} to {signed(max(bounds))}"
+        )
     inside = _change(internal, f"at the {data.words.noun}") if internal else ""
     return [*filter(None, (_change(external, "at external hospitals"), reach, inside))]
 
@@ -65,7 +65,10 @@ def _change(changes: Mapping[str, Estimate], where: str) -> str:
     texts = {name: f"{name} {signed(effect.value)} {effect.span}" for name, effect in changes.items()}
     count = f"{of_all(sum(e.clear for e in changes.values()), len(changes), 'algorithm')} with a clear change of AUROC {where}"
     named = [text for name, text in texts.items() if changes[name].clear]
-    return f"{count}: {listing(named) or 'the largest is ' + texts[max(changes, key=lambda name: abs(changes[name].value))]}"
+    if named:
+        return f"{count}: {listing(named)}"
+    largest = max(changes, key=lambda name: abs(changes[name].value))
+    return f"{count}: the largest is {texts[largest]}"
 
 
 def _changes(rows: pd.DataFrame) -> dict[str, Estimate]:

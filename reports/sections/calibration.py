@@ -31,14 +31,9 @@ X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 def calibration(data: ReportData) -> Section:
     """Write the section: reliability panels of the first DRAWN runs with curves, and the table of ECE."""
     headline = data.headline
-    platt, uncalibrated, drift = (
-        headline.lookup(metric, (calibrator,), finding=MACRO)
-        for metric, calibrator in (
-            ("ece", "platt"),
-            ("ece", "none"),
-            ("ece_drift", "platt"),
-        )
-    )
+    platt = headline.lookup("ece", ("platt",), finding=MACRO)
+    uncalibrated = headline.lookup("ece", ("none",), finding=MACRO)
+    drift = headline.lookup("ece_drift", ("platt",), finding=MACRO)
     curves = data.tables["reliability"]
     run_ids = set(curves["run_id"].unique())
     drawn_runs = [r for r in data.ranked_runs if r.id in run_ids][:DRAWN]
@@ -102,7 +97,7 @@ def _panels(
     for k, hospital in enumerate(data.all_hospitals):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
         ece = eces.get((run.id, hospital.key, MACRO), MISSING)
-        figure = _panel(uncalibrated_bins, platt_bins, k == 0, hospital.title, ece)
+        figure = _panel(uncalibrated_bins, platt_bins, hospital.title, ece, internal=k == 0)
         panels.append({"hospital": hospital, "internal": k == 0, "figure": figure})
     return panels
 
@@ -110,9 +105,9 @@ def _panels(
 def _panel(
     uncalibrated_bins: pd.DataFrame | None,
     platt_bins: pd.DataFrame | None,
-    internal: bool,
     title: str,
     ece: Estimate,
+    internal: bool,
 ) -> Markup:
     """Draw smooth calibration curves: Platt-scaled with its band, and uncalibrated as a thin line.
 
@@ -141,11 +136,9 @@ def slope_of_curve(rows: pd.DataFrame | None) -> float:
     >>> slope_of_curve(points)
     0.5
     """
-    known = (
-        None
-        if rows is None
-        else rows[rows["smooth"].between(0, 1, "neither") & rows["confidence"].between(0, 1, "neither")]
-    )
+    known = rows
+    if rows is not None:
+        known = rows[rows["smooth"].between(0, 1, "neither") & rows["confidence"].between(0, 1, "neither")]
     if known is None or len(known) < 2:
         return math.nan
     x, y = (np.log(known[name] / (1 - known[name])) for name in ("confidence", "smooth"))

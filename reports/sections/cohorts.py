@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from harmonize.cohorts.cohort_choice import REMARKS
 from reports.drawing import svg
-from reports.formatting import is_number, percent, split_name
+from reports.formatting import DASH, is_number, percent, split_name
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sentences import data as data_sentences
@@ -40,12 +40,10 @@ def cohorts(data: ReportData) -> Section:
         used = row["used"] + row["unreadable"] + beside
         row["not_scored"] = int(used - split_rows["images"].sum()) if known and not is_internal else 0
         row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
-        row["women"] = (
-            percent(row["female"], row["female"] + row["male"])
-            if is_number(row["female"]) and is_number(row["male"])
-            else "–"
-        )
-        row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else "–"
+        row["women"] = DASH
+        if is_number(row["female"]) and is_number(row["male"]):
+            row["women"] = percent(row["female"], row["female"] + row["male"])
+        row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else DASH
     pooled = {hospital.key for hospital in data.pool}  # their images are also those of the internal cohort
     counted = [row for row in rows if row["dataset"] not in pooled]
     num_listed, num_used, training = (
@@ -77,13 +75,11 @@ def _no_lungs(data: ReportData) -> dict[str, Any]:
     if not shares:
         return {}
     low, high = (percent(share, 1) for share in (min(shares), max(shares)))
-    title = (
-        f"No lungs were detected in {low} of the images"
-        if low == high
-        else f"No lungs were detected in {low} to {high} of a cohort’s images"
-    )
+    title = f"No lungs were detected in {low} to {high} of a cohort’s images"
+    if low == high:
+        title = f"No lungs were detected in {low} of the images"
     rows = [
-        (h.title, [percent(rates[n], 1) if n in rates else "–" for n in names])
+        (h.title, [percent(rates[n], 1) if n in rates else DASH for n in names])
         for h, rates in rates_of_hospital.items()
         if rates
     ]

@@ -92,10 +92,10 @@ def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
     With fewer than LEAST_PAIRS pairs of recipes, this interval is not used. Then the result is whether there are at least
     LEAST_PAIRS pairs of runs.
     """
-    num, spread = int(row["num_pairs"]), float(row["pair_sd"])
+    num = int(row["num_pairs"])
     if num < LEAST_PAIRS:
         return int(row["num_run_pairs"]) >= LEAST_PAIRS
-    return abs(float(row["value"])) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
+    return abs(float(row["value"])) > float(stdtrit(num - 1, 0.975)) * float(row["pair_sd"]) / math.sqrt(num)
 
 
 def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[str, Any]]]:
@@ -148,13 +148,15 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: 
     """
     if row is None:
         return None
-    effect, enough = _effect(row, num_compared), int(row["num_run_pairs"]) >= LEAST_PAIRS
+    enough = int(row["num_run_pairs"]) >= LEAST_PAIRS
+    effect = _effect(row, num_compared)
     clear = _is_clear(row, effect)
+    mark = DOT if clear else HOLLOW
     return {
         "name": METRICS.get(metric, metric),
         "effect": effect,
         "clear": clear and enough,
-        "mark": _mark(effect, (DOT if clear else HOLLOW) if enough else NO_VERDICT, scale),
+        "mark": _mark(effect, mark if enough else NO_VERDICT, scale),
         "verdict": _verdict(metric, effect, clear, enough),
         "pair_sd": places(float(row["pair_sd"])) if is_number(row["pair_sd"]) else DASH,
     }

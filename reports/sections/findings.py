@@ -27,32 +27,35 @@ def findings(data: ReportData) -> Section:
 
     This finding is the one with the largest mean gap.
     """
-    rows, shares = sorted((_row(data, f) for f in data.findings), key=_order), finding_shares(data)
+    rows = sorted((_row(data, finding) for finding in data.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
     clear_findings = [r["finding"] for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
     scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, *e.bounds)])
     for row in rows:
         row["figure"] = _gap_figure(row["gaps"], scale, grid, data.unit)
     top = measured[0] if measured else None
+    legend = f"each dot is one {data.unit}; hollow: its gap is unclear, corrected for the number of findings"
+    if len(data.ranked) <= LANES:
+        legend = f"each line is one {data.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
     context: dict[str, Any] = {
         "data": data,
         "title": sentences.findings_title(
             clear_findings, sum(r["num_clear"] > 0 for r in measured), len(measured), len(data.ranked), data.unit
         ),
         "rows": rows,
-        "shares": {finding: f"{100 * share:.0f} %".replace("-", "−") for finding, share in shares.items()},
+        "shares": {
+            finding: f"{100 * share:.0f} %".replace("-", "−") for finding, share in finding_shares(data).items()
+        },
         "axis": svg.tick_axis(scale, grid),
-        "legend": f"each line is one {data.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
-        if len(data.ranked) <= LANES
-        else f"each dot is one {data.unit}; hollow: its gap is unclear, corrected for the number of findings",
+        "legend": legend,
         "top": top,
-        "story": sentences.worst_finding(top["finding"], top["internal"], top["external"], len(top["gaps"]))
-        if top
-        else "",
+        "story": "",
         "hospital_rows": _by_hospital(data, top["finding"]) if top else [],
         "matrix": _matrix(data) if data.ranked and data.hospitals else {},
     }
     if top:
+        num_gaps = len(top["gaps"])
+        context["story"] = sentences.worst_finding(top["finding"], top["internal"], top["external"], num_gaps)
         numbers = [b for row in context["hospital_rows"] for e in row["values"] for b in (e.value, e.low, e.high)]
         hospital_scale, hospital_grid = _axis(numbers, include_zero=False)
         context["hospital_axis"] = svg.tick_axis(hospital_scale, hospital_grid)

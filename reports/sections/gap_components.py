@@ -59,13 +59,17 @@ def gap_components(data: ReportData) -> Section:
         return Section("components", "", Markup(""))
     first = recipes[0]
     components = {_component_name(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]}
+    columns = [(metric, component) for metric in METRICS for component in ("gap", *USED[metric])]
     context = {
         "title": gap_sentences.unexplained(estimate(cells, first, EXTERNAL, "auroc", "gap"), components),
         "answer": gap_sentences.gap_components(first.label, components),
         "shown": first,
         "unit": data.unit,
         "figures": figures,
-        "all": [_numbers(cells, recipe) for recipe in recipes],
+        "all": [
+            {"run": recipe, "cells": [estimate(cells, recipe, EXTERNAL, *column) for column in columns]}
+            for recipe in recipes
+        ],
         "against": _against(data, data.ranked_runs[:SHOWN]),
         "heads": [(h, _label_source(data, h.key)) for h in data.averaged],
     }
@@ -99,7 +103,9 @@ def _component_name(cells: Cells, run: Run, component: str) -> str:
 def _figure(data: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
     """Return the figure of a metric: a bar for each hospital and for the external mean, on one axis."""
     hospitals = data.averaged
-    places_ = [(h.key, h.title) for h in hospitals] + [(EXTERNAL, "External mean")] * (len(hospitals) > 1)
+    places_ = [(hospital.key, hospital.title) for hospital in hospitals]
+    if len(hospitals) > 1:
+        places_.append((EXTERNAL, "External mean"))
     rows: list[dict[str, Any]] = []
     ends = [0.0]
     for key, title in places_:
@@ -171,13 +177,13 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
     notes = []
     for component in USED[metric]:
         row = cells.get((run.id, key, metric, component), {})
-        reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
+        reason = str(row.get("reason") or "")
+        smallest = row.get("least", math.nan)
+        largest = row.get("most", math.nan)
         if reason:
-            between = (
-                f"; with other label mappings, the component would lie in {interval(smallest, largest)}"
-                if is_number(smallest) and is_number(largest) and not reason.startswith("not measured")
-                else ""
-            )
+            between = ""
+            if is_number(smallest) and is_number(largest) and not reason.startswith("not measured"):
+                between = f"; with other label mappings, the component would lie in {interval(smallest, largest)}"
             notes.append(f"{sentence_case(PARTS[component])}: {reason}{between}")
     return ". ".join(notes)
 
@@ -186,18 +192,6 @@ def _count(cells: Cells, run: Run, key: str, metric: str, component: str) -> str
     """Return for how many findings a component was measured, if not for all; else ""."""
     reason = str(cells.get((run.id, key, metric, component), {}).get("reason") or "")
     return reason if reason.startswith("measured for ") else ""
-
-
-def _numbers(cells: Cells, run: Run) -> dict[str, Any]:
-    """Return the table row of a recipe: for each metric, the gap and its components, averaged over external hospitals."""
-    return {
-        "run": run,
-        "cells": [
-            estimate(cells, run, EXTERNAL, metric, component)
-            for metric in METRICS
-            for component in ("gap", *USED[metric])
-        ],
-    }
 
 
 def _against(data: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:

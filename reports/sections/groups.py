@@ -137,7 +137,8 @@ def _distances(
             }
             values = {_short(name): e.value for name, e in estimates.items() if e.has_value}
             if spread.has_interval and values:
-                highest, lowest = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
+                highest = max(values, key=lambda n: values[n])
+                lowest = min(values, key=lambda n: values[n])
                 word = WORDS.get(attribute, attribute)
                 differences.append(
                     GroupDifference(hospital.short, word, spread, highest, lowest, values[highest], values[lowest])

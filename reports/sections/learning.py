@@ -19,8 +19,9 @@ def learning(data: ReportData) -> Section:
     """Write the section: curves of loss and AUROC, and a table of the selected epochs."""
     history = data.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
-    epochs = {
-        (str(run), int(epoch)): dict(zip(MEASURED, m, strict=True)) for run, epoch, *m in rows_of(history, *columns)
+    values_of_epoch = {
+        (str(run), int(epoch)): dict(zip(MEASURED, values, strict=True))
+        for run, epoch, *values in rows_of(history, *columns)
     }
     last_epochs = {str(run): int(epoch) for run, epoch in history.groupby("run_id")["epoch"].max().items()}
     runs = [r for r in data.scored if r.id in last_epochs]  # in the order of the ranking
@@ -31,7 +32,7 @@ def learning(data: ReportData) -> Section:
     rows: list[dict[str, Any]] = []
     for run in runs:
         best = int(run.facts["best_epoch"]) if is_number(run.facts["best_epoch"]) else None
-        best_values = epochs.get((run.id, best)) if best is not None else None
+        best_values = values_of_epoch.get((run.id, best)) if best is not None else None
         measured: dict[str, Any] = best_values or dict.fromkeys(MEASURED)
         rows.append({"run": run, "best": best, "last": last[run.id], "seconds": run.facts["seconds"], **measured})
     context = {

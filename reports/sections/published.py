@@ -29,7 +29,7 @@ def _table(data: ReportData, metric: str, rows: Any) -> dict[str, Any]:
     """Return the table of a metric: one row per published result, dataset and split; one column per finding, macro last."""
     findings = list(dict.fromkeys(rows["finding"]))
     order = [f for f in data.findings if f in findings] + [f for f in findings if f not in data.findings and f != MACRO]
-    columns = order + [MACRO] * (MACRO in findings)
+    columns = [*order, MACRO] if MACRO in findings else order
     lines = []
     for (name, setting, dataset, split), result_rows in rows.groupby(
         ["name", "setting", "dataset", "split"], sort=False

@@ -78,7 +78,8 @@ def ranking(data: ReportData) -> Section:
     """Write the section: the table of ranked runs with filters, then the runs without a rank and the reason for each."""
     columns, factors = columns_of(data), _factors(data)
     strips, grid, scale = _strips(data)
-    groups, by = ranking_choices.groups(data.groups, data), ranking_choices.choices(data)
+    groups = ranking_choices.groups(data.groups, data)
+    by = ranking_choices.choices(data)
     span = sum(column.first for column in columns) + 3
     order = {r.id: i for i, r in enumerate(r for group in groups for r in group["runs"])}
     first = data.members_of_first
@@ -172,11 +173,9 @@ def _fewer_findings(data: ReportData, run: Run) -> str:
     findings = data.meta.get("learns", {}).get(run.id)
     if findings is None or not run.external.has_value:
         return ""
-    internal = (
-        f", internal AUROC (mean of all internally scored findings) {run.internal.with_interval}"
-        if run.internal.has_value
-        else ""
-    )
+    internal = ""
+    if run.internal.has_value:
+        internal = f", internal AUROC (mean of all internally scored findings) {run.internal.with_interval}"
     names = " and ".join(findings) if len(findings) < 3 else f"{len(findings)} findings"
     over = member_sentences.over(data.members(run))
     return f"trained only for {names}: external AUROC {run.external.with_interval} ({over}){internal}"
@@ -294,9 +293,8 @@ def _factors(data: ReportData) -> list[Factor]:
         # `optimizer`
         is_duplicate = any(factor.same_partition(value_of_run) for factor in factors)
         if 1 < len(values) <= MOST_VALUES and not is_duplicate:
-            factors.append(
-                Factor(key.removeprefix("config."), WORDS.get(key, key.removeprefix("config.")), values, value_of_run)
-            )
+            name = key.removeprefix("config.")
+            factors.append(Factor(name, WORDS.get(key, name), values, value_of_run))
     return factors[:MOST_FACTORS]
 
 

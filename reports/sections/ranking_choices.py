@@ -138,7 +138,8 @@ def _ranking(data: ReportData, choice: Choice, order: Mapping[str, int]) -> dict
     numbers = sorted({row["group"] for _, row in rows})
     members = [[run for run, row in rows if row["group"] == number] for number in numbers]
     ranked = {run.id for run, _ in rows}
-    tied, missing = groups(members, data), [run for run in data.ranked if run.id not in ranked]
+    tied = groups(members, data)
+    missing = [run for run in data.ranked if run.id not in ranked]
     if missing:
         words = f"{plural(len(missing), data.unit)} without this score"
         tied.append({"words": words, "number": 0, "runs": missing, "closed": False})

@@ -5,6 +5,7 @@ The first column is the dot strip, a small figure of three AUROCs. `ranking` def
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -113,33 +114,24 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
         first=not num_external,
     )
     further = [column for module in extensions.modules(hooks.Rankings) for column in module.columns(data)]
+    shortcut_column = partial(estimate_column, "shortcut", "Shortcut", css="more mc", low_first=True, first=False)
     columns = [
-        *at_hospitals * bool(num_external),
+        *(at_hospitals if num_external else ()),
         *sorted(further, key=lambda column: not column.first),
         internal,
         estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True, first=False),
         cost_column("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True, first=False),
-        estimate_column(
-            "shortcut",
-            "Shortcut",
+        shortcut_column(
             "change in p",
             lambda r: r.causal,
-            css="more mc",
-            low_first=True,
-            first=False,
             note=lambda r: "" if r.causal.has_value else _why_without_transplants(data, r.id),
             figure=lambda r: svg.micro(r.causal, smallest, largest, 0.0) if r.causal.has_value else Markup(""),
             axis=svg.micro_axis(smallest, largest),
         )
         if causal
-        else estimate_column(
-            "shortcut",
-            "Shortcut",
+        else shortcut_column(
             "accuracy",
             lambda r: r.probe,
-            css="more mc",
-            low_first=True,
-            first=False,
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
             axis=svg.micro_axis(0.0, 1.0),
         ),

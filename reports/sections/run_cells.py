@@ -28,11 +28,9 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str | None) -> 
     """
     if not estimate.has_value:
         return f"{DASH}<i>{escape(reason)}</i>"
-    sample = (
-        plural(estimate.num_findings, "finding")
-        if macro
-        else f"{integer(estimate.num_positive)} of {integer(estimate.n)}"
-    )
+    sample = f"{integer(estimate.num_positive)} of {integer(estimate.n)}"
+    if macro:
+        sample = plural(estimate.num_findings, "finding")
     warning = ""
     if symptom is not None:
         doubt = "inverted or mislabeled?"

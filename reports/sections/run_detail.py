@@ -261,9 +261,9 @@ def _gaps(data: ReportData, run: Run) -> Markup:
     """Return the cells with the macro gap at each external hospital and the number of its findings that the hospital scores."""
     cells = []
     for hospital in data.hospitals:
-        gap, members = run.hospital_gaps[hospital.key], data.members(run)
+        gap = run.hospital_gaps[hospital.key]
         num = gap.num_findings
-        words = members.scored(num) if hospital in data.averaged else plural(num, "finding")
+        words = data.members(run).scored(num) if hospital in data.averaged else plural(num, "finding")
         cells.append(run_cells.gap(gap, words))
     return run_cells.row(cells) if cells else Markup("")
 
@@ -344,8 +344,9 @@ def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tupl
         ("weights_sha256", "Trained weights, SHA-256"),
     )
 
-    is_mean = run.is_derived or run.kind == "recipe"
-    origin = "Model file" if run.is_imported else "Mean of" if is_mean else "Combined from"
+    origin = "Mean of" if run.is_derived or run.kind == "recipe" else "Combined from"
+    if run.is_imported:
+        origin = "Model file"
     origin_fact = [(origin, _fact_text(run.facts["of"]), publications(run, links, ""))] if run.kind != "run" else []
     left_out = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
     if run.kind == "recipe":

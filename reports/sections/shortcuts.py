@@ -39,8 +39,12 @@ def shortcuts(data: ReportData) -> Section:
     num_sources = int(table["num_sources"].max()) if len(table) else 0
     drawn = len(runs) >= LEAST_RELATED
     rho = spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if drawn else MISSING
-    association, on_axis = sentences.probe_and_gap(rho), "balanced accuracy of the source classifier →"
+    association = sentences.probe_and_gap(rho)
+    on_axis = "balanced accuracy of the source classifier →"
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
+    relation = ""
+    if runs and not rho.clear:
+        relation = sentences.relation_power(len(runs), LEAST_RELATED, visible, data.unit)
     estimates = sources.lookup(table)
     chance = probed[0].probe.chance if probed else float("nan")
     descriptors = [found for model in ("pixels", "header") if (found := beeswarm.described(data, model))]
@@ -59,9 +63,7 @@ def shortcuts(data: ReportData) -> Section:
         if probed
         else "",
         "association": association,
-        "relation": sentences.relation_power(len(runs), LEAST_RELATED, visible, data.unit)
-        if runs and not rho.clear
-        else "",
+        "relation": relation,
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": scatter.families(runs),
@@ -115,5 +117,6 @@ def spearman(xs: list[float], ys: list[float]) -> Estimate:
     if min(len(set(xs)), len(set(ys))) < 2:
         return MISSING
     rho = float(pd.Series(xs).rank().corr(pd.Series(ys).rank()))
-    z, half = math.atanh(max(-0.999999, min(0.999999, rho))), Z * math.sqrt((1 + rho**2 / 2) / (len(xs) - 3))
+    z = math.atanh(max(-0.999999, min(0.999999, rho)))
+    half = Z * math.sqrt((1 + rho**2 / 2) / (len(xs) - 3))
     return Estimate(rho, math.tanh(z - half), math.tanh(z + half), len(xs))

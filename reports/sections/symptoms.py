@@ -20,7 +20,8 @@ def symptoms(data: ReportData) -> Section:
     if not len(table):
         return Section("symptoms", "", Markup(""))
     # a run without details has the names of the page
-    labels, data_of_run = data.labels, {run.id: data.of_run(run) for run in data.entries}
+    labels = data.labels
+    data_of_run = {run.id: data.of_run(run) for run in data.entries}
     rows = []
     runs_with_anchor: set[str] = set()
     for row in records_of(table):

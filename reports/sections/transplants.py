@@ -92,7 +92,10 @@ def transplants(data: ReportData) -> Section:
         "run": first,
         "run_shown": data.run_shown(first),
         "figures": [_figure(data, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
-        "legend": _legend(),
+        "legend": [
+            ("change in probability", svg.svg(12, 12, svg.circle(6, 6, 4, "dot"), "", "ky")),
+            ("control", svg.svg(12, 12, svg.circle(6, 6, 3.4, "dot o"), "", "ky")),
+        ],
         "hosts": _by_host(data, cells, first, shown),
         "words": INTO | ALONE,
         "all": [
@@ -142,9 +145,8 @@ def _detail(
     if all(areas):
         sentences.append(change_sentences.erased_markers(finding, *(float(a["value"]) for a in areas if a)))
     shortcuts = {f for findings in data.shortcuts.values() for f in findings}
-    sentences.append(
-        change_sentences.reaction_only(sorted({f for names in findings_that_react.values() for f in names} - shortcuts))
-    )
+    reacting = {finding for names in findings_that_react.values() for finding in names}
+    sentences.append(change_sentences.reaction_only(sorted(reacting - shortcuts)))
     return [s for s in sentences if s]
 
 
@@ -209,13 +211,6 @@ def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
         body += svg.circle(scale(row.control), y, 3.4, "dot o")
     description = f"{row.words}: {row.effect.with_interval}"
     return svg.svg(WIDTH, HEIGHT, body, description, "st")
-
-
-def _legend() -> list[tuple[str, Markup]]:
-    return [
-        ("change in probability", svg.svg(12, 12, svg.circle(6, 6, 4, "dot"), "", "ky")),
-        ("control", svg.svg(12, 12, svg.circle(6, 6, 3.4, "dot o"), "", "ky")),
-    ]
 
 
 def _by_host(data: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:

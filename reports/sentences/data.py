@@ -73,7 +73,9 @@ def compared_external(pairs: Sequence[Sequence[str]], *, images: bool, shared: b
     """
     no_images = "Images of external hospitals were not compared with each other."
     ids = f"patient ids of {'; '.join(' with '.join(pair) for pair in pairs)}"
-    nothing = " or ".join(["image"] * images + ["patient"] * bool(pairs))
+    nothing = "image or patient" if pairs else "image"
+    if not images:
+        nothing = "patient"
     result = "the section Cohorts states what is shared" if shared else f"no {nothing} is shared"
     if images:
         also = f", and {ids}" if pairs else ""
@@ -159,7 +161,9 @@ def patients(num_images: int, num_ages: int, num_children: int) -> str:
     """
     if num_ages < num_images / 2:
         return "patients of unknown age"
-    known = "adults" if not num_children else "children" if num_children == num_ages else "patients of all ages"
+    known = "patients of all ages"
+    if num_children in (0, num_ages):
+        known = "children" if num_children else "adults"
     return known if num_ages >= 0.95 * num_images else f"{known} and patients of unknown age"
 
 
@@ -170,11 +174,9 @@ def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
     """
     if not finding:
         return "Prevalence of each finding"
-    return (
-        f"{finding} is {ratio:.0f} times as common at {most} as at {least}"
-        if ratio >= 1.5
-        else "The prevalence of each finding is similar at every hospital"
-    )
+    if ratio >= 1.5:
+        return f"{finding} is {ratio:.0f} times as common at {most} as at {least}"
+    return "The prevalence of each finding is similar at every hospital"
 
 
 def pictures_notice(phantom: bool, num_pictures: int) -> str:

@@ -207,11 +207,9 @@ def findings_title(clear: Sequence[str], num_some: int, num_findings: int, num_r
     if not clear:
         return f"AUROC drops clearly in some {unit}s for {of_all(num_some, num_findings, 'finding')}"
     runs = f"{'every' if num_runs > 1 else 'this'} {unit}"
-    names = (
-        listing([quoted(finding) for finding in clear])
-        if len(clear) < 3
-        else of_all(len(clear), num_findings, "finding")
-    )
+    names = listing([quoted(finding) for finding in clear])
+    if len(clear) >= 3:
+        names = of_all(len(clear), num_findings, "finding")
     return f"AUROC drops clearly in {runs} for {names}"
 
 

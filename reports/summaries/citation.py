@@ -19,23 +19,24 @@ def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
     day on which the last scored run was finished. Missing facts are left out.
     """
     software = meta.get("software") or {}
-    version, repository, date = software.get("version", ""), software.get("repository", ""), str(meta.get("date", ""))
+    version = software.get("version", "")
+    date = str(meta.get("date", ""))
     name = str(meta.get("grid", ""))
-    images = "synthetic images" if meta.get("phantom") else ""
+    notes = [f"trained on {internal}"]
+    if meta.get("phantom"):
+        notes.append("synthetic images")
+    if date:
+        notes.append(f"last run {date}")
     leaderboard = {
         "title": f"{meta.get('title') or name}: leaderboard of the grid {name}",
         "year": date[:4],
-        "note": ", ".join(part for part in (f"trained on {internal}", images, f"last run {date}" * bool(date)) if part),
+        "note": ", ".join(notes),
         "howpublished": ", ".join(
             part for part in (f"Unseen {version}".strip(), *(f"commit {commit}" for commit in commits)) if part
         ),
     }
-    return "\n\n".join(
-        (
-            entry("software", "unseen", {"author": AUTHORS, "title": TITLE, "version": version, "url": repository}),
-            entry("misc", "unseen-leaderboard", leaderboard),
-        )
-    )
+    unseen = {"author": AUTHORS, "title": TITLE, "version": version, "url": software.get("repository", "")}
+    return "\n\n".join((entry("software", "unseen", unseen), entry("misc", "unseen-leaderboard", leaderboard)))
 
 
 def address(source: str) -> str:

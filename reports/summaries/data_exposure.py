@@ -125,9 +125,9 @@ def models_and_hospitals(data: ReportData) -> list[ModelSeen]:
     of_model: dict[str, dict[str, dict[str, Any]]] = {}
     for row in records_of(data.tables["exposure"]):
         of_model.setdefault(str(row["run_id"]), {})[str(row["dataset"])] = dict(row)
-    keys, names = [hospital.key for hospital in data.hospitals], data.labels
+    keys = [hospital.key for hospital in data.hospitals]
     models = [
-        ModelSeen(names.get(run_id, run_id), tuple(cells.get(key) for key in keys))
+        ModelSeen(data.labels.get(run_id, run_id), tuple(cells.get(key) for key in keys))
         for run_id, cells in of_model.items()
         if set(keys) & set(cells)
     ]

@@ -64,7 +64,8 @@ def strongest_marker(data: ReportData) -> tuple[Run, Mapping[str, Any]] | None:
     """Return the run and the finding that uses a marker as a shortcut and that the marker changes most: its row of `transplants`."""
     table = changes(data.tables["transplants"])
     rows = table[(table["kind"] == MARKER) & (table["donor"] == data.internal.key) & (table["host"] == EXTERNAL)]
-    found, runs = data.shortcuts, {run.id: run for run in tested_runs(data)}
+    found = data.shortcuts
+    runs = {run.id: run for run in tested_runs(data)}
     caught_rows = [row for row in records_of(rows) if row["run_id"] in runs and row["finding"] in found[row["run_id"]]]
     row = max(caught_rows, key=lambda row: float(row["effect"]), default=None)
     return (runs[row["run_id"]], row) if row else None

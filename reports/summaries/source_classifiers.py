@@ -130,13 +130,13 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     gain = of_run(estimates, run, "features", "random", 0, SELECTIVITY)
     if not (random.has_value and gain.has_value):
         return sentence
-    comparison = "not clearly different from" if not gain.clear else "higher than" if gain.value > 0 else "lower than"
+    comparison = "not clearly different from"
+    if gain.clear:
+        comparison = "higher than" if gain.value > 0 else "lower than"
     # the two classifiers are compared on the images of both, which may be fewer than those of the first sentence
-    own = (
-        "This"
-        if trained.n == random.n
-        else f"On the {random.n} images of both tests, the accuracy {places(random.value + gain.value)}"
-    )
+    own = "This"
+    if trained.n != random.n:
+        own = f"On the {random.n} images of both tests, the accuracy {places(random.value + gain.value)}"
     return f"{sentence}. {own} is {comparison} the accuracy with the same network before training ({random.text}; difference {gain.with_interval})"
 
 
@@ -180,9 +180,8 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     labels = of_run(estimates, run, "labels", "none")
     if labels.has_interval:
         verb = "also reveal" if labels.low > labels.chance else "do not clearly reveal"
-        sentences.append(
-            f"The true labels alone {verb} the hospital (accuracy {labels.with_interval}, chance {places(labels.chance)})"
-        )
+        sentence = f"The true labels alone {verb} the hospital (accuracy {labels.with_interval}, chance {places(labels.chance)})"
+        sentences.append(sentence)
     matched = of_run(estimates, run, "features", "matched")
     if matched.has_value and trained.has_value and matched.high >= trained.low:
         sentences.append(

@@ -204,9 +204,8 @@ def descriptor_rows(
             source_values = x_ND[sample.source == k, d]
             median = float(np.nanmedian(source_values)) if np.isfinite(source_values).any() else np.nan
             if in_source.any():
-                rows.append(
-                    (model, "importance", name, cohort, float(magnitude_ND[in_source, d].mean()), np.nan, median)
-                )
+                row = (model, "importance", name, cohort, float(magnitude_ND[in_source, d].mean()), np.nan, median)
+                rows.append(row)
             points = zip(explained.shap_ND[in_source, d], rank_N[in_source], value_N[in_source], strict=True)
             rows += [(model, "point", name, cohort, float(s), float(r), float(v)) for s, r, v in points]
     return pd.DataFrame(rows, columns=["model", "kind", "descriptor", "source", "shap", "rank", "value"])

@@ -48,7 +48,7 @@ class ChangedPredictions:
     control: Logits | None  # after the control change, mostly with pixels of the host's cohort; None without a control
     state: NDArray[np.int8]  # [N, K], label states: 1 present, 0 absent; images with other values count as neither
     patient: NDArray[np.intp]  # [N], index of each image's patient among those of the host cohort; all different
-    num_patients: int  # of the host cohort
+    num_patients: int  # patients of the host cohort
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +102,7 @@ def effects(predictions: ChangedPredictions, findings: Sequence[str], threshold_
         for subset, in_subset_NK in subsets.items():
             if measure == "abs_dp" and subset != "all":
                 continue
-            table = _means(predictions, value_NK, control.get(measure), in_subset_NK, measure == "flip_rate")
+            table = _means(predictions, value_NK, control.get(measure), in_subset_NK, shares=measure == "flip_rate")
             effects_by_key |= {
                 (measure, finding, subset): effect for finding, effect in zip(findings, table, strict=True) if effect
             }
@@ -211,16 +211,16 @@ def averaged(effects: Sequence[Effect]) -> Effect:
     An effect on which no patient has an influence, such as that on a constant output, adds nothing to the interval of the mean. If
     all are, the mean has no interval.
     """
-    value, control, effect = (
-        float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
-    )
-    values, influence = np.array([e.effect for e in effects]), Influence.stack([e.influence for e in effects])
+    values = np.array([e.effect for e in effects])
+    influence = Influence.stack([e.influence for e in effects])
     low, high = np.array([e.bounds for e in effects]).T
     constant = np.isnan(low) & (influence.error <= EQUAL)
     ends = [np.where(constant & ~constant.all(), values, end) for end in (low, high)]
     bounds = mean_interval("", values, ends, correlations(influence.covariance))
     mean = Influence.mean([e.influence for e in effects])
-    return Effect(value, control, effect, mean, bounds, min(e.n for e in effects))
+    value = float(np.mean([e.value for e in effects]))
+    control = float(np.mean([e.control for e in effects]))
+    return Effect(value, control, float(np.mean(values)), mean, bounds, min(e.n for e in effects))
 
 
 def pooled(groups: Iterable[Effects]) -> Effects:

@@ -95,9 +95,8 @@ def shares(nuisances: Mapping[str, Nuisance], patient: NDArray[Any]) -> list[Row
         for number, level in enumerate(level_names):
             share = np.array([(known_code == number).mean()])
             low, high = wilson(share, effective_patients(of_patients))
-            rows.append(
-                (name, level, "", "share", float(share[0]), float(low[0]), float(high[0]), np.nan, len(known_code))
-            )
+            row = (name, level, "", "share", float(share[0]), float(low[0]), float(high[0]), np.nan, len(known_code))
+            rows.append(row)
     return rows
 
 
@@ -154,9 +153,10 @@ class Association:
                 continue
             for f, finding in enumerate(self.findings):
                 if shared_members and _enough(label_NF[:, f], sample.patient) and (self.label_NF[:, f] >= 0).any():
-                    if (key := (tuple(shared_members), f)) not in self.fitted:
-                        all_rows, x = np.ones(len(self.label_NF), bool), self._inputs(shared_members, self.nuisances)
-                        self.fitted[key] = _effects(x, self.label_NF[:, f], all_rows)[1]
+                    key = (tuple(shared_members), f)
+                    if key not in self.fitted:
+                        x = self._inputs(shared_members, self.nuisances)
+                        self.fitted[key] = _effects(x, self.label_NF[:, f], np.ones(len(x), bool))[1]
                     score = self.fitted[key](self._inputs(shared_members, nuisances))
                     out += _auroc_rows(name, finding, label_NF[:, f], score, sample)
         return out
@@ -248,7 +248,8 @@ def _pooled_and_stratified(
     positives, negatives = (np.array([float((c == sign).sum()) for c in strata]) for sign in (1, 0))
     pairs = positives * negatives
     weight = pairs / pairs.sum()
-    values, sizes = np.array([value[0], weight @ value[1:]]), ClassSizes.of_labels(columns[:, :1], sample.patient)
+    values = np.array([value[0], weight @ value[1:]])
+    sizes = ClassSizes.of_labels(columns[:, :1], sample.patient)
     influence = np.zeros((2, sample.num_groups))
     for c, of_images in enumerate(columns.T):
         column = Column.of(sample.patient, of_images, logit)

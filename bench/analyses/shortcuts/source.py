@@ -126,9 +126,8 @@ def _controls(
         if np.bincount(sample.source[rows], minlength=len(sample.names)).min() >= MIN_PATIENTS:
             matched_sample = replace(sample.subset(rows), fold=fold)
             prob_NK = out_of_fold(matched_sample, projections(matched_sample, x_ND[rows]), matched_sample.source)
-            rows_of_controls.append(
-                source_rows(score_probe(prob_NK, matched_sample.source, matched_sample.ids), "features", control)
-            )
+            score = score_probe(prob_NK, matched_sample.source, matched_sample.ids)
+            rows_of_controls.append(source_rows(score, "features", control))
     return rows_of_controls
 
 

@@ -61,9 +61,8 @@ def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     whose cumulative share reaches the middle of this step. So a brighter value never becomes darker than a darker
     value, and an image that is matched to itself does not change.
     """
-    host_count, donor_count = (
-        np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor)
-    )
+    host_count = np.bincount(host[picture(host, padded)].ravel(), minlength=256)
+    donor_count = np.bincount(donor[picture(donor, padded)].ravel(), minlength=256)
     cumulative_share = (np.cumsum(host_count) - host_count / 2) / host_count.sum()
     table = np.minimum(np.searchsorted(np.cumsum(donor_count) / donor_count.sum(), cumulative_share), 255).astype(
         np.uint8

@@ -72,9 +72,12 @@ def prediction_symptoms(where: str, manifest: Manifest, run: PlannedRun, loss_st
         elif kind == INVERTED and dataset == internal:
             yield symptom(where, f"inverted: AUROC below .5 at {at}", "fault", found, _INVERTED)
         elif kind == INVERTED:
-            yield symptom(where, f"inverted on {dataset}", "warning", found, _inverted_on(str(dataset)))
+            causes = [cause.format(dataset) for cause in _INVERTED_AT_HOSPITAL]
+            yield symptom(where, f"inverted on {dataset}", "warning", found, causes)
         else:
-            causes = _IMPORTED if run.is_imported else (*_TOO_SHORT, *_NEAR) if loss_stuck else (*_NEAR, *_TOO_SHORT)
+            causes = [*_TOO_SHORT, *_NEAR] if loss_stuck else [*_NEAR, *_TOO_SHORT]
+            if run.is_imported:
+                causes = list(_IMPORTED)
             observation = f"{found}, less than {diagnostics.HARDLY_BETTER:.2f} beyond chance"
             yield symptom(where, f"AUROC near .5 at {at}", "warning", observation, causes)
 
@@ -113,10 +116,8 @@ _IMPORTED: Sequence[str] = (
 )
 
 
-def _inverted_on(dataset: str) -> Sequence[str]:
-    """Return the likely causes of inverted outputs at an external hospital."""
-    return (
-        f"labels of {dataset} are inverted: check its mapping, and `bench data stats --data DATA`",
-        f"images of {dataset} are inverted (MONOCHROME1 not converted): see `bench data stats --data DATA`",
-        "a shortcut has the opposite meaning there: see the shortcut section of the page",
-    )
+_INVERTED_AT_HOSPITAL: Sequence[str] = (
+    "labels of {0} are inverted: check its mapping, and `bench data stats --data DATA`",
+    "images of {0} are inverted (MONOCHROME1 not converted): see `bench data stats --data DATA`",
+    "a shortcut has the opposite meaning there: see the shortcut section of the page",
+)

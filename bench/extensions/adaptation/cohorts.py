@@ -8,7 +8,7 @@ from bench.planning.planned_grid import PlannedCohort, PlannedRun
 from bench.store.checked_files import cohort_problem
 from bench.store.store import Store, short_hash
 
-FOLDER = "adaptation"  # of the store
+FOLDER = "adaptation"  # folder in the store
 FOLDERS = (FOLDER,)
 
 

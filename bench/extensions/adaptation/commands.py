@@ -71,9 +71,8 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         numbers = [0]
     if min(numbers) < 2:
-        raise ConfigError(
-            f"{text!r} are not numbers of patients", "--patients", "write numbers from 2, such as 20,50,100"
-        )
+        fix = "write numbers from 2, such as 20,50,100"
+        raise ConfigError(f"{text!r} are not numbers of patients", "--patients", fix)
     return sorted(set(numbers))
 
 

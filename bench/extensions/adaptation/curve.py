@@ -68,7 +68,7 @@ def adaptation_curve(
 ) -> Curve:
     """Measure the curve, and write its table into the store, where the page reads it, in place of an earlier one.
 
-    at: a cohort. numbers: of labeled patients; the curve stops at half of the hospital's patients. Raises ConfigError for an
+    at: a cohort. numbers: numbers of labeled patients; the curve stops at half of the hospital's patients. Raises ConfigError for an
     unknown hospital, for one that the run had seen or may have seen, and if no finding has enough patients. Raises
     StoreError for an unfinished run.
     """
@@ -109,7 +109,7 @@ class Task:
     """
 
     findings: tuple[str, ...]
-    columns: list[int]  # of the findings in the output of the run
+    columns: list[int]  # positions of the findings in the output of the run
     image_id: NDArray[np.object_]
     label: NDArray[np.int8]
     logit: Array
@@ -175,7 +175,8 @@ def _adapter(
     manifest: Manifest, run: PlannedRun, hospital: PlannedCohort, task: Task, device: torch.device
 ) -> tuple[Adapter, list[str]]:
     """Return what can be adapted, and a note if that is only the calibration: network or images are not in the store."""
-    folder, plain = CheckedFolder(manifest.store.run_dir(run.id)), Adapter(task.label, task.logit, task.start)
+    folder = CheckedFolder(manifest.store.run_dir(run.id))
+    plain = Adapter(task.label, task.logit, task.start)
     if not (folder.path / WEIGHTS).is_file() or folder.facts()["trained"].get("given_vectors"):
         return plain, ["Only recalibration: the store has no network of this row that reads images."]
     own = load(manifest.store, run.id, str(device)).first
@@ -184,7 +185,8 @@ def _adapter(
     if cache is None:
         return plain, ["Only recalibration: the store does not have the images of this hospital."]
     pixels = Pixels(own, task.columns, BatchReader(cache.images, device), cache.rows(task.image_id.tolist()), device)
-    everyone, precision = np.arange(len(task.image_id)), own.run.config.prediction_precision
+    everyone = np.arange(len(task.image_id))
+    precision = own.run.config.prediction_precision
     _, feature = predict(own.network, own.normalizer, pixels.reader, pixels.row, device, precision, everyone)
     return replace(plain, pixels=pixels, feature=feature.astype(np.float32)), []
 

@@ -24,7 +24,7 @@ from bench.training.train_modes import freeze_backbone
 from harmonize.seeds import seed_for, stream
 
 METHODS = ("recalibration", "head", "lora")
-RANK, ALPHA = 4, 4.0  # of the low-rank changes
+RANK, ALPHA = 4, 4.0  # rank and scale of the low-rank changes (LoRA)
 STEPS, BATCH, RATE = 40, 32, 1e-3  # of LoRA: AdamW, without augmentation; batch norm keeps its statistics
 
 Array = NDArray[np.float64]
@@ -124,8 +124,8 @@ class Adapter:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        rows, precision = pixels.row[predicted], own.run.config.prediction_precision
-        raw, _ = predict(network, own.normalizer, pixels.reader, rows, pixels.device, precision)
+        precision = own.run.config.prediction_precision
+        raw, _ = predict(network, own.normalizer, pixels.reader, pixels.row[predicted], pixels.device, precision)
         return np.asarray(slope_K.cpu().numpy() * raw[:, pixels.columns] + bias_K.cpu().numpy(), np.float64)
 
     def _targets(self, labeled: Rows) -> tuple[Tensor, Tensor]:

@@ -64,8 +64,9 @@ def show() -> None:
             )
             st.code("bench run --grid demo", language="bash")
             return
+        titles = [f"{run.name} · {run.run[:6]} ({', '.join(run.grids)})" for run in runs]
         with st.sidebar:
-            run = runs[st.selectbox("Model", range(len(runs)), format_func=lambda k: _title(runs[k]), key="run") or 0]
+            run = runs[st.selectbox("Model", range(len(runs)), format_func=titles.__getitem__, key="run") or 0]
             files = st.file_uploader(
                 "Frontal chest radiographs: PNG, JPEG or DICOM", type=TYPES, accept_multiple_files=True, key="files"
             )
@@ -115,10 +116,6 @@ def shown_table(table: "pd.DataFrame", rule: str) -> "pd.DataFrame":
     ]
     order = sorted(range(len(rows)), key=lambda k: (calls[k] != "positive", -rows[k]["chance"]))
     return pd.DataFrame([shown[k] for k in order]).set_index("Finding")
-
-
-def _title(run: RunSummary) -> str:
-    return f"{run.name} · {run.run[:6]} ({', '.join(run.grids)})"
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -14,6 +14,7 @@ from bench.cli import options
 from bench.cli.group import SHARE
 from bench.cli.text_tables import wrapped
 from harmonize.errors import ConfigError
+from reports.formatting import plural
 
 if TYPE_CHECKING:
     from bench.planning.manifest import Manifest
@@ -225,17 +226,13 @@ def merge(
     from bench.store.sign import signer
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
-        raise ConfigError(
-            "two bundles have the same file name",
-            "bench merge",
-            "rename one file: messages and the page identify a bundle by its file name",
-        )
+        fix = "rename one file: messages and the page identify a bundle by its file name"
+        raise ConfigError("two bundles have the same file name", "bench merge", fix)
     if name:
         check_name(name, "--as")
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
-        raise ConfigError(
-            "the folder already exists and is not empty", str(store), "name a new --store and merge all bundles into it"
-        )
+        fix = "name a new --store and merge all bundles into it"
+        raise ConfigError("the folder already exists and is not empty", str(store), fix)
     for bundle in bundles:
         check_is_file(bundle)
     new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
@@ -267,9 +264,9 @@ def merge(
         building.rename(store)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    num_runs, cohorts = len(manifest.run_of), ", ".join(c.name for c in manifest.cohorts)
-    source = f"{len(bundles)} bundle{'s' * (len(bundles) != 1)}"
-    tested = f"{store}: {len(scored)} of {num_runs} runs tested on {cohorts}, from {source}"
+    cohorts = ", ".join(cohort.name for cohort in manifest.cohorts)
+    runs = f"{len(scored)} of {len(manifest.run_of)} runs"
+    tested = f"{store}: {runs} tested on {cohorts}, from {plural(len(bundles), 'bundle')}"
     lines = [tested, *summary(replace(manifest, store=Store.open(store)))]
     typer.echo("\n".join([*wrapped(lines), f"page: bench report --store {store}"]))
 
@@ -287,10 +284,7 @@ def _new_names(renames: list[str], bundles: list[str]) -> dict[str, dict[str, st
         bundle, _, names = rename.rpartition(":")
         old, _, new = names.partition("=")
         if bundle not in bundles or not COHORT_NAME.fullmatch(new) or new == "external":
-            raise ConfigError(
-                f"invalid rename {rename!r}",
-                "--rename",
-                f"write BUNDLE:OLD=NEW; NEW has letters, digits, . _ -; bundles: {', '.join(bundles)}",
-            )
+            fix = f"write BUNDLE:OLD=NEW; NEW has letters, digits, . _ -; bundles: {', '.join(bundles)}"
+            raise ConfigError(f"invalid rename {rename!r}", "--rename", fix)
         out.setdefault(bundle, {})[old] = new
     return out

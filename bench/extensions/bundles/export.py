@@ -96,17 +96,13 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[PlannedRun
         remaining += [i for i in (*run.sources, *run.of) if i not in selected]
     if manifest.pooled:
         what = f"a bundle cannot hold a pool of training hospitals ({manifest.source}) yet"
-        raise ConfigError(
-            what, "bench export", "share the store or the page, or export a grid with one training hospital"
-        )
+        fix = "share the store or the page, or export a grid with one training hospital"
+        raise ConfigError(what, "bench export", fix)
     chosen = [run for run in manifest.run_of.values() if run.id in selected]
     for cohort in manifest.cohorts:
         if not COHORT_NAME.fullmatch(cohort.name):
-            raise ConfigError(
-                f"{cohort.name!r} is not a valid cohort name in a bundle",
-                "--data",
-                "name the cohort with at most 80 letters, digits, '.', '_' or '-'; begin with a letter or digit",
-            )
+            fix = "name the cohort with at most 80 letters, digits, '.', '_' or '-'; begin with a letter or digit"
+            raise ConfigError(f"{cohort.name!r} is not a valid cohort name in a bundle", "--data", fix)
     return chosen
 
 

@@ -90,10 +90,9 @@ def _add_cohort(merged: Merge, bundle: OpenBundle, cohort: PlannedCohort, name: 
         for run in bundle.manifest.runs
         if (merged.store.run_dir(run.id) / "predictions" / f"{name}.parquet").is_file()
     ]
-    ours, theirs = (
-        [CheckedFolder(store.run_dir(i)).table(f"predictions/{n}.parquet") for i in shared]
-        for store, n in ((merged.store, name), (bundle.manifest.store, cohort.name))
-    )
+    source = bundle.manifest.store
+    ours = [CheckedFolder(merged.store.run_dir(i)).table(f"predictions/{name}.parquet") for i in shared]
+    theirs = [CheckedFolder(source.run_dir(i)).table(f"predictions/{cohort.name}.parquet") for i in shared]
     return same_images(read_cohort(_path_of(merged, name)), table, ours, theirs, name)
 
 
@@ -110,7 +109,7 @@ def _add_run(
 ) -> None:
     """Store a run of a bundle, or add its predictions on further cohorts to the run that is already stored.
 
-    `names`: as in `add`. `images`: cohort in the bundle -> result of `_add_cohort`. Raises StoreError for other weights or logits.
+    `names` is explained in `add`. `images`: cohort in the bundle -> result of `_add_cohort`. Raises StoreError for other weights or logits.
     """
     source, target = bundle.manifest.store.run_dir(run.id), merged.store.run_dir(run.id)
     if not (target / "run.json").is_file():
@@ -138,7 +137,7 @@ def _add_run(
 
 
 def _add_scores(merged: Merge, source: Path, renamed: bool) -> None:
-    """Store the scores that verified a bundle; they are computed again if their KEY is not that of the merged store."""
+    """Copy the scores of a verified bundle. They are computed again if their KEY differs from that of the merged store."""
     if source.is_dir() and not renamed:
         shutil.copytree(source, merged.store.root / "scores" / source.name)
 
@@ -149,7 +148,7 @@ def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 
 
 def finish(merged: Merge, name: str, title: str, first: Manifest, cohorts: Sequence[str]) -> Manifest:
-    """Write and return the manifest of the merged store. `name` and `title`: of the merged grid.
+    """Write and return the manifest of the merged store. `name` and `title` are those of the merged grid.
 
     `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: the first
     bundle's manifest. Raises ConfigError if no run was tested on all kept cohorts.
@@ -161,11 +160,8 @@ def finish(merged: Merge, name: str, title: str, first: Manifest, cohorts: Seque
     ]
     if not complete:
         sets = "; ".join(f"{i}: {', '.join(n for n in merged.cohorts if _tested(merged, i, n))}" for i in merged.runs)
-        raise ConfigError(
-            "no run was tested on every cohort, so the runs cannot be compared",
-            "bench merge",
-            f"choose cohorts with --cohort ({sets})",
-        )
+        fix = f"choose cohorts with --cohort ({sets})"
+        raise ConfigError("no run was tested on every cohort, so the runs cannot be compared", "bench merge", fix)
     manifest = replace(
         first,
         store=merged.store,

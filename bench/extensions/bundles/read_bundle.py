@@ -178,7 +178,7 @@ def _cohort(folder: Path, store: Store, cohort: PlannedCohort) -> None:
 def _run(folder: Path, manifest: Manifest, run: PlannedRun) -> None:
     """Check a run's entry in the manifest, its records and its predictions, and write them into the store.
 
-    `folder`: of the run in the unpacked bundle.
+    `folder`: the folder of the run in the unpacked bundle.
     """
     run_id = run.id
     _require(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is not a valid run id")
@@ -217,8 +217,9 @@ def _run(folder: Path, manifest: Manifest, run: PlannedRun) -> None:
 
 def _check_trained(manifest: Manifest, run: PlannedRun, document: Mapping[str, Any]) -> None:
     """Raise StoreError if a trained run's entry in the manifest contradicts its run.json (`document`)."""
-    stored, internal = parse_run(document, run.id, ""), manifest.planned_cohorts[0].origin
-    _require(stored.config == run.config, f"the configuration of {run.id} differs from its run.json")
+    same_configuration = parse_run(document, run.id, "").config == run.config
+    _require(same_configuration, f"the configuration of {run.id} differs from its run.json")
+    internal = manifest.planned_cohorts[0].origin
     _require(document["internal"] == internal, f"run {run.id} was trained on another cohort than {manifest.source}")
 
 
@@ -244,7 +245,7 @@ def _trained_sources(manifest: Manifest, run: PlannedRun) -> set[str]:
 def _predictions(folder: Path, manifest: Manifest, cohort: PlannedCohort, run: PlannedRun, weights: str) -> None:
     """Check the predictions of a run on a cohort and write them into the store.
 
-    `folder`: of the run in the unpacked bundle. `weights`: the hash of the weights in the run's seal. The metadata of the
+    `folder`: the folder of the run in the unpacked bundle. `weights`: the hash of the weights in the run's seal. The metadata of the
     predictions of a run that is not derived must state the same hash.
     """
     store, file = manifest.store, f"predictions/{cohort.name}.parquet"

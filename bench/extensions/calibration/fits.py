@@ -72,11 +72,18 @@ def calibration(
     """
     pairs = CalibrationPairs.of(logit, positive, patient)
     if pairs.num_of_class < 2:
-        why = ONE_PATIENT if positive.any() and not positive.all() else NO_NEGATIVE if positive.any() else NO_POSITIVE
-        return [Calibration(reason=why if len(positive) else NO_IMAGES)] * len(scales)
+        return [Calibration(reason=_why_no_calibration(positive))] * len(scales)
     why_no_slope = _why_no_slope(logit, positive)
     slope = Estimate() if why_no_slope else pairs.slope()
     return [_calibration(pairs, a, b, slope, why_no_slope) for a, b in scales]
+
+
+def _why_no_calibration(positive: NDArray[np.bool_]) -> str:
+    if not len(positive):
+        return NO_IMAGES
+    if not positive.any():
+        return NO_POSITIVE
+    return NO_NEGATIVE if positive.all() else ONE_PATIENT
 
 
 def _why_no_slope(logit: Array, positive: NDArray[np.bool_]) -> str:

@@ -22,11 +22,11 @@ def tables(run: RunMetrics) -> tuple[dict[str, pd.DataFrame], dict[str, Estimate
             platt = run.points.fits[DECIDING][k]
             assert isinstance(platt, Platt)
             positive = column.positive
-            logit, scales = column.score.astype(np.float64), [(1.0, 0.0), (platt.a, platt.b)]
+            scales = [(1.0, 0.0), (platt.a, platt.b)]
             sizes = [
                 int(numbers[k]) for numbers in (split.counts.n, split.counts.num_positive, split.counts.num_patients)
             ]
-            found = calibration(logit, positive, column.patient, scales)
+            found = calibration(column.score.astype(np.float64), positive, column.patient, scales)
             for calibrator, one in zip((AS_GIVEN, DECIDING), found, strict=True):
                 numbers = (*one.intercept, *one.slope, *one.observed_expected)
                 rows.append((run.run_id, split.scored.dataset, finding, calibrator, *numbers, *sizes, one.reason))

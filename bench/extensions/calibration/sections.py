@@ -33,9 +33,7 @@ def calibration_slopes(data: ReportData) -> Section:
     slopes, ratios = (beyond_1(external, name) for name in ("slope", "observed_expected"))
     context = {
         "data": data,
-        "title": f"At external hospitals, {slopes}"
-        if slopes
-        else "No calibration slope is known at external hospitals",
+        "title": f"At external hospitals, {slopes or 'no calibration slope is known'}",
         "ratios": ratios,
         "shown": data.run_shown(runs[0]),
         "numbers": NUMBERS,

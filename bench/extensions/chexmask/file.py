@@ -45,7 +45,7 @@ class EncodedMasks:
     where: str  # file and row, for errors
 
     def masks(self, size: tuple[int, int]) -> dict[str, Mask]:
-        """Return the masks [H, W] of lungs and heart, without an empty one.
+        """Return the masks [H, W] of lungs and heart; empty masks are left out.
 
         `size`: (height, width) of the image file, which may be a resized copy. Raises DatasetError for an image of another shape
         and for damaged run lengths.

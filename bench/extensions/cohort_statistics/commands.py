@@ -111,11 +111,9 @@ def batch(
     if output.exists() and any(output.iterdir()):
         raise ConfigError("the folder has files", str(output), "name an empty or new folder with -o")
     with choose_display(quiet) as display:
-        request, opened, count = (
-            Request.read(grid, registry, data, None),
-            Store.open(store),
-            workers or default_workers(),
-        )
+        request = Request.read(grid, registry, data, None)
+        opened = Store.open(store)
+        count = workers or default_workers()
         plan = make_plan(request.grid, request.registry, opened, data, None, count, request.command, display.progress)
         run = plan.select(only)[0][0]
         prepare(replace(plan, runs=(run,), refs=plan.refs[:1]), count, display.progress)

@@ -65,7 +65,8 @@ def describe(cohort: Cohort, findings: Sequence[str] = FINDINGS, shares: Mapping
     mapped = [finding for finding in findings if finding in cohort.table]
     state_NK = states(cohort.table, mapped)
     is_labeled = (state_NK != UNMAPPED_CODE).any(axis=1)
-    table, state_NK = cohort.table[is_labeled].reset_index(drop=True), state_NK[is_labeled]
+    table = cohort.table[is_labeled].reset_index(drop=True)
+    state_NK = state_NK[is_labeled]
     return Stats(
         cohort.name,
         cohort.layout,

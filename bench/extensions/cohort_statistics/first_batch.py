@@ -102,7 +102,9 @@ class FirstBatch:
             write_bytes(folder / name, cv2.imencode(".png", picture)[1].tobytes())
             said = f"{html.escape(image_id)}<br>{html.escape(caption)}"
             figures.append(f'<figure><img src="{name}" alt=""><figcaption>{said}</figcaption></figure>')
-        shape, shown, entries = " x ".join(map(str, self.x_NCHW.shape)), self.x_NCHW[:, 0], run.entries
+        shape = " x ".join(map(str, self.x_NCHW.shape))
+        shown = self.x_NCHW[:, 0]
+        entries = run.entries
         scale = f"first channel, {shown.min():.3g} (black) to {shown.max():.3g} (white)"
         what = f"First training batch of run {run.id}: {shape}; {scale}"
         how = f"preprocessing {entries['preprocessing'].name}, augmentation {entries['augmentation'].name}"

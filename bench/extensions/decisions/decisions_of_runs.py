@@ -46,7 +46,8 @@ class Decisions:
 
     def html(self, run: Run) -> Markup:
         """Return the HTML of a run; empty without a net benefit and without a workload."""
-        benefits, goals = self._benefits(run), self._goals(run)
+        benefits = self._benefits(run)
+        goals = self._goals(run)
         heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
         return write("run_decisions.html.j2", data=self.data, benefits=benefits, goals=goals, run=run, heads=heads)
 

@@ -137,7 +137,7 @@ class _Cells(NamedTuple):
     of_stated: Array
 
     def at(self, weight: Array) -> tuple[Array, Array, Array, Array]:
-        """Return the arguments of `_sum`. weight [K, 2]: of the findings on the curve, and at the stated thresholds."""
+        """Return the arguments of `_sum`. weight [K, 2]: weights of the findings on the curve, and at the stated thresholds."""
         return self.value, self.bounds, self.matrix, np.repeat(weight, (STATED, 1), axis=1)[:, None]
 
 
@@ -276,7 +276,8 @@ def benefits_of(run: RunMetrics, stated: Array, decisions: Sequence[Sequence[Dec
         Benefits.of(run.findings, split, counts, stated, None if split is run.test else used)
         for split, counts in zip(run.headline, decisions, strict=True)
     ]
-    benefits, cells = [of for of, _ in found], [of for _, of in found][-len(run.external) :]
+    benefits = [of for of, _ in found]
+    cells = [of for _, of in found][-len(run.external) :]
     if not run.external:
         return benefits
     start, has_threshold = len(benefits) - len(run.external), np.isfinite(stated)
@@ -294,11 +295,11 @@ def rows(run_id: str, benefits: Sequence[Benefits]) -> tuple[list[Row], list[Row
     curve_rows: list[Row] = []
     for cohort in benefits:
         for finding, measures in cohort.measures.items():
-            prefix, size = (run_id, cohort.dataset, finding), cohort.sizes[finding]
+            prefix = (run_id, cohort.dataset, finding)
             numbers = np.stack([measures, *cohort.bounds[finding]], -1)  # [M, D, 3]
             for m, measure in enumerate(MEASURES):
                 at = cohort.threshold[finding]
-                stated_rows.append((*prefix, measure, at, *numbers[m, STATED].tolist(), *size))
+                stated_rows.append((*prefix, measure, at, *numbers[m, STATED].tolist(), *cohort.sizes[finding]))
             for d, threshold in enumerate(CURVE.tolist()):
                 benefit, standardized = numbers[NET_BENEFIT, d].tolist(), numbers[STANDARDIZED, d].tolist()
                 if np.isfinite(benefit[0]):

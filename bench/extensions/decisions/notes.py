@@ -18,12 +18,16 @@ def of_comparison(planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> 
 
     The net benefits are from the table `net_benefit`: means over findings, each at its stated threshold.
     """
-    manifest, runs = planned[0].manifest, [entry.run for entry in planned]
-    ids, findings = [run.id for run in runs], {manifest.scored_findings(run) for run in runs}
-    if key != AUROC or manifest is not planned[1].manifest or len(findings) > 1 or len(scored_ids(manifest, runs)) < 2:
+    manifest = planned[0].manifest
+    runs = [entry.run for entry in planned]
+    if key != AUROC or manifest is not planned[1].manifest or len(scored_ids(manifest, runs)) < 2:
         return ()
-    stored, said = load_estimates(manifest, ids), []
+    if len({manifest.scored_findings(run) for run in runs}) > 1:
+        return ()
+    ids = [run.id for run in runs]
+    stored = load_estimates(manifest, ids)
     values = [stored.values[run_id] for run_id in ids]  # noqa: PD011
+    differences = []
     titles = {EXTERNAL: EXTERNAL_MEAN, **manifest.titles_of(*runs)}
     for dataset in [name for name in titles if name in set(table["dataset"])]:
         name = f"{METRIC}/{dataset}"
@@ -31,6 +35,6 @@ def of_comparison(planned: Sequence[GridRun], key: Key, table: pd.DataFrame) -> 
             first, second = (Influence(stored.read(run_id, name)) for run_id in ids)
             value = values[0][name] - values[1][name]
             bounds = Estimate(value, first - second).bounds
-            said.append(f"{titles[dataset]} {with_interval(value, *bounds, '+.4f')}")
+            differences.append(f"{titles[dataset]} {with_interval(value, *bounds, '+.4f')}")
     what = "Net benefit at the stated thresholds (mean over findings; found cases per image minus the cost of false alarms)"
-    return (f"{what}, first - second: {'; '.join(said)}.",) if said else ()
+    return (f"{what}, first - second: {'; '.join(differences)}.",) if differences else ()

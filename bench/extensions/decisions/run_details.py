@@ -30,11 +30,11 @@ class DecisionDetails:
         return cls(Decisions.of(data, run_ids), Triage.of(data, run_ids), curves)
 
     def html(self, data: ReportData, run: Run, _drawn: bool) -> Markup:
-        """Return the tables of a run; data: with its hospitals (`ReportData.of_run`)."""
+        """Return the tables of a run; data: the report data with its hospitals (`ReportData.of_run`)."""
         return replace(self.decisions, data=data).html(run) + replace(self.triage, data=data).html(run)
 
     def figures(self, data: ReportData, run: Run) -> Markup:
-        """Return the figures of a run; data: with its hospitals."""
+        """Return the figures of a run; data: the report data with its hospitals."""
         curves = decision_panels(data, self.curves[run.id]) if run.id in self.curves else []
         return write("decision_figures.html.j2", data=data, curves=curves)
 

@@ -98,7 +98,8 @@ def tallies(column: Column, logit: Array, images: NDArray[np.int64]) -> Array:
 
 def quantities_of(of_patients: Array) -> tuple[Array, Array]:
     """Compute the QUANTITIES [L, V] from `tallies` [P, 3 + 4 L], and the influences of the patients [L, V, P]; NaN without images."""
-    parts, of = of_patients[:, 3:].reshape(len(of_patients), -1, 4), of_patients[:, [0, 1, 2, 2]]
+    parts = of_patients[:, 3:].reshape(len(of_patients), -1, 4)
+    of = of_patients[:, [0, 1, 2, 2]]
     value = divide(parts.sum(0), of.sum(0))
     influence = divide(parts - value * of[:, None], of.sum(0)).transpose(1, 2, 0)
     deferred = 1 - value[:, 2] - value[:, 3]
@@ -145,9 +146,8 @@ class TriageQuantities:
     def mean(cls, hospitals: Sequence[Self]) -> Self:
         """Return the unweighted mean over hospitals; a hospital without a value is left out. Counts are sums."""
         value, error = mean_over(*(np.stack([getattr(h, name) for h in hospitals]) for name in ("value", "error")))
-        num_patients, num_images = (
-            np.sum([getattr(h, name) for h in hospitals], 0) for name in ("num_patients", "num_images")
-        )
+        num_patients = np.sum([hospital.num_patients for hospital in hospitals], 0)
+        num_images = np.sum([hospital.num_images for hospital in hospitals], 0)
         effective = independent(np.stack([hospital.effective for hospital in hospitals]))
         return cls(EXTERNAL, value, error, num_patients, num_images, effective)
 

@@ -140,5 +140,7 @@ def _get_file(file: "RemoteFile", root: Path, record: dict[str, Any], progress: 
     facts["path"] = files[0].relative_to(root).as_posix()
     record[file.url] = facts
     write_bytes(root / RECORD, json.dumps(record, indent=1).encode())
-    hashed = "as known" if file.sha256 else "as recorded before" if recorded else f"recorded in {RECORD}"
+    hashed = "as recorded before" if recorded else f"recorded in {RECORD}"
+    if file.sha256:
+        hashed = "as known"
     return f"{file.local_name}: {len(files):,} files; SHA-256 {hashed}: {sha256}"

@@ -106,10 +106,10 @@ class EmbeddingTables:
         Raises DatasetError as `read` does, and if a table has no vector for an image, or vectors of another length or with
         other column names than the table of the internal cohort. Vectors of other images are left out.
         """
-        first_width, first_names = self.width(internal), self.read(internal).names
+        first_names = self.read(internal).names
         for cohort, image_id in images.items():
-            width, names = self.width(cohort), self.read(cohort).names or first_names  # a list column has no names
-            if width != first_width or (first_names and names != first_names):
+            names = self.read(cohort).names or first_names  # a list column has no names
+            if self.width(cohort) != self.width(internal) or (first_names and names != first_names):
                 what = f"the vectors of {cohort} and of {internal} differ in their columns or in their length"
                 fix = "compute all vectors with the same encoder, and write the same columns in the same order"
                 raise DatasetError(what, str(self._file(cohort)), fix)

@@ -40,7 +40,9 @@ def answer(result: ExpectedScores) -> dict[str, Any]:
     run. A finding's verdict is that of the page of the grid on the finding at a new hospital. remarks: what is known without
     images, and the findings that the means leave out. basis: what the estimates rest on.
     """
-    names, order, mean = names_of(result.manifest), order_of(result), result.means["auroc"]
+    names = names_of(result.manifest)
+    order = order_of(result)
+    mean = result.means["auroc"]
     best = result.run_ids[order[0]]
     verdict_of = {row["finding"]: state_of(row) for row in elsewhere(result.manifest, best).to_dict("records")}
     remarks = without_images(result, names)
@@ -99,7 +101,7 @@ def _macro(result: ExpectedScores, r: int) -> Shown:
     """Return the expected macro AUROC of a run."""
     mean = result.means["auroc"]
     if mean.findings:
-        return Shown(Estimate(float(mean.value[r]), float(mean.low[r]), float(mean.high[r])), False)
+        return Shown(Estimate(float(mean.value[r]), float(mean.low[r]), float(mean.high[r])), is_predicted=False)
     return _predicted(result, r, "auroc", MACRO)
 
 
@@ -107,18 +109,20 @@ def _number(result: ExpectedScores, r: int, k: int, quantity: str) -> Shown:
     """Return the expected value of a quantity for a run and a finding."""
     one = result.results[quantity]
     if one.stated[r, k]:
-        return Shown(Estimate(float(one.value[r, k]), float(one.low[r, k]), float(one.high[r, k])), False)
+        return Shown(Estimate(float(one.value[r, k]), float(one.low[r, k]), float(one.high[r, k])), is_predicted=False)
     return _predicted(result, r, quantity, result.findings[k])
 
 
 def _predicted(result: ExpectedScores, r: int, quantity: str, finding: str) -> Shown:
     found = result.predictions.get((result.run_ids[r], quantity, finding))
-    return Shown(Estimate(*found) if found else MISSING, True)
+    return Shown(Estimate(*found) if found else MISSING, is_predicted=True)
 
 
 def headline(result: ExpectedScores) -> str:
     """Return the headline: which run to choose, that runs cannot be told apart, or that the images tell nothing."""
-    mean, names, num = result.means["auroc"], names_of(result.manifest), len(result.run_ids)
+    mean = result.means["auroc"]
+    names = names_of(result.manifest)
+    num = len(result.run_ids)
     if not mean.findings:
         return "No score of this hospital is estimated from images"
     best = [names[result.run_ids[r]] for r in order_of(result) if mean.best[r]]
@@ -131,7 +135,8 @@ def headline(result: ExpectedScores) -> str:
 
 def order_of(result: ExpectedScores) -> list[int]:
     """Return the indices of the runs by recipe: the recipe with the highest expected macro AUROC first, or the first of the page."""
-    mean, index = result.means["auroc"], {run_id: r for r, run_id in enumerate(result.run_ids)}
+    mean = result.means["auroc"]
+    index = {run_id: r for r, run_id in enumerate(result.run_ids)}
     groups = [[index[run_id] for run_id in recipe] for recipe in result.recipes]
     if mean.findings:
         groups.sort(key=lambda group: -float(mean.value[group].mean()))
@@ -180,7 +185,8 @@ def _basis(result: ExpectedScores) -> list[str]:
     if result.num_images:
         error, of_gap = (places(result.errors[name]) for name in (result.estimator, MEAN_GAP))
         baseline = "" if result.estimator == MEAN_GAP else f" (the mean gap: by {of_gap})"
-        out.append(
+        sentence = (
             f"When each of them was left out, the expected macro AUROC was wrong by {error} on average{baseline}."
         )
+        out.append(sentence)
     return out

@@ -225,7 +225,8 @@ def expected(
     replaces them. quantity, differing: widen the intervals for few images and for a hospital unlike the labeled ones; without
     them, the intervals are for a hospital like the labeled hospitals, with as many images.
     """
-    value, error = estimate(estimator, known, here), left_out(estimator, known) - known.truth
+    value = estimate(estimator, known, here)
+    error = left_out(estimator, known) - known.truth
     growth = np.ones(value.shape) if differing is None else _growth(quantity, value, known.truth, error, differing)
     alone = int(np.isfinite(error).any((0, 1)).sum()) == 1
     half = half_widths(error, alone) * growth
@@ -332,8 +333,7 @@ def _half_of_differences(error_HR: Array) -> float:
 
     All pairs of runs share it. NaN, with which no run is better, for one run or fewer than 2 hospitals.
     """
-    num_runs = error_HR.shape[1]
-    first, second = np.triu_indices(num_runs, 1)
+    first, second = np.triu_indices(error_HR.shape[1], 1)
     if not len(first):
         return float("nan")
     return float(half_widths((error_HR[:, first] - error_HR[:, second])[:, :, None])[0])

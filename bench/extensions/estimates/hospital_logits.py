@@ -38,7 +38,8 @@ def hospital_logits(
         wide = inference.table.pivot_table(index="image", columns="finding", values="logit", sort=False)
         findings = list(manifest.scored_findings(run))
         logits[run.id] = wide.reindex(columns=findings, fill_value=0.0).rename_axis("image_id").reset_index()
-        skipped, warnings = inference.skipped, inference.table.drop_duplicates("image")["warnings"]
+        skipped = inference.skipped
+        warnings = inference.table.drop_duplicates("image")["warnings"]
     first = skipped.head(1).to_dict("records")
     notes = [f"{len(skipped):,} files are left out, e.g. {row['image']}: {row['reason']}" for row in first]
     doubtful = warnings.str.extract(r"((?:looks|DICOM)[^;]*)", expand=False).dropna()

@@ -114,10 +114,11 @@ def measured(
                 continue
             logit = logits[run_id][:, k].astype(np.float64)
             images = Images(internal.platt.apply(logit), logit, labels.patient, internal.calls(logit))
-            is_labeled, rest = labels.labeled(finding), labels.unlabeled(finding)
+            is_labeled = labels.labeled(finding)
             chosen = np.zeros(len(logit), np.int8)
             chosen[labels.image] = state
-            scores = combined_scores(chosen[is_labeled], images.part(is_labeled), images.part(rest))
+            unlabeled = images.part(labels.unlabeled(finding))
+            scores = combined_scores(chosen[is_labeled], images.part(is_labeled), unlabeled)
             for quantity in QUANTITIES:
                 if (one := scores.get(quantity)) is not None and np.isfinite(one.value):
                     own = one.value, one.low, one.high, one.labels_value, one.labels_low, one.labels_high

@@ -26,6 +26,7 @@ Shapes: n labeled images, N unlabeled images.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,11 +126,10 @@ def combined_scores(
         "accuracy": (mean(correct, of_p, of_q, patients, level), [everyone]),
         "auroc": (_auroc(label, labeled, unlabeled, patients, level), [positive, ~positive]),
     }
+    bounds_of = dict.fromkeys(out, _share_bounds) | {"auroc": partial(area_interval, "auroc")}
     return {
-        name: _with_bounds(
-            one, _area_bounds if name == "auroc" else _share_bounds, ClassSizes.of(_images(labeled, members)), level
-        )
-        for name, (one, members) in out.items()
+        name: _with_bounds(estimate, bounds_of[name], ClassSizes.of(_images(labeled, members)), level)
+        for name, (estimate, members) in out.items()
     }
 
 
@@ -137,10 +137,6 @@ def _images(images: Images, members: Sequence[NDArray[np.bool_]]) -> NDArray[np.
     """Return the number of images of each patient in each of some sets of images: [sets, P]."""
     _, patient = np.unique(images.patient, return_inverse=True)
     return np.stack([np.bincount(patient[member], minlength=patient.max() + 1) for member in members])
-
-
-def _area_bounds(value: Array, error: Array, sizes: ClassSizes, quantile: float) -> tuple[Array, Array]:
-    return area_interval("auroc", value, error, sizes, quantile)
 
 
 def _share_bounds(value: Array, error: Array, sizes: ClassSizes, quantile: float) -> tuple[Array, Array]:
@@ -156,7 +152,7 @@ def _with_bounds(
 ) -> CombinedEstimate:
     """Return an estimate with bounds for few patients, from the standard errors of its normal intervals.
 
-    sizes: of the labeled images. For the combined estimate, they grow by the ratio of the variances.
+    sizes: the sizes of the labeled images. For the combined estimate, they grow by the ratio of the variances.
     """
     if not np.isfinite(one.labels_value) or one.num_labeled_patients < LEAST_PATIENTS:
         return one

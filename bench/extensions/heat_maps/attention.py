@@ -165,7 +165,7 @@ class HeatMapper:
     ) -> tuple[ScoredImages, NDArray[np.int64]]:
         """Return the scored images outside `train` and `val`, with logits and labels, and their rows in the cache.
 
-        `left_out`: as in `explain_cohort`.
+        `left_out` is explained in `explain_cohort`.
         """
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)

@@ -1,5 +1,6 @@
 """`bench explain`: draw heat maps of the image areas in which a network finds evidence for a finding."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,8 +113,9 @@ def _lines(rows: "pd.DataFrame") -> list[str]:
 
     cells = [["image", "finding", "logit", "probability", "threshold", "call", "map"]]
     for row in rows.to_dict("records"):
-        has_threshold = row["threshold"] == row["threshold"]  # not NaN
-        call = ("positive" if row["called"] else "negative") if has_threshold else ""
+        call = "positive" if row["called"] else "negative"
+        if math.isnan(row["threshold"]):
+            call = ""
         peak = "empty: no evidence for it" if row["empty"] else f"peak at {row['peak_x']:.2f}, {row['peak_y']:.2f}"
         numbers = [f"{row['logit']:+.2f}", f"{row['probability']:.3f}", number(row["threshold"])]
         cells.append([row["image"], row["finding"], *numbers, call, peak])

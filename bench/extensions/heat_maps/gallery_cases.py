@@ -33,7 +33,9 @@ def pictures_of(data: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]
     }
     cases = []
     for row in with_picture.to_dict("records"):
-        kind, finding, run = str(row["kind"]), str(row["finding"]), names.get(str(row["run_id"]), str(row["run_id"]))
+        kind = str(row["kind"])
+        finding = str(row["finding"])
+        run = names.get(str(row["run_id"]), str(row["run_id"]))
         hospital, caption = data.short(str(row["dataset"])), _caption(row, kind)
         cases.append(
             {

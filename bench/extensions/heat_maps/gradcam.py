@@ -85,8 +85,8 @@ def heat_maps(
         gradients = torch.autograd.grad(logit_NK, leaves, direction_KNK, is_grads_batched=True)
     leaves = [chosen.maps(leaf, network.backbone) for leaf in leaves]
     gradients = tuple(torch.stack([chosen.maps(g_N, network.backbone) for g_N in g_KN]) for g_KN in gradients)
-    A_NChw, G_KNChw = torch.cat(leaves, 1).detach(), torch.cat(gradients, 2)
-    return HeatMaps(logit_NK.detach()[:, indices], gradcam(A_NChw, G_KNChw))
+    heat_NKhw = gradcam(torch.cat(leaves, 1).detach(), torch.cat(gradients, 2))
+    return HeatMaps(logit_NK.detach()[:, indices], heat_NKhw)
 
 
 def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:

@@ -182,11 +182,9 @@ def trust(table: pd.DataFrame) -> str:
     correlation = mean(table)
     if not correlation.has_value:
         return ""
-    end = (
-        "heat maps depend on training"
-        if correlation.value < 0.5
-        else "heat maps partly show the image, not the network"
-    )
+    end = "heat maps partly show the image, not the network"
+    if correlation.value < 0.5:
+        end = "heat maps depend on training"
     return (
         f"If the network’s weights are shuffled, its heat maps have a rank correlation of {places(correlation.value, 2)} "
         f"with the original maps: {end}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Heat = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-SHARE = 0.5  # of the map's maximum
+SHARE = 0.5  # share of the map's maximum
 TOLERANCE = 15 / 224  # allowed distance of the maximum from the mask, as a share of the side
 
 

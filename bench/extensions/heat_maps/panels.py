@@ -28,7 +28,7 @@ class FindingMap:
 
     finding: str
     logit: float
-    threshold: float  # on the probability; NaN if unknown
+    threshold: float  # threshold on the probability; NaN if unknown
     heat: NDArray[np.float32]  # [D, D], >= 0
 
     @property
@@ -69,7 +69,9 @@ def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
     verdict = {None: "", True: ": positive", False: ": negative"}[finding_map.called]
     note = " - no evidence for it" if finding_map.empty else ""
     numbers = f"logit {finding_map.logit:+.2f}, probability {finding_map.probability:.3f}, {threshold}{verdict}{note}"
-    head = [(SYNTHETIC_WARNING, _RED)] * explanation.synthetic + [(finding_map.finding, _INK), (numbers, _INK)]
+    head = [(finding_map.finding, _INK), (numbers, _INK)]
+    if explanation.synthetic:
+        head.insert(0, (SYNTHETIC_WARNING, _RED))
     side = explanation.input_side
     foot = [
         (f"{explanation.image}, as shown to {explanation.run} ({side} x {side} pixels); heat map; overlay", _FAINT),

@@ -26,7 +26,8 @@ def randomization(network: Network, x_NCHW: Tensor, finding: int, seed: int) -> 
     `finding`: index of the finding. 1 means equal maps; about 0 means unrelated maps. The values in each weight tensor are
     permuted, so their distribution stays. The function changes only a copy of the network.
     """
-    shuffled, draw = deepcopy(network), torch.Generator().manual_seed(seed_for(seed, "randomization"))
+    shuffled = deepcopy(network)
+    draw = torch.Generator().manual_seed(seed_for(seed, "randomization"))
     with torch.no_grad():
         for weight in shuffled.backbone.parameters():
             order = torch.randperm(weight.numel(), generator=draw).to(weight.device)
@@ -38,12 +39,13 @@ def randomization(network: Network, x_NCHW: Tensor, finding: int, seed: int) -> 
 def similarity(original_Nhw: Tensor, other_Nhw: Tensor) -> NDArray[np.float64]:
     """Return the rank correlation [N] of two maps of each image: NaN if the original is constant, else 0 if the other is."""
     originals, others = (maps.flatten(1).double().cpu().numpy() for maps in (original_Nhw, other_Nhw))
-    return np.array(
-        [
-            np.nan if np.ptp(a) == 0 else 0.0 if np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
-            for a, b in zip(originals, others, strict=True)
-        ]
-    )
+    correlation = np.zeros(len(originals))
+    for i, (original, other) in enumerate(zip(originals, others, strict=True)):
+        if np.ptp(original) == 0:
+            correlation[i] = np.nan
+        elif np.ptp(other) > 0:
+            correlation[i] = spearmanr(original, other).statistic
+    return correlation
 
 
 def mean_of_images(values_N: NDArray[np.float64]) -> tuple[float, float, float, int]:

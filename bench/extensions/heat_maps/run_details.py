@@ -18,7 +18,7 @@ MOST = 12  # maximum number of pictures of a run
 class PictureDetails:
     """The cases of each run that have a picture, in the order of the gallery."""
 
-    pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # by run
+    pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # run id -> pictures
 
     @classmethod
     def of(cls, data: ReportData, _run_ids: Collection[str]) -> "PictureDetails":

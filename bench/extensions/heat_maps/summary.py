@@ -81,8 +81,8 @@ def _metrics(
     `values`: measurement -> values [N].
     """
     nan, area = float("nan"), values["area"]
-    of_truth = (OVERLAPS if map_source == NETWORK else BASELINE) if region == TRUTH else ()
-    for metric in (*["empty"] * (map_source == NETWORK), *of_truth) if of_truth else ():
+    of_truth = ("empty", *OVERLAPS) if map_source == NETWORK else BASELINE
+    for metric in of_truth if region == TRUTH else ():
         chance = values["near"] if metric == "hit" else nan
         of_maps = ratio(values[metric], np.ones_like(area))[1]
         yield metric, float(values[metric].mean()), of_maps, float(np.mean(chance)), np.arange(len(area))

@@ -104,7 +104,7 @@ class ModelDeclaration:
         model_input = None if kind == "predictions" else _input(raw.get("preprocessing"), f"{where}: preprocessing")
         if model_input is None and "preprocessing" in raw:
             raise ConfigError("predictions cannot have preprocessing", f"{where}: preprocessing", "remove the block")
-        outputs = _outputs(raw.get("outputs"), kind != "predictions", f"{where}: outputs")
+        outputs = _outputs(raw.get("outputs"), f"{where}: outputs", names_required=kind != "predictions")
         exposure = _exposure(raw.get("trained_on"), where)
         facts = raw.get("stated") or {}
         ConfigError.known_keys(facts, STATED, f"{where}: stated")
@@ -274,7 +274,7 @@ def _input(raw: Any, where: str) -> Input:
     return model_input
 
 
-def _outputs(raw: Any, names_required: bool, where: str) -> Outputs:
+def _outputs(raw: Any, where: str, names_required: bool) -> Outputs:
     """Return the meaning of the outputs. With `names_required`, the block must list the finding of each output."""
     outputs = _typed(raw, Outputs, where)
     if names_required != ("names" in raw):
@@ -289,9 +289,8 @@ def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence
     """Return the findings of the outputs, "" for an output that is dropped or has no name."""
     findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
     if absent := [name for name in (*rename, *drop) if name not in output_names]:
-        raise ConfigError(
-            f"the model has no output {absent[0]!r}", where, f"choose from: {', '.join(filter(None, output_names))}"
-        )
+        fix = f"choose from: {', '.join(filter(None, output_names))}"
+        raise ConfigError(f"the model has no output {absent[0]!r}", where, fix)
     renamed = ["" if name in drop else rename.get(name, name) for name in output_names]
     if unknown := [name for name in renamed if name and name not in findings]:
         fix = f"map it with `rename: {{{unknown[0]}: FINDING}}`, or drop it with `drop: [{unknown[0]}]`"

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 class ModelEvaluation:
     """The result of an evaluation.
 
-    `manifest`: of the grid. `remarks`: notes for the owner of the model.
+    `manifest`: manifest of the grid. `remarks`: notes for the owner of the model.
     """
 
     run: PlannedRun
@@ -196,16 +196,19 @@ def _predict(
     network, given = source.network, source.declared.input
     assert network is not None
     assert given is not None
-    normalizer, least, most = declared_normalization(given), np.inf, -np.inf
+    normalizer = declared_normalization(given)
+    least, most = np.inf, -np.inf
     findings = list(run.config.findings)
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(plan.store, ref, run.geometry)
         facts = {"fingerprint": cache.fingerprint, "weights": weights, "cohort": ref.id}
-        stored, features_path = table_facts(path), folder / "features" / f"{ref.name}.npz"
+        stored = table_facts(path)
+        features_path = folder / "features" / f"{ref.name}.npz"
         is_stored = all(stored.get(key) == facts[key] for key in ("fingerprint", "weights"))
         if not is_stored or (network.has_features and not features_path.is_file()):
-            chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
+            chosen = Examples.predicted(ref, run.config, cache)
+            reader = BatchReader(cache.images, device)
             sample, what = chosen.feature_indices, f"predict {ref.name}"
             logit_NK, features = predict(
                 network, normalizer, reader, chosen.rows, device, "fp32", sample, display.progress, what

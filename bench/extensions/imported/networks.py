@@ -87,11 +87,8 @@ class ImportedNetwork(nn.Module):
             raise ConfigError(f"the network returns {actual}, not a tensor of shape [{num}, {len(names)}]", where, fix)
         if output.shape[1] != len(names):
             what = f"the network has {output.shape[1]} outputs, but `names` has {len(names)}"
-            raise ConfigError(
-                what,
-                f"{where}.names",
-                "name every output, in the order of the network; `drop: [NAME]` ignores an output",
-            )
+            fix = "name every output, in the order of the network; `drop: [NAME]` ignores an output"
+            raise ConfigError(what, f"{where}.names", fix)
         if not torch.isfinite(output).all():
             bad = [names[k] or f"output {k}" for k in (~torch.isfinite(output)).any(0).nonzero().flatten().tolist()]
             fix = "check preprocessing.mean, std and range: the input must be scaled as in its training"
@@ -159,9 +156,8 @@ def _timm(declared: ModelDeclaration) -> nn.Module:
         check_timm(options, given.channels, given.input or given.size, where)
         network = timm_model(num_outputs=len(declared.outputs.names), in_channels=given.channels, **options)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"timm cannot build the network: {error}", where, "correct `timm:` and its `with:` options"
-        ) from error
+        fix = "correct `timm:` and its `with:` options"
+        raise ConfigError(f"timm cannot build the network: {error}", where, fix) from error
     return _with_weights(network, declared)
 
 

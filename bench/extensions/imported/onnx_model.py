@@ -82,18 +82,16 @@ def _checked(onnx: Any, path: Path, where: str) -> int:
             fix = "export it with its weights inside, or in a file in the same folder"
             raise SetupError(f"the ONNX file refers to weights outside its folder: {location!r}", where, fix)
         if not target.is_file():
-            raise SetupError(
-                f"the weights of the ONNX file are missing: {location!r}",
-                where,
-                "put that file into the folder of the ONNX file",
-            )
+            fix = "put that file into the folder of the ONNX file"
+            raise SetupError(f"the weights of the ONNX file are missing: {location!r}", where, fix)
     return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
 
 
 def _locations(model: Any) -> Iterator[str]:
     """Yield the location of every external tensor in the model, its functions and its subgraphs."""
     training = [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
-    graphs, nodes = [model.graph, *training], [node for function in model.functions for node in function.node]
+    graphs = [model.graph, *training]
+    nodes = [node for function in model.functions for node in function.node]
     tensors = []
     while graphs or nodes:
         if graphs:

@@ -57,7 +57,8 @@ def read_predictions(
         for ref in refs
         if ref not in given
     ]
-    frames, names = {ref.name: table_of_predictions(declared.files[ref.name]) for ref in given}, None
+    frames = {ref.name: table_of_predictions(declared.files[ref.name]) for ref in given}
+    names = None
     for ref in given:
         columns = [str(column) for column in frames[ref.name].columns if column != "image_id"]
         names = names or columns
@@ -93,9 +94,8 @@ def table_of_predictions(path: Path) -> pd.DataFrame:
         frame = read_user_table(path, dtype={"image_id": str})
     except (OSError, ValueError) as error:
         message = str(error).splitlines()[0][:200]
-        raise DatasetError(
-            f"cannot read the predictions: {message}", str(path), "give a CSV or Parquet table"
-        ) from error
+        fix = "give a CSV or Parquet table"
+        raise DatasetError(f"cannot read the predictions: {message}", str(path), fix) from error
     if "image_id" not in frame:
         raise DatasetError("no column image_id", str(path), "name the column of the image ids image_id")
     frame["image_id"] = frame["image_id"].astype(str).where(frame["image_id"].notna(), "")
@@ -125,9 +125,8 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
     if ref.role == "internal" and (scored["split"] == "val").any():
         no_val = set(scored.index[scored["split"] == "val"]) <= set(missing.index)
         if no_val:
-            remarks.append(
-                f"there are no predictions for the validation patients of {ref.name}, so there are no thresholds, calls or calibration"
-            )
+            remark = f"there are no predictions for the validation patients of {ref.name}, so there are no thresholds, calls or calibration"
+            remarks.append(remark)
             missing = missing[missing["split"] != "val"]
     if len(missing):
         shown = examples(missing["image_id"], frame["image_id"])

@@ -148,7 +148,9 @@ def summarize(drawn: pd.DataFrame, goal: float, share: float = SHARE) -> tuple[p
             num_hospitals = of_n["hospital"].nunique()
             curves.append((finding, dataset, n, median, low, high, reached[n], num_hospitals, len(of_n)))
         largest, enough = int(reached.index.max()), reached.index[reached >= share]
-        needed, best, note = (float(enough[0]) if len(enough) else np.nan), rows["best"].dropna(), ""
+        needed = float(enough[0]) if len(enough) else np.nan
+        best = rows["best"].dropna()
+        note = ""
         if not len(enough):
             few = (best <= goal).mean() < share
             note = "too few patients to measure" if few else f"more than {largest:,}"

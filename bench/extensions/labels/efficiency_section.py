@@ -31,8 +31,8 @@ def label_efficiency(data: ReportData) -> Section:
     if not lines:
         return Section("labels", "", Markup(""))
     best = next(iter(lines.values()))
-    name, first, last = next(iter(lines)), best[0], best[-1]
-    title = sentence(name, (first.labels, first.run.external), (last.labels, last.run.external))
+    first, last = best[0], best[-1]
+    title = sentence(next(iter(lines)), (first.labels, first.run.external), (last.labels, last.run.external))
     return Section("labels", "Labels", write("label_efficiency.html.j2", data=data, title=title, lines=lines))
 
 

@@ -34,7 +34,8 @@ def gap_note(data: ReportData) -> tuple[str, str]:
         return KEY, ""
     gap, same = Estimate.of(own), verdict(own)
     name, row = max(others, key=lambda other: (verdict(other[1]) != same, abs(Estimate.of(other[1]).value - gap.value)))
-    other, changed = Estimate.of(row), [old != new for old, new in zip(same, verdict(row), strict=True)]
+    other = Estimate.of(row)
+    changed = [old != new for old, new in zip(same, verdict(row), strict=True)]
     if not any(changed) and gap.low <= other.value <= gap.high:
         return KEY, ""
     num, *counts = (int(str(row[key])) for key in ("num_runs", "num_worse", "num_better"))

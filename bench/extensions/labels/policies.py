@@ -38,7 +38,8 @@ class Evaluation:
 
 def policies_table(runs: ScoredRuns) -> pd.DataFrame:
     """Return the table `policies` of the compared recipes."""
-    recipes, planned = runs.recipes, {run.id: run for run in runs.manifest.ranked}
+    recipes = runs.recipes
+    planned = {run.id: run for run in runs.manifest.ranked}
     configs = {recipe: planned[run_ids[0]].flat_config for recipe, run_ids in recipes.runs_of.items()}
     if len({policy(config) for config in configs.values()}) < 2:
         return matrix([], [])

@@ -41,7 +41,7 @@ def reading_tables(runs: ScoredRuns) -> dict[str, pd.DataFrame]:
 
 
 def _means(runs: ScoredRuns, rows: pd.DataFrame, reading: str, prefix: str) -> pd.DataFrame:
-    """Return the rows of one reading, from the gaps of recipes; `prefix`: of the names of their estimates."""
+    """Return the rows of one reading, from the gaps of recipes; `prefix`: start of the names of their estimates."""
     means = mean_gaps(rows.assign(finding=MACRO), runs.covariances, prefix)
     of_hospital = rows.groupby("dataset")
     further = of_hospital[["same_findings", "changed_internal", "changed"]].mean()

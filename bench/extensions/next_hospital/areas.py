@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SCALE = 0.5  # of the half-normal priors, on the logit scale (chosen by benchmarks/next_hospital.csv)
-SCALES = (SCALE / 2, SCALE, 2 * SCALE)  # of the table `next_hospital_scales`
+SCALES = (SCALE / 2, SCALE, 2 * SCALE)  # scales in the table `next_hospital_scales`
 HEAVY = "low"  # side with the heavier tail, see `Posterior.predict`
 LEAST_LEFT_OUT = LEAST_HOSPITALS + 1  # hospitals from which one can be left out
 MOST_CHECKED = 20  # recipes of which hospitals are left out: those with the highest expected macros
@@ -52,7 +52,7 @@ class Areas(NamedTuple):
     of_macro: Mask
     panels: Panels
     internal: Array
-    num_findings: int  # of the grid
+    num_findings: int  # number of findings of the grid
 
     @classmethod
     def of(cls, measured: Measured, shared: pd.DataFrame, recipes: Recipes, internal: "pd.Series[float]") -> "Areas":
@@ -133,10 +133,11 @@ def tables(areas: Areas) -> dict[str, pd.DataFrame]:
         used = areas.columns(name)
         num_left_out, num_inside = left_out[name]
         columns = dict(zip(("value", "low", "high", "new_low", "new_high"), map(expit, of_new.numbers()), strict=True))
-        axis = int(name != MACRO and len(used) > 1)
-        columns |= dict(zip(("sd", "sd_low", "sd_high"), posterior.tau(0.5, LOW, HIGH, axis=axis), strict=True))
+        of_one_finding = name != MACRO and len(used) > 1
+        tau = posterior.tau(0.5, LOW, HIGH, axis=1 if of_one_finding else 0)
+        columns |= dict(zip(("sd", "sd_low", "sd_high"), tau, strict=True))
         columns |= {"num_left_out": num_left_out, "num_inside": num_inside}
-        columns["inconsistency"] = inconsistency(panels) if axis == 0 else np.full(len(run_ids), np.nan)
+        columns["inconsistency"] = np.full(len(run_ids), np.nan) if of_one_finding else inconsistency(panels)
         columns["below_half"] = of_new.below(np.zeros(len(run_ids)))  # 0 is the logit of 0.5
         with np.errstate(divide="ignore"):
             threshold = np.clip(logit(internal[:, used].mean(1)), -BEYOND, BEYOND)
@@ -150,9 +151,8 @@ def tables(areas: Areas) -> dict[str, pd.DataFrame]:
         for scale in SCALES:
             _, of_scale = areas.predictions(scale, panels)
             _, _, _, low, high = of_scale[MACRO].numbers()
-            scales.append(
-                pd.DataFrame({"run_id": run_ids, "scale": scale, "new_low": expit(low), "new_high": expit(high)})
-            )
+            columns = {"run_id": run_ids, "scale": scale, "new_low": expit(low), "new_high": expit(high)}
+            scales.append(pd.DataFrame(columns))
         out["next_hospital_scales"] = pd.concat(scales, ignore_index=True)
     return out
 

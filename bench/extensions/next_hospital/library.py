@@ -37,9 +37,8 @@ def next_hospital(
     given = {"value": value, "low": low, "high": high}
     columns = [several(numbers, name) for name, numbers in given.items()]
     if len({len(column) for column in columns}) != 1:
-        raise ConfigError(
-            "value, low and high have different lengths", "next_hospital", "give one of each per hospital"
-        )
+        fix = "give one of each per hospital"
+        raise ConfigError("value, low and high have different lengths", "next_hospital", fix)
     least, most = (0.0, 1.0) if metric in ON_LOGIT else (-1.0, 1.0)
     for number, (middle, start, end) in enumerate(zip(*columns, strict=True), 1):
         of_hospital = np.array([middle, start, end])

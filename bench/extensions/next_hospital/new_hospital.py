@@ -35,7 +35,8 @@ def predictions(
     areas = select(scores, AUROC, finding=None).assign(metric=AUROC)
     rows = pd.concat([areas, of_scores(scores, manifest.settings.threshold)], ignore_index=True)
     rows = rows[rows["finding"].isin([MACRO, *findings])]
-    runs, internal = Recipes({run: (run,) for run in run_ids}, {}), pd.DataFrame(columns=list(VALUES))
+    runs = Recipes({run: (run,) for run in run_ids}, {})
+    internal = pd.DataFrame(columns=list(VALUES))
     of_metrics = {metric: panel_rows(rows[rows["metric"] == metric], metric) for metric in METRICS}
     parts = [of_areas(runs, of_metrics[AUROC], internal, names)["next_hospital"]]
     parts += [predicted(runs, of_metrics[metric], internal, names) for metric in METRICS[1:]]

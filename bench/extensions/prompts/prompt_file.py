@@ -22,6 +22,7 @@ from bench.planning.run import path_of_entry
 from bench.store.file_integrity import file_sha256
 from bench.store.store import canonical_json
 from harmonize.errors import ConfigError, SetupError
+from reports.formatting import plural
 
 _AGAIN = "make the file again with `bench prompts`"
 
@@ -87,9 +88,10 @@ class Prompts:
     @property
     def shape(self) -> PromptShape:
         """Return the shape of the output layer."""
-        width, projection = int(self.arrays["text"].shape[3]), self.arrays.get("projection")
+        width = int(self.arrays["text"].shape[3])
+        projection = self.arrays.get("projection")
         features = width if projection is None else int(projection.shape[1])
-        return PromptShape(width, features, self.rule, projection is not None)
+        return PromptShape(width, features, self.rule, projected=projection is not None)
 
     def stated(self, findings: Sequence[str], seed: int) -> dict[str, Any]:
         """Return what a run document states about its prompts; the seed of the run selects the wording.
@@ -100,8 +102,9 @@ class Prompts:
             what = f"the prompts have another label space: {len(missing)} of {len(findings)} findings are missing, e.g. {missing[0]}"
             fix = f"make prompts for the findings of the grid; the file has {', '.join(self.findings)}"
             raise ConfigError(what, str(self.path), fix)
-        if seed >= (number := len(self.wordings)):
-            what = f"seed {seed} selects wording {seed + 1}, but the file has {number} wording{'s' * (number > 1)}"
+        number = len(self.wordings)
+        if seed >= number:
+            what = f"seed {seed} selects wording {seed + 1}, but the file has {plural(number, 'wording')}"
             raise ConfigError(what, str(self.path), f"with `head: prompts`, use seeds below {number}")
         return {"sha256": file_sha256(self.path), **asdict(self.shape)}
 

@@ -71,7 +71,9 @@ def points(answer_RN: Answers, sample: Sample, min_count: int) -> dict[int, Read
     for r, (answer, reference) in enumerate(zip(answer_RN, references(answer_RN), strict=True)):
         rows = np.flatnonzero((answer != NONE) & (reference != NONE))
         undecided = int((answer != NONE).sum()) - len(rows)
-        label, called, who = reference[rows] == 1, answer[rows] == 1, sample.patient[rows]
+        label = reference[rows] == 1
+        called = answer[rows] == 1
+        who = sample.patient[rows]
         if min(len(set(who[label])), len(set(who[~label]))) < min_count:
             continue
         denominators = np.stack([label, ~label, called])
@@ -89,7 +91,7 @@ def points(answer_RN: Answers, sample: Sample, min_count: int) -> dict[int, Read
 def curve(point: ReaderPoint, score: Array) -> tuple[Array, Array]:
     """Return false positive rate and sensitivity [cuts] of a network on the images of a reader.
 
-    score [N]: of all images. The first cut calls no image positive; images with equal scores are called together.
+    score [N]: scores of all images. The first cut calls no image positive; images with equal scores are called together.
     """
     score = score[point.rows]
     order = np.argsort(-score, kind="stable")

@@ -98,7 +98,7 @@ def add_rows(
 ) -> None:
     """Add the rows of one finding to the tables.
 
-    at: cohort and finding. unit: ids of the images. sample: of the patients of `unit`. scores: recipe -> for
+    at: cohort and finding. unit: ids of the images. sample: the patients of `unit`. scores: recipe -> for
     each run the logits of `unit`.
     """
     finding = at[-1]

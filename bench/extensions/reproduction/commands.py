@@ -84,7 +84,7 @@ def _lines(result: "Reproduction") -> list[str]:
     """
     from bench.cli.text_tables import interval, table_lines
     from bench.extensions.reproduction.compared_scores import ENOUGH, VERDICTS, headline
-    from reports.formatting import number
+    from reports.formatting import number, plural
 
     cells = [["hospital", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]
     cells += [
@@ -103,7 +103,7 @@ def _lines(result: "Reproduction") -> list[str]:
     counts = result.rows["verdict"].value_counts()
     verdicts = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
     few = f", fewer than {ENOUGH}: the verdict uses the interval over patients" if result.num_seeds < ENOUGH else ""
-    seeds = f"{result.num_seeds} seed{'s' * (result.num_seeds != 1)}{few}"
+    seeds = f"{plural(result.num_seeds, 'seed')}{few}"
     lines = [f"run {result.run_id}, trained again", *(f"  {line}" for line in result.checked), ""]
     lines += [*table_lines(cells), "", f"all {len(result.rows)} scores ({seeds}): {verdicts}", f"rows: {result.path}"]
     return [*lines, f"verdict: {result.verdict}"]

@@ -68,7 +68,8 @@ def reproduce(
     rows = compared(_scores(manifest, run_id), _scores(again, run_id), [_scores(manifest, other) for other in seeds])
     path = into / f"reproduction-{run_id}.parquet"
     write_table(path, rows)
-    verdict, checked = overall_verdict(rows, len(seeds) >= ENOUGH), _checked(manifest, again, run_id)
+    verdict = overall_verdict(rows, several=len(seeds) >= ENOUGH)
+    checked = _checked(manifest, again, run_id)
     return Reproduction(run_id, verdict, rows, checked, len(seeds), path, manifest.titles_of(run))
 
 

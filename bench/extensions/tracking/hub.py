@@ -65,9 +65,8 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     if run.is_imported:
         read_run(store, run_id)  # raises StoreError, because an imported model has no weights in the store
     if reason := unfinished(manifest, run) or ("" if (scores / "KEY").is_file() else "it has no scores"):
-        raise StoreError(
-            f"run {run_id}: {reason}", str(folder), "finish it with `bench run`, score it with `bench score`"
-        )
+        fix = "finish it with `bench run`, score it with `bench score`"
+        raise StoreError(f"run {run_id}: {reason}", str(folder), fix)
     points = ScoresFolder(scores).table("operating_points").drop(columns="run_id", errors="ignore")
     block, files = _block(store, manifest, run_id, "")
     config = {
@@ -115,7 +114,8 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     from bench.runs.internal_images import usual_gray_values  # imports OpenCV
 
     folder_of_run = store.run_dir(run_id)
-    document, trained = (CheckedFolder(folder_of_run).json(f"{name}.json") for name in ("run", "trained"))
+    document = CheckedFolder(folder_of_run).json("run.json")
+    trained = CheckedFolder(folder_of_run).json("trained.json")
     block: dict[str, Any] = {
         "run": run_id,
         "not_learnt": trained.get("unlearnt", []),
@@ -129,12 +129,12 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
         parts = [_block(store, manifest, str(source), f"{MEMBERS}/{source}/") for source in sources]
         block |= {"findings": list(manifest.run_of[run_id].config.findings), "sources": [part for part, _ in parts]}
         return block, [file for _, files in parts for file in files]
-    run, weights = read_run(store, run_id), folder_of_run / WEIGHTS
+    run = read_run(store, run_id)
+    weights = folder_of_run / WEIGHTS
     if run.has_given_vectors:
         what = f"run {run_id} has vectors of its images, and no network that others could use"
-        raise StoreError(
-            what, str(folder_of_run), "upload a run with its own encoder; `bench export` shares the scores of this run"
-        )
+        fix = "upload a run with its own encoder; `bench export` shares the scores of this run"
+        raise StoreError(what, str(folder_of_run), fix)
     if not weights.is_file():
         fix = "upload from the store that trained the run"
         raise StoreError(f"run {run_id} has no weights in this store", str(weights), fix)
@@ -235,9 +235,8 @@ def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = Fal
     """
     check_name(repo)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise SetupError(
-            "the hub is switched off", "HF_HUB_OFFLINE", "unset HF_HUB_OFFLINE; --dry-run works without the hub"
-        )
+        fix = "unset HF_HUB_OFFLINE; --dry-run works without the hub"
+        raise SetupError("the hub is switched off", "HF_HUB_OFFLINE", fix)
     from huggingface_hub import CommitOperationAdd
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError  # type: ignore[attr-defined]
 

@@ -70,11 +70,14 @@ def _write(client: "MlflowClient", experiment_id: str, manifest: Manifest, run: 
     """Write a run unless MLflow has it with the same content; return "new", "changed" or "same"."""
     from mlflow.entities import Metric, Param, RunTag
 
-    folder, is_done = manifest.store.run_dir(run.id), manifest.store.state(run.id) == "done"
+    folder = manifest.store.run_dir(run.id)
+    is_done = manifest.store.state(run.id) == "done"
     facts = CheckedFolder(folder).facts()
     ended = (folder / ("DONE" if is_done else "FAILED")).stat().st_mtime
     began_ms, ended_ms = int((ended - float(facts["env"].get("seconds", 0.0))) * 1000), int(ended * 1000)
-    values, settings, tags = metrics(manifest, run), parameters(manifest, run), _tags(manifest, run)
+    values = metrics(manifest, run)
+    settings = parameters(manifest, run)
+    tags = _tags(manifest, run)
     content = bytes_sha256(canonical_json([began_ms, ended_ms, is_done, settings, tags, values]))[:16]
     tracked = client.search_runs([experiment_id], f"tags.`{ID}` = '{run.id}'")
     if len(tracked) == 1 and tracked[0].data.tags.get(CONTENT) == content:
@@ -159,11 +162,11 @@ def _scores(manifest: Manifest, run: PlannedRun) -> Iterator[tuple[str, float]]:
     folder = ScoresFolder(manifest.scores / run.id)
     if not folder.key():
         return
-    scores, gaps = select(folder.table("scores"), METRICS, finding=None), folder.table("gaps")
+    scores = select(folder.table("scores"), METRICS, finding=None)
     internal = scores["dataset"] == manifest.source
     scores = scores.assign(dataset=scores["dataset"].where(~internal, scores["dataset"] + "-" + scores["split"]))
     columns = ("metric", "dataset", "finding", "value", "low", "high")
-    of_gaps = rows_of(gaps.assign(metric="auroc_gap"), *columns)
+    of_gaps = rows_of(folder.table("gaps").assign(metric="auroc_gap"), *columns)
     for metric, dataset, finding, value, low, high in (*rows_of(scores, *columns), *of_gaps):
         name = f"{metric}/{dataset}/{finding}"
         yield from ((name, value), (f"{name}/low", low), (f"{name}/high", high))

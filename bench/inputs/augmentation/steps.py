@@ -163,7 +163,7 @@ def markers(x_N1HW: Tensor, seed: int, *, most: float = 0.3, p: float = 0.5) -> 
         return x_N1HW
     height, width = x_N1HW.shape[2:]
     value_M4V = value.view(-1, 4, _NUM_VALUES)
-    x_M1HW, source_MHW = _pick(x_N1HW, rows), torch.arange(height)[:, None].expand(len(rows), height, width).clone()
+    source_MHW = torch.arange(height)[:, None].expand(len(rows), height, width).clone()
     tags = []
     for corner, value_MV in enumerate(value_M4V.unbind(1)):
         left, top = corner % 2 == 0, corner < 2
@@ -176,7 +176,8 @@ def markers(x_N1HW: Tensor, seed: int, *, most: float = 0.3, p: float = 0.5) -> 
         shift = (high * height).ceil().long()
         source_MHW += torch.where(replaced_MHW, shift if top else -shift, 0)
         tags.append(_tag(x / wide, y / high, value_MV11[:, 2:]))
-    changed = x_M1HW.gather(2, to_device(source_MHW.clamp(0, height - 1), x_N1HW.device)[:, None])
+    source_M1HW = to_device(source_MHW.clamp(0, height - 1), x_N1HW.device)[:, None]
+    changed = _pick(x_N1HW, rows).gather(2, source_M1HW)
     for covered_MHW, gray_MHW in tags:
         covered, gray = (to_device(tensor, x_N1HW.device)[:, None] for tensor in (covered_MHW, gray_MHW))
         changed = torch.where(covered, gray.to(changed.dtype), changed)
@@ -194,9 +195,8 @@ def tones(x_N1HW: Tensor, seed: int, *, strength: float = 1.0, p: float = 0.5) -
     start_MS = rise_MS.cumsum(1) - rise_MS
     x = _pick(x_N1HW, rows)
     segment = (x * _NUM_SLOPES).long().clamp(0, _NUM_SLOPES - 1)
-    start, rise = (
-        to_device(curve.to(x.dtype), x.device).gather(1, segment.flatten(1)).view_as(x) for curve in (start_MS, rise_MS)
-    )
+    start = to_device(start_MS.to(x.dtype), x.device).gather(1, segment.flatten(1)).view_as(x)
+    rise = to_device(rise_MS.to(x.dtype), x.device).gather(1, segment.flatten(1)).view_as(x)
     return _put(x_N1HW, rows, (start + rise * (x * _NUM_SLOPES - segment)).clamp(0, 1))
 
 

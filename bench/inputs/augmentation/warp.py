@@ -35,7 +35,8 @@ class Warp:
         Resampling reads uint8 values, so float32 images are first rounded to gray levels (multiples of 1/255). The
         result is not rounded.
         """
-        return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, levels(x_N1HW))
+        x_N1HW = levels(x_N1HW)
+        return _on_cpu(self, x_N1HW) if x_N1HW.device.type == "cpu" else on_device(self, x_N1HW)
 
     def inverse(self, height: int, width: int) -> Tensor:
         """Return the matrices [N, 2, 3] that map output coordinates (x, y, 1) to input coordinates (x, y).
@@ -101,8 +102,10 @@ def resample(
     Contrast, brightness and position change in this order; only the final values are clipped to [0, 1]. The images are
     processed one by one, so that each image stays in the CPU cache.
     """
-    result, gray_V = np.empty(image_NHW.shape, np.float32), np.arange(256) / 255
-    size, flags = image_NHW.shape[:0:-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    result = np.empty(image_NHW.shape, np.float32)
+    gray_V = np.arange(256) / 255
+    size = image_NHW.shape[:0:-1]  # (width, height)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for image_HW, matrix, (contrast, brightness), out_HW in zip(image_NHW, from_N23, factor_N2, result, strict=True):
         mean = cv2.mean(image_HW)[0] / 255
         table_V = (((gray_V - mean) * contrast + mean) * brightness).astype(np.float32)

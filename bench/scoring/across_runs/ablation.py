@@ -125,8 +125,8 @@ def _effect(
     if len(finite) > 1:
         return effect
     width = half[first[0], second[0]]
-    all_low, all_high = np.fmin(mean[0] - width, low), np.fmax(mean[0] + width, high)
-    return replace(effect, all_low=float(all_low), all_high=float(all_high))
+    all_low = float(np.fmin(mean[0] - width, low))
+    return replace(effect, all_low=all_low, all_high=float(np.fmax(mean[0] + width, high)))
 
 
 @dataclass(frozen=True, slots=True)

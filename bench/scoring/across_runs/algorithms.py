@@ -97,8 +97,9 @@ def _cohorts(scores: pd.DataFrame, internal: str) -> Iterator[tuple[str, str, di
     order = sorted(groups, key=lambda key: (key[0] == internal, key[0] != EXTERNAL, *key))
     for dataset, split in order:
         of = groups[dataset, split]
-        recipes, own = of["run_id"].astype(str), own_error(*of[["value", "low", "high"]].to_numpy(np.float64).T)
+        recipes = of["run_id"].astype(str)
         value = dict(zip(recipes, of["value"].astype(float), strict=True))
+        own = own_error(*of[["value", "low", "high"]].to_numpy(np.float64).T)
         yield dataset, split, value, dict(zip(recipes, own.tolist(), strict=True))
 
 

@@ -241,7 +241,8 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
     macros = {id(pair): of for pair, *of in zip(external, *sides, strict=True)}
     rows: list[tuple[Any, ...]] = []
     for pair in pairs:
-        counts, cohort = pair.first.counts, (pair.first.scored.dataset, pair.first.scored.split)
+        counts = pair.first.counts
+        cohort = (pair.first.scored.dataset, pair.first.scored.split)
         sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
         first, second = pair.first.value[key], pair.second.value[key]
         influences = [Influence({of.sample.key: of.influence[key]}) for of in (pair.first, pair.second)]
@@ -250,9 +251,8 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         tests = np.stack(_tested(np.stack([first, second]), influences, bounds, same), 1)
         for k, finding in enumerate(findings):
             analytic = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
-            rows.append(
-                (*cohort, finding, first[k], second[k], *tests[k], *analytic, *sizes[k], 1, SAME if same[k] else "")
-            )
+            row = (*cohort, finding, first[k], second[k], *tests[k], *analytic, *sizes[k], 1, SAME if same[k] else "")
+            rows.append(row)
         in_macro = of_macros if id(pair) in macros else inside | pair.internal
         of_pair = macros.get(id(pair)) or [macro(of, key, in_macro) for of in (pair.first, pair.second)]
         known = np.isfinite(first) & in_macro
@@ -282,9 +282,8 @@ def _averaged(pairs: Sequence[Pair]) -> list[Pair]:
 def _both_known(pair: Pair, key: Key) -> Pair:
     """Return the pair with only the values that both runs have."""
     known = np.isfinite(pair.first.value[key]) & np.isfinite(pair.second.value[key])
-    first, second = (
-        replace(of, value={key: np.where(known, of.value[key], np.nan)}) for of in (pair.first, pair.second)
-    )
+    first = replace(pair.first, value={key: np.where(known, pair.first.value[key], np.nan)})
+    second = replace(pair.second, value={key: np.where(known, pair.second.value[key], np.nan)})
     return replace(pair, first=first, second=second)
 
 
@@ -305,13 +304,13 @@ def _tested(
 def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair, reason: str = "") -> tuple[Any, ...]:
     """Build the macro row of a cohort (dataset, split); reason: why there is no mean."""
     first, second = mean.first, mean.second
-    values, bounds = (
-        np.array([[first.value], [second.value]]),
-        [np.array(of.bounds or UNKNOWN)[:, None] for of in mean[:2]],
-    )
-    tests = _tested(values, [Influence.stack([of.influence]) for of in mean[:2]], bounds, np.array([mean.same]))
-    analytic, note = (float("nan"), float("nan")), SAME if mean.same and np.isfinite(first.value) else reason
-    return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *first.sizes, note)
+    values = np.array([[first.value], [second.value]])
+    influences = [Influence.stack([macro.influence]) for macro in (first, second)]
+    bounds = [np.array(macro.bounds or UNKNOWN)[:, None] for macro in (first, second)]
+    tests = np.concatenate(_tested(values, influences, bounds, np.array([mean.same])))
+    analytic = (float("nan"), float("nan"))
+    note = SAME if mean.same and np.isfinite(first.value) else reason
+    return (*cohort, MACRO, first.value, second.value, *tests, *analytic, *first.sizes, note)
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
@@ -360,7 +359,10 @@ def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any,
     for first, second, numbers in zip(first_gaps, second_gaps, np.stack(tests, 1), strict=True):
         sizes = (first.n, first.num_positive, first.num_negative, first.num_patients, first.num_findings)
         prefix = (first.dataset, splits.get(first.dataset, "mixed"), first.finding)
-        known, of_mean = np.isfinite(first.value), prefix[::2] == (EXTERNAL, MACRO)
-        note = (SAME if same.all() else "") if known else reason if of_mean else ""
+        note = ""
+        if np.isfinite(first.value):
+            note = SAME if same.all() else ""
+        elif (first.dataset, first.finding) == (EXTERNAL, MACRO):
+            note = reason
         rows.append((*prefix, first.value, second.value, *numbers, float("nan"), float("nan"), *sizes, note))
     return rows

@@ -20,7 +20,7 @@ from bench.scoring.influence import LEVEL, correlations
 from bench.scoring.intervals import NORMAL_QUANTILE
 
 Array = NDArray[np.float64]
-NUM_DRAWS = 4000  # of normal numbers, for `largest_deviation`
+NUM_DRAWS = 4000  # draws of normal numbers, for `largest_deviation`
 TINY = 1e-6  # share of the error of two numbers below which the error of their difference is rounding
 
 

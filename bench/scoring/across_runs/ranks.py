@@ -56,7 +56,7 @@ def rankings(scores: pd.DataFrame, covariances: Covariances, smallest_first: Col
         rows = all_rows[all_rows["run_id"].isin(default["run_id"])]
         run_ids = rows["run_id"]
         if len(run_ids) > 1 and all(covariances.has(run, criterion.estimate) for run in run_ids):
-            others.append(_columns(rows, covariances, criterion, criterion.metric in smallest_first))
+            others.append(_columns(rows, covariances, criterion, smallest_first=criterion.metric in smallest_first))
     if not others:
         return default
     columns = {name: np.concatenate([table[name] for table in others]) for name in SCHEMAS["ranks"]}
@@ -104,11 +104,10 @@ def _columns(
     tests = pair_tests(value, covariance, None if is_biased else own_error(value, low, high))
     lead = leads(sign * value, tests)
     rank_low, rank_high = rank_sets(tests.p)
-    all_low, all_high = (
-        simultaneous(value, covariance)
-        if is_biased
-        else simultaneous_own(criterion.metric, value, low, high, covariance)
-    )
+    if is_biased:
+        all_low, all_high = simultaneous(value, covariance)
+    else:
+        all_low, all_high = simultaneous_own(criterion.metric, value, low, high, covariance)
     mean_rank, p_best = drawn_ranks(sign * (value + draws(covariance)).T)
     columns = {
         **{name: np.full(len(rows), text, object) for name, text in criterion._asdict().items()},
@@ -178,7 +177,8 @@ def leads(value: Array, tests: PairTests) -> dict[str, Array]:
     columns = {name: np.full(len(value), np.nan) for name in LEADS}
     if len(value) < 2:
         return columns
-    alone, half = differences_of(value[:-1] - value[1:], tests.error.diagonal(1)), tests.half.diagonal(1)
+    alone = differences_of(value[:-1] - value[1:], tests.error.diagonal(1))
+    half = tests.half.diagonal(1)
     bounds = (alone.value, alone.low, alone.high, alone.value - half, alone.value + half)
     for name, numbers in zip(LEADS, bounds, strict=True):
         columns[name][:-1] = numbers
@@ -193,7 +193,7 @@ def mean_gaps(gaps: pd.DataFrame, covariances: Covariances, prefix: str = "gap")
     count as fully correlated, because the patients are the same. all_low and all_high: interval that is simultaneous over hospitals;
     for "external", the same as low and high. num_worse: number of runs with a gap above 0. num_better: number of runs with a
     gap below 0. A gap counts as above or below 0 if its interval, which is simultaneous over the hospital's runs, is
-    entirely above or below 0. prefix: of the names of the gaps in `covariances`.
+    entirely above or below 0. prefix: start of the names of the gaps in `covariances`.
     """
     rows: list[tuple[Any, ...]] = []
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]

@@ -97,7 +97,7 @@ class Recipes:
     def of(
         cls, groups: Sequence[Sequence[str]], values: Values, left_out: Mapping[str, str] | None = None
     ) -> "Recipes":
-        """Return the recipes of groups of run ids (the result of `seed_groups`). `left_out`: as in the class.
+        """Return the recipes of groups of run ids (the result of `seed_groups`). `left_out` is explained in the class.
 
         A recipe with one run has the id of this run if there are too few seeds for intervals over seeds. Every other
         recipe gets an id of its own.
@@ -338,10 +338,8 @@ class Recipes:
         weight = np.array([self.own_weight(name) for name in self.joined], np.float64)[recipe]
         own = (num_runs - num_folds).astype(np.float64)
         group = keys.groupby(list(keys.columns), sort=False, dropna=False).ngroup().to_numpy()
-        pooled_squares, pooled_degrees = (
-            pd.Series(numbers).groupby(group, sort=False).transform("sum").to_numpy()
-            for numbers in (squares.to_numpy(), own)
-        )
+        pooled_squares = pd.Series(squares.to_numpy()).groupby(group, sort=False).transform("sum").to_numpy()
+        pooled_degrees = pd.Series(own).groupby(group, sort=False).transform("sum").to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
             # the pooled variance is 0 if no recipe with several runs has the row
             pooled = np.where(pooled_degrees > 0, pooled_squares / pooled_degrees, 0.0)

@@ -22,7 +22,7 @@ from bench.scoring.intervals import NORMAL_QUANTILE, plain_interval
 from reports.schemas.tables import LEAST_RELATED, SCHEMAS
 
 Array = NDArray[np.float64]
-STEP = 1e-6  # of an AUROC, for derivatives
+STEP = 1e-6  # change of an AUROC, for numerical derivatives
 
 
 class RobustnessLine(NamedTuple):

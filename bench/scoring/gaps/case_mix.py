@@ -63,9 +63,8 @@ def mix_of(internal: SplitMetrics, external: SplitMetrics, k: int, min_count: in
     """
     (internal_cell, external_cell), reason = _cells(internal, external)
     num_cells = 1 if reason else NUM_CELLS
-    inside, outside = (
-        _groups(split, k, cell, num_cells) for split, cell in ((internal, internal_cell), (external, external_cell))
-    )
+    inside = _groups(internal, k, internal_cell, num_cells)
+    outside = _groups(external, k, external_cell, num_cells)
     label = _weights(prevalence_factor, inside.num, outside.num)
     if reason:
         return Mix(inside, outside, label, label, reason, NEITHER, float("nan"))

@@ -98,7 +98,7 @@ def rows(
 def _macros(cells: Sequence[Mapping[int, GapComponents]], used: NDArray[np.bool_]) -> dict[int, GapComponents]:
     """Return the macro of each hospital with one, by its index: the weighted sums of `hospital_means`, which add up to its gap.
 
-    cells: of each hospital, index of the finding -> components. used [K]: the findings of the means.
+    cells: for each hospital, index of the finding -> components. used [K]: the findings of the means.
     """
     scored = np.array([[used[k] and k in by_finding for k in range(len(used))] for by_finding in cells])
     of_cells, whole = weights(scored), complete(scored)
@@ -108,7 +108,8 @@ def _macros(cells: Sequence[Mapping[int, GapComponents]], used: NDArray[np.bool_
             macros[h] = mean([cells[h][k] for k in np.flatnonzero(own).tolist()], sum)
         elif np.isfinite(of_cells[h]).all():
             places = np.argwhere(of_cells[h] != 0).tolist()
-            num, weight = int(own.sum()), np.array([of_cells[h, g, k] for g, k in places])
+            num = int(own.sum())
+            weight = np.array([of_cells[h, g, k] for g, k in places])
             macros[h] = mean([cells[g][k] for g, k in places], lambda _, num=num: num, weight=weight)  # type: ignore[misc]
     return macros
 
@@ -142,8 +143,10 @@ def of_hospital(
             inside, outside = (_estimate(split, key, k) for split in (internal, external))
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
-            reason = "measured for AUROC only" if name != "auroc" else OF_POOL if of_pool else SAME_LABELS
-            components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(reason)
+            if name != "auroc":
+                components["labels"] = unknown("measured for AUROC only")
+            else:
+                components["labels"] = labels[k] if k in labels else unknown(OF_POOL if of_pool else SAME_LABELS)
             components["remainder"] = remainder(components)
     return {name: {k: components_of_finding[k][name] for k in common} for name in METRICS}
 
@@ -195,7 +198,9 @@ def _weighted(
 
     Patients of both hospitals have an influence, because the weights depend on the numbers of images of their groups.
     """
-    column, sample, of_image = external.columns[k], external.sample, mix.external.of_image
+    column = external.columns[k]
+    sample = external.sample
+    of_image = mix.external.of_image
     weight, excess = weights.of_group[of_image], 0.0
     if name == "ece":
         group = sample.group[column.rows]
@@ -204,7 +209,8 @@ def _weighted(
     else:
         value, slope = column.auroc(weight) if name == "auroc" else column.average_precision(weight)
     of_groups = np.bincount(of_image, slope, len(weights.of_group))
-    own, of_weights = weight * slope, (of_groups @ np.nan_to_num(weights.external))[of_image]
+    own = weight * slope
+    of_weights = (of_groups @ np.nan_to_num(weights.external))[of_image]
     of_external = own + of_weights
     if weights is not mix.label:
         # Without one of the n images of a cell, the others weigh n / (n - 1) times as much; without a single one, the cell is gone.
@@ -229,8 +235,8 @@ def _change(before: ComponentEstimate, after: ComponentEstimate) -> GapComponent
     values, lows, highs = np.array([(of.value, *of.interval) for of in (after, before)]).T
     matrix = correlations(Influence.stack([after.influence, before.influence]).covariance)
     interval = (0.0, 0.0) if after is before else paired_interval(values, lows, highs, float(matrix[0, 1]))
-    excesses, change = (after.excess, before.excess), after.influence - before.influence
-    return GapComponent(float(values[0] - values[1]), change, interval, excess=excesses)
+    change = after.influence - before.influence
+    return GapComponent(float(values[0] - values[1]), change, interval, excess=(after.excess, before.excess))
 
 
 def _labels(

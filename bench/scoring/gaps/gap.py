@@ -97,7 +97,7 @@ def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
 def _of_hospital(
     findings: Sequence[str], internal: SplitMetrics, hospital: SplitMetrics, key: Key, macros: tuple[Macro, Macro]
 ) -> list[Gap]:
-    """Compute the gaps of one hospital: the macro gap, then the gap of each finding. macros: of the internal and this hospital."""
+    """Compute the gaps of one hospital: the macro gap, then the gap of each finding. macros: those of the internal and of this hospital."""
     counts, splits = hospital.counts, (internal, hospital)
     common = np.isfinite(internal.value[key]) & np.isfinite(hospital.value[key])
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], 1)

@@ -75,7 +75,8 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
     bounds = np.sort(sign[:, None] * np.array([term.interval for term in terms]), axis=1).T
     matrix = correlations(Influence.stack(influences).covariance)
     low, high = (len(terms) * bound for bound in mean_interval("", value, bounds, matrix))
-    excesses, total = (excess_internal, excess_external), sum(influences[1:], influences[0])
+    excesses = (excess_internal, excess_external)
+    total = sum(influences[1:], influences[0])
     return GapComponent(float(value.sum()), total, (low, high), num_findings=gap.num_findings, excess=excesses)
 
 
@@ -87,7 +88,7 @@ def mean(
 ) -> GapComponents:
     """Compute the mean of each component over findings or hospitals; unknown if one of them is unknown.
 
-    weight: of a weighted sum over groups in place of the mean; it sums to 1.
+    weight: weights of a sum over groups in place of the mean; they sum to 1.
 
     An unknown component is not 0, so a mean over the measured findings only would understate or overstate it. It is part of the
     remainder. `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean

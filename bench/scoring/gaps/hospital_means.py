@@ -83,8 +83,9 @@ def _estimated(key: Key, external: Sequence[SplitMetrics], plain: Macro, weight_
     """Return a macro that is a weighted sum of the cells of all hospitals, with the sizes of the hospital's own macro."""
     if np.isnan(weight_HK).any():
         return Macro(np.nan, plain.influence)
-    parts = [(split, np.flatnonzero(weight), weight) for split, weight in zip(external, weight_HK, strict=True)]
-    parts = [(split, used, weight[used]) for split, used, weight in parts if len(used)]
+    used_findings = [np.flatnonzero(w_K) for w_K in weight_HK]
+    weights_of_used = [w_K[used] for w_K, used in zip(weight_HK, used_findings, strict=True)]
+    parts = [part for part in zip(external, used_findings, weights_of_used, strict=True) if len(part[1])]
     value = np.concatenate([split.value[key][used] for split, used, _ in parts])
     weight = np.concatenate([weight for *_, weight in parts])
     influence = Influence({split.sample.key: weight @ split.influence[key][used] for split, used, weight in parts})

@@ -85,7 +85,8 @@ def sensitivity(
             rows.append((run_id, scored.dataset, name, findings[k], *numbers))
         of_macro = np.where(everywhere, value, np.nan)
         matrix = correlations(influence @ influence.T)
-        macro, bounds = mean_of(of_macro, influence)[0], mean_interval(AUROC.metric, of_macro, (low, high), matrix)
+        macro = mean_of(of_macro, influence)[0]
+        bounds = mean_interval(AUROC.metric, of_macro, (low, high), matrix)
         least_sizes = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
         rows.append((run_id, scored.dataset, name, MACRO, macro, *bounds, *least_sizes))
     return rows

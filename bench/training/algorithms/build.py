@@ -28,7 +28,7 @@ def build_algorithm(entry: Entry, num_groups: int, output_layer: nn.Module, seed
     """Return the algorithm of an entry: an instance of its class, or its function.
 
     A constructor with the parameter `num_groups` gets the number of groups; with `num_features` and `num_outputs`, the numbers of
-    inputs and outputs of `output_layer`. `seed`: of the random weights of an algorithm. Raises TrainingError if an algorithm with groups gets fewer than two.
+    inputs and outputs of `output_layer`. `seed`: seed of its random weights. Raises TrainingError if an algorithm with groups gets fewer than two.
     """
     if entry.facts.get("groups") and num_groups < 2:
         raise TrainingError(f"{entry.name} compares groups, and the readable training images have {num_groups}")

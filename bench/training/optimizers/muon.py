@@ -22,8 +22,10 @@ def muon(params: Iterable[dict[str, Any]], network: nn.Module, **options: Any) -
     for group in params:
         muon_weights = [p for p in group["params"] if id(p) in hidden]
         adamw_weights = [p for p in group["params"] if id(p) not in hidden]
-        groups += [{**group, "params": muon_weights, "use_muon": True}] if muon_weights else []
-        groups += [{**group, "params": adamw_weights, "use_fallback": True}] if adamw_weights else []
+        if muon_weights:
+            groups.append({**group, "params": muon_weights, "use_muon": True})
+        if adamw_weights:
+            groups.append({**group, "params": adamw_weights, "use_fallback": True})
     optimizer: Optimizer = Muon(groups, **options)
     return optimizer
 
