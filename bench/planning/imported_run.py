@@ -33,13 +33,8 @@ def kept_models(store: Store, before: PlannedGrid, after: PlannedGrid) -> list[P
         return []
     # Models have the settings of the first run. Other runs may differ in `label_source`. A grid without runs compares none.
     first_run = after.runs[:1]
-    return [
-        model
-        for model in before.derived
-        if model.is_imported
-        and store.state(model.id) == "done"
-        and all(comparable(model.config, run.config) for run in first_run)
-    ]
+    stored = [model for model in before.derived if model.is_imported and store.state(model.id) == "done"]
+    return [model for model in stored if all(comparable(model.config, run.config) for run in first_run)]
 
 
 def dropped_models(store: Store, before: PlannedGrid, kept: Sequence[PlannedRun]) -> list[str]:
