@@ -49,9 +49,8 @@ def test_closing_the_drawer_leaves_no_entry_in_the_history(visit, close):
             visit.page.keyboard.press("Escape")
         wait_until(visit.page, IS_SHUT)
         assert visit.page.url == before
-    assert (
-        visit.page.evaluate("history.length") == 3
-    )  # about:blank, the page, and the forward entry of the closed drawer
+    # about:blank, the page, and the forward entry of the closed drawer
+    assert visit.page.evaluate("history.length") == 3
 
 
 def test_another_run_in_the_open_drawer_adds_no_entry(visit):

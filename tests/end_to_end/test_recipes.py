@@ -21,9 +21,8 @@ def test_a_recipe_runs_in_small_on_synthetic_images(recipe: str, small: Callable
     if recipe == "xand-ray":
         assert kinds == {"run": 4, "panel": 3}
     page = (report / "leaderboard.html").read_text()
-    assert (
-        "cannot be compared with the synthetic images of this page" in page
-    )  # synthetic images beside published numbers
+    # synthetic images beside published numbers
+    assert "cannot be compared with the synthetic images of this page" in page
     assert "Results as reported by their authors" in page
     scored = pd.read_parquet(report / "tables" / "scores.parquet")
     assert set(scored["run_id"]) == set(runs["run_id"])

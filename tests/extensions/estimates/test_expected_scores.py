@@ -108,9 +108,8 @@ def test_the_internal_hospital_is_one_more_hospital_for_the_bound_on_its_side() 
     # the interval contains the internal value anyway, or there is none
     assert extra[0, 1] == 0
     assert (extra[1] == 0).all()
-    assert (
-        ExpectedValues.toward_internal(error, 0 * wrong, away, growth) == 0
-    ).all()  # the estimator is right at the internal hospital
+    # the estimator is right at the internal hospital
+    assert (ExpectedValues.toward_internal(error, 0 * wrong, away, growth) == 0).all()
     near = ExpectedValues.toward_internal(error, value - 0.75, 0.75 - value, 3 * growth)
     assert (
         0.6 + half_widths(error) * 3 * growth + near <= np.maximum(0.75, 0.6 + half_widths(error) * 3 * growth)

@@ -84,9 +84,8 @@ def test_the_headline_and_the_figure_state_the_numbers_of_the_table() -> None:
         "of scale .50 for the AUROC; with half and twice this scale, the prediction interval of the macro is [.640, .800] and [.600, .830]"
         in text
     )
-    assert (
-        "so that the middle 95 % of hospitals have [.647, .801]" in text
-    )  # the logit of .731 plus or minus 1.96 times .2
+    # the logit of .731 plus or minus 1.96 times .2
+    assert "so that the middle 95 % of hospitals have [.647, .801]" in text
     assert "chosen as the first of 3 runs at these hospitals" in text
 
 

@@ -208,9 +208,8 @@ def test_a_run_without_a_number_at_one_hospital_takes_no_number_from_other_recip
 def test_unequal_scatter_of_few_seeds_gives_no_endless_interval() -> None:
     groups, rows, drawn = study(np.random.default_rng(9), [2, 2, 1], [0.02, 0.0001, 0.01])
     recipes = Recipes.of(groups, values(drawn))
-    assert (
-        max(recipes.quantile(recipe) for recipe in recipes.runs_of) <= 4.31
-    )  # Student's t with two degrees of freedom
+    # Student's t with two degrees of freedom
+    assert max(recipes.quantile(recipe) for recipe in recipes.runs_of) <= 4.31
     table = recipes.averaged(rows, ["dataset"], metric="auroc")
     assert table["low"].min() >= 0
     assert table["high"].max() <= 1
