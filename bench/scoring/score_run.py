@@ -67,7 +67,7 @@ class RunScores:
             self,
             **{name: kept(getattr(self, name)) for name in ("scores", "gaps", "reliability", "confusion", "delong")},
             estimates={
-                name: self.estimates[name] for name in self.estimates if left_out.isdisjoint(name.split("/")[1:2])
+                name: self.estimates[name] for name in self.estimates if left_out.isdisjoint(name.split("/")[1:])
             },
             detail={name: kept(table) for name, table in self.detail.items()},
             measured=[split for split in self.measured if split.scored.dataset not in left_out],

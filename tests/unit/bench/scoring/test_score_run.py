@@ -156,6 +156,12 @@ def test_the_external_mean_weighs_hospitals_equally_and_has_their_counts(scored:
     assert all(row.low < row.value < row.high for row in macro)
 
 
+def test_scores_without_a_hospital_name_it_in_no_estimate(scored: RunScores) -> None:
+    names = [{*name.split("/")} for name in scored.without_hospitals(["nih"]).estimates]
+    assert any("vindr" in parts for parts in names)
+    assert not any({"nih", "external"} & parts for parts in names)
+
+
 def on_logit_scale(estimate: Estimate) -> tuple[float, float]:
     """Return the normal interval of an area on the logit scale."""
     error = float(estimate.influence.error) / (estimate.value * (1 - estimate.value))
