@@ -117,7 +117,7 @@ def demo_figures(tables: Tables) -> str:
         [
             f"- **Demo** ([page](docs/live/{DEMO.name})).",
             *(f"{text.rstrip('.')}." for text in verdicts.titles(data) if text),
-            f"The mean gap in AUROC is {data.mean_gap.with_interval}.",
+            f"The mean gap in AUROC is {data.hospitals.mean_gap.with_interval}.",
             *filter(None, notes),
             f"The first network of the ranking leads the second by {first.lead.with_interval} external AUROC: {tie}.",
             "Results on synthetic hospitals do not apply to real hospitals.",
@@ -139,9 +139,9 @@ def figures(path: Path) -> dict[Path, str]:
     num_findings = dict(zip(scores["dataset"], scores["num_findings"], strict=True))
     rows = [["hospital", "findings scored", *(f"AUROC {recipe.name}" for recipe in recipes), "mean gap"]]
     rows.append(["---"] * len(rows[0]))
-    for hospital in data.all_hospitals:
-        kind = ", internal test" * (hospital == data.internal) + ", children" * (
-            hospital in data.of_children
+    for hospital in data.hospitals.all:
+        kind = ", internal test" * (hospital == data.hospitals.internal) + ", children" * (
+            hospital in data.hospitals.children
         )  # a hospital of children is in no mean
         gap = hospital.mean_gap.with_interval if hospital.mean_gap.has_value else ""
         cells = [auroc(recipe, hospital.key).with_interval for recipe in recipes]
@@ -149,10 +149,10 @@ def figures(path: Path) -> dict[Path, str]:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     means = listing([recipe.score.with_interval for recipe in recipes])
     score, why = of_one_finding(data) or "mean external AUROC", no_mean(data.members(recipes[0]))
-    (children,) = data.of_children
+    (children,) = data.hospitals.children
     wrong = [auroc(recipe, children.key, "Pneumonia") for recipe in recipes]
-    inside = listing([auroc(recipe, data.internal.key, "Pneumonia").text for recipe in recipes])
-    internal = [auroc(recipe, data.internal.key).value for recipe in recipes]
+    inside = listing([auroc(recipe, data.hospitals.internal.key, "Pneumonia").text for recipe in recipes])
+    internal = [auroc(recipe, data.hospitals.internal.key).value for recipe in recipes]
     return {
         LIVE.with_suffix(".md"): f"""{table}
 

@@ -147,11 +147,11 @@ def _render(tables: Tables) -> str:
         **shell(STYLES, SCRIPTS),
         title=f"Unseen: {study}" if study else "Unseen",
         headline=headline,
-        phantom=data.phantom,
+        phantom=data.tables.synthetic,
         site=bool(tables.meta.get("site")),
         made=_made(data),
         repository=(data.meta.get("software") or {}).get("repository", ""),
-        pictures_notice=pictures_notice(data.phantom, num_pictures),
+        pictures_notice=pictures_notice(data.tables.synthetic, num_pictures),
         pins=len(data.ranked) > 1,
         failed={
             **{part["name"]: part["reason"] for part in tables.meta.get("failed", ())},
@@ -185,5 +185,5 @@ def _made(data: report_data.ReportData) -> list[str]:
         *([f"last run: {data.meta['date']}"] if data.meta.get("date") else []),
         *([f"Unseen {software['version']}"] if software.get("version") else []),
         *([f"commit {', '.join(commits)}"] if commits else []),
-        f"data: {listing([hospital.title for hospital in data.all_hospitals], 12)}",
+        f"data: {listing([hospital.title for hospital in data.hospitals.all], 12)}",
     ]

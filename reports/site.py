@@ -44,11 +44,11 @@ def _write_site(tables: Tables, folder: Path) -> Path:
             **style_and_script,
             title=f"{run.label} · Unseen",
             headline=run.label,
-            phantom=data.phantom,
+            phantom=data.tables.synthetic,
             sections=(),
             run=run,
             body=body,
-            pictures_notice=pictures_notice(data.phantom, body.count('src="data:image/')),
+            pictures_notice=pictures_notice(data.tables.synthetic, body.count('src="data:image/')),
         )
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
     files = write(
@@ -56,7 +56,7 @@ def _write_site(tables: Tables, folder: Path) -> Path:
         **style_and_script,
         title="Data · Unseen",
         headline="Tables of the leaderboard",
-        phantom=data.phantom,
+        phantom=data.tables.synthetic,
         sections=(),
         files=[(name, len(frame), list(frame.columns)) for name, frame in tables.frames.items() if len(frame)],
     )

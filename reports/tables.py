@@ -150,6 +150,11 @@ def _values(column: "pd.Series[Any]") -> Iterable[Any]:
     return map(texts.tolist().__getitem__, code.tolist())
 
 
+def text(value: object) -> str:
+    """Return a cell of a table as text; null becomes ""."""
+    return value if isinstance(value, str) else ""
+
+
 def records_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return each row of a table as a dict: column name -> Python value.
 

@@ -17,6 +17,7 @@ from reports.sentences.members import over
 
 LEAST_GAP = 0.05  # a clear gap of at least this AUROC at a hospital is a failure
 SMALL = 0.02  # a gap whose interval ends below this AUROC is small
+USEFUL_FROM = 0.7  # AUROC from which a model is useful, if the grid states no other
 
 WRONG, CHANCE, SHORTCUT = "wrong way round", "not better than chance", "uses a shortcut"
 FAILS, AT_CHANCE = "fails at a hospital", "not better than chance at a hospital"
@@ -59,7 +60,12 @@ def of_recipe(data: ReportData, run: Run) -> tuple[Verdict, ...]:
 def of_findings(data: ReportData, run: Run) -> dict[str, Verdict]:
     """Return the verdict on each finding of a recipe or a run; see `matrix`."""
     predicted = {finding: data.at_new_hospital.get((run.id, finding)) for finding in data.findings}
-    return matrix(_cells(data, run), predicted, _shortcuts(data, run), data.useful_from)
+    return matrix(_cells(data, run), predicted, _shortcuts(data, run), useful_from(data))
+
+
+def useful_from(data: ReportData) -> float:
+    """Return the AUROC from which a model is useful at a new hospital."""
+    return float(data.meta.get("useful") or USEFUL_FROM)
 
 
 def matrix(
@@ -95,7 +101,7 @@ def matrix(
 
 def _failures(data: ReportData, run: Run) -> Iterator[Verdict]:
     yield from _wrong(_cells(data, run))
-    if data.hospitals and _lower_end(run.score) <= 0.5:
+    if data.hospitals.external and _lower_end(run.score) <= 0.5:
         of_mean = data.ranked_by.finding == MACRO
         yield Verdict(CHANCE, run.score, finding="" if of_mean else data.ranked_by.finding)
     gaps = {key: gap for key, gap in run.hospital_gaps.items() if gap.clear_above and gap.value >= LEAST_GAP}
@@ -113,7 +119,7 @@ def _shortcuts(data: ReportData, run: Run) -> set[str]:
 
 
 def _cells(data: ReportData, run: Run) -> dict[tuple[str, str], Estimate]:
-    keys = [(hospital.key, finding) for hospital in data.hospitals for finding in data.findings]
+    keys = [(hospital.key, finding) for hospital in data.hospitals.external for finding in data.findings]
     return {key: data.cells[run.id, *key] for key in keys if (run.id, *key) in data.cells}
 
 
@@ -131,7 +137,7 @@ def _lower_end(auroc: Estimate) -> float:
 
 def _gap(data: ReportData, run: Run) -> Verdict:
     """Return the verdict on the gap: the mean gap, or a clear gap at a hospital or of a finding that the mean hides."""
-    hospitals = [hospital.key for hospital in data.hospitals]
+    hospitals = [hospital.key for hospital in data.hospitals.external]
     for datasets, findings in (
         ([EXTERNAL], [MACRO]),
         (hospitals, [MACRO]),
@@ -158,7 +164,7 @@ def _uses(data: ReportData, run: Run) -> Iterator[Verdict]:
             yield Verdict(SHORTCUT, finding=finding)
     _, new = data.at_new_hospital.get((run.id, MACRO), (MISSING, MISSING))
     if new.has_interval:
-        yield Verdict(USEFUL if new.low >= data.useful_from else UNCERTAIN, new)
+        yield Verdict(USEFUL if new.low >= useful_from(data) else UNCERTAIN, new)
     benefit = data.further.get("net_benefit", {}).get((run.id, EXTERNAL, MACRO))
     if benefit and benefit.value.clear and benefit.value.value < 0:
         yield Verdict(WORSE_THAN_NONE, benefit.value)
@@ -168,9 +174,9 @@ def clause(data: ReportData, verdict: Verdict) -> str:
     """Return a verdict as a clause without its subject, such as "loses .070 [.032, .108] AUROC at external hospitals"."""
     number = verdict.number
     finding = f"“{HEALTHY}”" if verdict.finding == HEALTHY else verdict.finding
-    where = f"at {data.place(verdict.hospital)}" if verdict.hospital else "at external hospitals"
+    where = f"at {data.hospitals[verdict.hospital].short_with_ages}" if verdict.hospital else "at external hospitals"
     of = f" for {finding}" if finding else ""
-    goal = f"an AUROC of {Estimate(data.useful_from).text} at a new hospital (lower end of the prediction: {Estimate(number.low).text})"
+    goal = f"an AUROC of {Estimate(useful_from(data)).text} at a new hospital (lower end of the prediction: {Estimate(number.low).text})"
     return {
         WRONG: f"ranks {finding} the wrong way round {where}: AUROC {number.with_interval}",
         CHANCE: f"is not clearly better than chance{of} {where}: AUROC {number.with_interval}",
@@ -180,24 +186,30 @@ def clause(data: ReportData, verdict: Verdict) -> str:
         HIGHER: f"has a higher AUROC {where}: gap {number.with_interval}",
         UNCLEAR_GAP: f"has an unclear mean gap in AUROC, at most {Estimate(number.bounds[1]).text}",
         SMALL_GAP: f"has no mean gap in AUROC above {Estimate(number.bounds[1]).text}",
-        NO_GAP: f"has {data.no_mean_gap}",
-        SHORTCUT: f"uses a marker of {data.internal.short} to predict {finding}",
+        NO_GAP: f"has {no_mean_gap(data)}",
+        SHORTCUT: f"uses a marker of {data.hospitals.internal.short} to predict {finding}",
         USEFUL: f"reaches {goal}",
         UNCERTAIN: f"may not reach {goal}",
         WORSE_THAN_NONE: f"is worse than treating no image as positive: net benefit {number.with_interval}, at the stated thresholds",
     }[verdict.state]
 
 
+def no_mean_gap(data: ReportData) -> str:
+    """Return the words for a mean gap that is unknown."""
+    reason = data.members_of_first.reason if data.members_of_first else ""
+    return f"{reason.partition(':')[0] or 'too few patients'} for a mean gap"
+
+
 def objection(data: ReportData, run: Run) -> str:
     """Return the clause because of which no sentence may praise a score of a recipe; "" for none."""
-    worst = of_recipe(data, run)[0] if data.hospitals else None
+    worst = of_recipe(data, run)[0] if data.hospitals.external else None
     return f"it {clause(data, worst)}" if worst and worst.state in (WRONG, CHANCE) else ""
 
 
 def mark(data: ReportData, run: Run) -> str:
     """Return the failure of a recipe for its row in the ranking; "" for none."""
     worst = of_recipe(data, run)[0]
-    where = data.place(worst.hospital) if worst.hospital else ""
+    where = data.hospitals[worst.hospital].short_with_ages if worst.hospital else ""
     return {
         WRONG: f"{worst.finding} the wrong way round at {where}",
         CHANCE: "not clearly better than chance",
@@ -213,7 +225,7 @@ def titles(data: ReportData) -> tuple[str, str]:
 
 def _counts(data: ReportData) -> str:
     """Count the ranked recipes by their worst state, in one sentence; "" for fewer than two, and without external hospitals."""
-    if len(data.ranked) < 2 or not data.hospitals:
+    if len(data.ranked) < 2 or not data.hospitals.external:
         return ""
     worst = Counter(of_recipe(data, run)[0].state for run in data.ranked)
     does = {state: of_one if worst[state] == 1 else of_many for state, (of_one, of_many) in OF_RECIPES.items()}
@@ -229,15 +241,15 @@ def _headline(data: ReportData) -> str:
     num_scored = len(data.scored)
     if data.only_exposed_models:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
-    if data.ranked and data.hospitals:
+    if data.ranked and data.hospitals.external:
         worst = of_recipe(data, data.ranked[0])[0]
         members = data.members(data.ranked[0])
         is_partial = members.left_out or members.num_hospitals < members.num_external
         text = f"{data.name(data.ranked[0])} {clause(data, worst)}"
         if is_partial and members.findings and not worst.finding:
             text += f" ({over(members, brief=True)})"
-        return f"On synthetic images, {text}" if data.phantom else text
-    if data.num_external:
+        return f"On synthetic images, {text}" if data.tables.synthetic else text
+    if data.hospitals.num_external:
         text = "no run is ranked"
         text += "" if data.has_common else ": internal and external hospitals label no finding in common"
     elif data.ranked or num_scored:
@@ -245,4 +257,4 @@ def _headline(data: ReportData) -> str:
         text = f"{number} scored on internal images; no external hospital was tested"
     else:
         text = "no run has a score, and no external hospital was tested"
-    return f"On synthetic images, {text}" if data.phantom else sentence_case(text)
+    return f"On synthetic images, {text}" if data.tables.synthetic else sentence_case(text)

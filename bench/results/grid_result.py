@@ -39,7 +39,7 @@ class GridResult(Manifest):
         rows = []
         for run in data.ranked:
             ids, numbers = [member.id for member in run.members], list[float]()
-            for score in (run.score if data.hospitals else run.external, run.internal, run.gap):
+            for score in (run.score if data.hospitals.external else run.external, run.internal, run.gap):
                 numbers += (score.value, score.low, score.high)
             title = _title(self, by_id[ids[0]], len(ids))
             rows.append((title, ", ".join(ids), run.group, run.rank_low, run.rank_high, *numbers))

@@ -10,7 +10,6 @@ from bench.store.checked_folders import ReportFolder, ScoresFolder
 from reports import verdicts
 from reports.formatting import DASH, with_interval
 from reports.report_data.headline_rows import MISSING, Estimate, new_hospital_lookup
-from reports.report_data.report_data import USEFUL_FROM
 from reports.schemas.change_rules import caught
 from reports.schemas.select import select
 from reports.tables import rows_of
@@ -50,7 +49,7 @@ def elsewhere(manifest: Manifest, run_id: str, page: PageTables | None = None) -
     cells = {(dataset, finding): Estimate(*numbers) for dataset, finding, *numbers in rows_of(rows, *columns)}
     findings = manifest.scored_findings(manifest.run_of[run_id])
     of_findings = {finding: predicted.get((run_id, finding)) for finding in findings}
-    found = verdicts.matrix(cells, of_findings, shortcuts, manifest.useful or USEFUL_FROM)
+    found = verdicts.matrix(cells, of_findings, shortcuts, manifest.useful or verdicts.USEFUL_FROM)
     return elsewhere_table([_row(finding, verdict, manifest.titles) for finding, verdict in found.items()])
 
 

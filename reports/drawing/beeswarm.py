@@ -35,7 +35,7 @@ def described(data: ReportData, model: str) -> dict[str, Any]:
     names = [str(name) for name in overall["descriptor"][:SHOWN]]
     if not names:
         return {}
-    order = {hospital.key: position for position, hospital in enumerate(data.all_hospitals)}
+    order = {hospital.key: position for position, hospital in enumerate(data.hospitals.all)}
     keys = sorted({str(s) for s in importance["source"]} - {""}, key=lambda key: (order.get(key, len(order)), key))
     cells = {(str(r["descriptor"]), str(r["source"])): r for r in importance.to_dict("records")}
     largest = float(overall["shap"].max()) or 1.0
@@ -51,7 +51,7 @@ def described(data: ReportData, model: str) -> dict[str, Any]:
         "title": f"Image properties that reveal the hospital: {listing(names)}",
         "figure": swarms(model_rows[model_rows["kind"] == "point"], names)
         + swarms(model_rows[model_rows["kind"] == "point"], names, phone=True),
-        "heads": [data.short(key) for key in keys],
+        "heads": [data.hospitals[key].short for key in keys],
         "rows": rows,
         "n": int((model_rows["kind"] == "point").sum() / max(1, model_rows["descriptor"].nunique())),
     }

@@ -81,7 +81,7 @@ def _ranked(data: ReportData, run: Run, points: pd.DataFrame, chosen: Chosen) ->
         if (finding, "roc") not in paths:
             continue
         title = "Mean over findings" if finding == MACRO else finding
-        internal = data.cells.get((run.id, data.internal.key, finding), MISSING)
+        internal = data.cells.get((run.id, data.hospitals.internal.key, finding), MISSING)
         gap = data.gaps.get((run.id, EXTERNAL, finding), MISSING)
         texts = [f"internal {internal.text}"] if internal.has_value else []
         if is_number(gap.external):
@@ -121,7 +121,7 @@ def _by_threshold(
     for kinds in (["f1"], ["sensitivity", "specificity"]):
         lines = "".join(_lines(data, paths.get((finding, kind), {})) for kind in kinds)
         dots = "".join(
-            svg.circle(x(threshold), y(of[kind]), 2.6, "dot" if key == data.internal.key else "m-ext")
+            svg.circle(x(threshold), y(of[kind]), 2.6, "dot" if key == data.hospitals.internal.key else "m-ext")
             for key, of in values.items()
             for kind in kinds
         )
@@ -135,12 +135,12 @@ def _by_threshold(
 def _reliability(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a dict with the smooth calibration curve (`figure`) of each hospital that has one."""
     panels = []
-    for hospital in data.all_hospitals:
+    for hospital in data.hospitals.all:
         spots = smooth_points(rows[rows["dataset"] == hospital.key])
         if not spots:
             continue
         x, y = UNIT
-        internal = hospital.key == data.internal.key
+        internal = hospital.key == data.hospitals.internal.key
         marks = svg.band(
             [(x(p), y(low), y(high)) for p, _, low, high in spots], "bd-internal" if internal else "bd-external"
         )
@@ -188,10 +188,11 @@ def _square(
 def _lines(data: ReportData, paths: Mapping[str, Path]) -> str:
     """Draw the curve of each hospital, the internal one last."""
     x, y = UNIT
-    keys = (*(h.key for h in data.hospitals), data.internal.key)
+    keys = (*(h.key for h in data.hospitals.external), data.hospitals.internal.key)
     return "".join(
         svg.polyline(
-            [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == data.internal.key else "cv-external"
+            [(x(px), y(py)) for px, py in paths[key]],
+            "cv-internal" if key == data.hospitals.internal.key else "cv-external",
         )
         for key in keys
         if len(paths.get(key, ())) > 1

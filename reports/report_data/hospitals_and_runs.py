@@ -8,6 +8,7 @@ from typing import Any
 
 from reports.formatting import is_number
 from reports.report_data.headline_rows import MISSING, Estimate
+from reports.tables import text
 
 IMPORTED = "external"  # the `kind` of an imported model
 LONGEST = 18  # maximum number of characters of the text that names a place in a figure
@@ -26,6 +27,13 @@ class Hospital:
     short: str
     place: str
     mean_gap: Estimate = MISSING  # macro gap, averaged over recipes; its bounds are simultaneous over hospitals
+    has_children: bool = False  # whether its patients are children
+    approximate: tuple[str, ...] = ()  # findings that its own labels match only approximately
+
+    @property
+    def short_with_ages(self) -> str:
+        """The short name, which says so if the patients are children."""
+        return f"{self.short}{' (children)' * self.has_children}"
 
     @property
     def where(self) -> str:
@@ -87,8 +95,7 @@ class Run:
     @property
     def remark(self) -> str:
         """Note on irregularities of the training; "" if there were none."""
-        value = self.facts.get("remark")
-        return value if isinstance(value, str) else ""
+        return text(self.facts.get("remark"))
 
     @property
     def marks(self) -> str:

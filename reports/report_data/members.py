@@ -69,6 +69,11 @@ class Members:
         return of_all(num, total, "finding") if num < total else plural(num, "finding")
 
     @property
+    def macro_name(self) -> str:
+        """The name of the mean over findings in a table that also lists findings outside this mean."""
+        return "Macro mean, internally scored findings" if self.left_out else "Macro mean"
+
+    @property
     def num_hospitals(self) -> int:
         """Number of external hospitals in the mean."""
         return len(self.per_hospital)

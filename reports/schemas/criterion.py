@@ -34,6 +34,11 @@ class Criterion(NamedTuple):
         return ".".join(self[:2] if self.finding == _MACRO else self)
 
     @property
+    def of_finding(self) -> str:
+        """Words after the name of the metric if the score is that of one finding; else ""."""
+        return "" if self.finding == _MACRO else f" of {self.finding}"
+
+    @property
     def estimate(self) -> str:
         """The name under which the influences of patients on this score are stored.
 

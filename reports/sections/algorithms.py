@@ -45,7 +45,7 @@ def algorithms(data: ReportData) -> Section:
 def _sentences(data: ReportData, rows: pd.DataFrame) -> list[str]:
     """Return what the rows with enough pairs of runs show: outside, inside, and how large unclear differences may be."""
     external = _changes(rows[rows["dataset"] == EXTERNAL])
-    internal = _changes(rows[(rows["dataset"] == data.internal.key) & (rows["split"] == "test")])
+    internal = _changes(rows[(rows["dataset"] == data.hospitals.internal.key) & (rows["split"] == "test")])
     if not external:
         return [f"Too few pairs of runs to compare algorithms with ERM: at least {LEAST_PAIRS} are needed"]
     bounds = [
@@ -96,7 +96,7 @@ def _hospital(data: ReportData, dataset: str, split: str) -> str:
     """Return the name of a row: the mean over external hospitals, an external hospital, or a training hospital."""
     if dataset == EXTERNAL:
         return "External hospitals, mean"
-    if dataset != data.internal.key:
-        return data.short(dataset)
-    names = {f"{TEST_OF}{hospital.key}": f"{hospital.short} (training)" for hospital in data.pool}
-    return names.get(split, "Training hospitals, mean" if names else f"{data.internal.short} (training)")
+    if dataset != data.hospitals.internal.key:
+        return data.hospitals[dataset].short
+    names = {f"{TEST_OF}{hospital.key}": f"{hospital.short} (training)" for hospital in data.hospitals.pool}
+    return names.get(split, "Training hospitals, mean" if names else f"{data.hospitals.internal.short} (training)")

@@ -42,7 +42,7 @@ def calibration(data: ReportData) -> Section:
     first = next(iter(drawn_runs or data.ranked_runs), None)
 
     def title(run: Run) -> str:
-        eces = [_cell(run, hospital.key, platt, uncalibrated) for hospital in data.of_run(run).all_hospitals]
+        eces = [_cell(run, hospital.key, platt, uncalibrated) for hospital in data.of_run(run).hospitals.all]
         pairs = [(ece["platt"], ece["uncalibrated"]) for ece in eces]
         known = [(scaled.value, plain.value) for scaled, plain in pairs if scaled.has_value and plain.has_value]
         return gap_sentences.calibration(drift.get((run.id, EXTERNAL, MACRO), MISSING), known)
@@ -64,7 +64,7 @@ def calibration(data: ReportData) -> Section:
                 "run": r,
                 "cells": [
                     _cell(r, key, platt, uncalibrated) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
-                    for key in (*(h.key for h in data.all_hospitals), EXTERNAL)
+                    for key in (*(h.key for h in data.hospitals.all), EXTERNAL)
                 ],
             }
             for r in data.ranked_runs[:LISTED]
@@ -94,7 +94,7 @@ def _panels(
     bins: (run id, cohort, calibrator) -> rows of the curve. eces: after Platt scaling.
     """
     panels = []
-    for k, hospital in enumerate(data.all_hospitals):
+    for k, hospital in enumerate(data.hospitals.all):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
         ece = eces.get((run.id, hospital.key, MACRO), MISSING)
         figure = _panel(uncalibrated_bins, platt_bins, hospital.title, ece, internal=k == 0)

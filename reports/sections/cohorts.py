@@ -10,6 +10,7 @@ from reports.formatting import DASH, is_number, percent, split_name
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sentences import data as data_sentences
+from reports.summaries.data_exposure import overlaps
 
 SPLITS = ("train", "val", "test", "all")
 STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
@@ -19,7 +20,7 @@ def cohorts(data: ReportData) -> Section:
     """Write the section: flow of images for each cohort, prevalence and co-occurrence of findings."""
     table = data.tables["cohorts"]
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-    order = {h.key: k for k, h in enumerate(data.all_hospitals)}
+    order = {h.key: k for k, h in enumerate(data.hospitals.all)}
     rows.sort(key=lambda row: (order.get(row["dataset"], 99), str(row["dataset"])))
     splits = data.tables["splits"]
     for row in rows:
@@ -44,7 +45,7 @@ def cohorts(data: ReportData) -> Section:
         if is_number(row["female"]) and is_number(row["male"]):
             row["women"] = percent(row["female"], row["female"] + row["male"])
         row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else DASH
-    pooled = {hospital.key for hospital in data.pool}  # their images are also those of the internal cohort
+    pooled = {hospital.key for hospital in data.hospitals.pool}  # their images are also those of the internal cohort
     counted = [row for row in rows if row["dataset"] not in pooled]
     num_listed, num_used, training = (
         int(sum(r[k] for r in counted if is_number(r[k]))) for k in ("found", "used", "in_training")
@@ -53,8 +54,8 @@ def cohorts(data: ReportData) -> Section:
     context = {
         "data": data,
         "rows": rows,
-        "title": data_sentences.image_flow(num_listed, num_used + training, data.num_duplicates),
-        "overlaps": list(filter(None, (data_sentences.overlap(**row) for row in data.overlaps))),
+        "title": data_sentences.image_flow(num_listed, num_used + training, int(data.meta.get("duplicates") or 0)),
+        "overlaps": list(filter(None, (data_sentences.overlap(**row) for row in overlaps(data)))),
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
         "no_lungs": _no_lungs(data),
@@ -69,7 +70,7 @@ def _no_lungs(data: ReportData) -> dict[str, Any]:
     preprocessing.
     """
     datasets = data.meta.get("datasets", {})
-    rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in data.all_hospitals}
+    rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in data.hospitals.all}
     names = list(dict.fromkeys(name for rates in rates_of_hospital.values() for name in rates))
     shares = [rate for rates in rates_of_hospital.values() for rate in rates.values()]
     if not shares:
@@ -125,7 +126,7 @@ def _prevalence(data: ReportData) -> list[dict[str, Any]]:
     rows = []
     for finding in data.findings:
         cells = []
-        for hospital in data.all_hospitals:
+        for hospital in data.hospitals.all:
             state_counts = counts.get((hospital.key, finding))
             negative = state_counts["absent"] + state_counts["not_mentioned"] if state_counts else 0
             total = state_counts["present"] + negative if state_counts else 0
@@ -138,7 +139,8 @@ def _prevalence(data: ReportData) -> list[dict[str, Any]]:
             if state_counts and total:
                 share = state_counts["present"] / total
                 is_small = min(state_counts["present"], negative) < data.min_count
-                bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == data.internal.key else "bar1")
+                color = "dot" if hospital.key == data.hospitals.internal.key else "bar1"
+                bar = svg.rect(0, 0, max(1.0, 100 * share), 8, color)
                 cell |= {
                     "share": share,
                     "text": percent(state_counts["present"], total),

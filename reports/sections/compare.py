@@ -8,11 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reports import hooks
 from reports.formatting import is_number, plural
 from reports.html.compression import packed
 from reports.html.section import Section, data_block, write
+from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
+from reports.schemas.criterion import further_scores
 from reports.sentences.verdicts import HIGHER, LOWER, UNCLEAR, UNCLEAR_AFTER_CORRECTION
 from reports.tables import rows_of
 
@@ -26,19 +29,30 @@ def compare(data: ReportData) -> Section:
         return Section("compare", "", Markup(""))
     texts = Markup(data_block(_data(data)))  # noqa: S704
     # unpacked by the script when a reader pins the second recipe
-    unpacked = {"runs": {r.id: _cells(data, r) for r in data.ranked}, "pairs": _pairs(data)}
+    further = _further(data)
+    unpacked = {"runs": {r.id: _cells(data, r, further) for r in data.ranked}, "pairs": _pairs(data)}
     scores = json.dumps(unpacked, separators=(",", ":"))
     return Section("compare", "", write("compare.html.j2", unit=data.unit, texts=texts, scores=packed(scores)))
+
+
+def _further(data: ReportData) -> list[hooks.RankedScore]:
+    """Return the scores of extensions that a ranked recipe has at external hospitals."""
+    return [score for score in further_scores() if any(_further_score(data, score, r).has_value for r in data.ranked)]
+
+
+def _further_score(data: ReportData, of: hooks.RankedScore, run: Run) -> Estimate:
+    score = data.further[of.METRIC].get((run.id, EXTERNAL, MACRO))
+    return score.value if score else MISSING
 
 
 def _measures(data: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
     """Return, for each compared metric, the pair (dataset, metric), and a dict with its title and a note."""
     return [
         ((EXTERNAL, "auroc"), {"title": "External", "note": "AUROC, mean"}),
-        ((data.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
+        ((data.hospitals.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
         ((EXTERNAL, "gap"), {"title": "Gap", "note": "internal − external, shared findings"}),
-        *(((EXTERNAL, m.METRIC), {"title": m.TITLE, "note": m.NOTE}) for m in data.further_criteria),
-        *(((h.key, "auroc"), {"title": h.title, "note": "AUROC"}) for h in data.hospitals),
+        *(((EXTERNAL, m.METRIC), {"title": m.TITLE, "note": m.NOTE}) for m in _further(data)),
+        *(((h.key, "auroc"), {"title": h.title, "note": "AUROC"}) for h in data.hospitals.external),
     ]
 
 
@@ -82,7 +96,7 @@ def _pairs(data: ReportData) -> dict[str, list[list[float] | None]]:
     return pairs
 
 
-def _cells(data: ReportData, run: Run) -> list[list[str] | None]:
+def _cells(data: ReportData, run: Run, further: list[hooks.RankedScore]) -> list[list[str] | None]:
     """Return one entry for each metric of `_measures`: the texts of value and interval, or None if there is no value.
 
     The text of an unknown interval is "". Python formats the numbers, not the script, so that all sections show the
@@ -92,7 +106,7 @@ def _cells(data: ReportData, run: Run) -> list[list[str] | None]:
         run.external,
         run.internal,
         run.gap,
-        *(data.further_score(m.METRIC, run) for m in data.further_criteria),
-        *(run.hospitals[h.key] for h in data.hospitals),
+        *(_further_score(data, m, run) for m in further),
+        *(run.hospitals[h.key] for h in data.hospitals.external),
     )
     return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

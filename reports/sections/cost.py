@@ -115,8 +115,8 @@ def _chart(
         for r in runs
     ]
     x = scatter.Axis.log(f"{cost.lower()} ({unit}, log scale) →", list(amount.values()))
-    where = "external" if data.hospitals else "internal"
-    y = scatter.Axis.of(f"↑ {where} AUROC{data.of_finding}", [r.score for r in runs])
+    where = "external" if data.hospitals.external else "internal"
+    y = scatter.Axis.of(f"↑ {where} AUROC{data.ranked_by.of_finding}", [r.score for r in runs])
     stairs, reached = list[tuple[float, float]](), y.low
     for spot in spots:
         if spot.filled:

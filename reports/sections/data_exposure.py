@@ -21,7 +21,7 @@ def data_exposure(data: ReportData) -> Section:
     """Write the section; the licenses are from the cohort table."""
     exposures = grouped_exposures(data)
     cohorts = data.tables["cohorts"]
-    order = {h.key: k for k, h in enumerate(data.all_hospitals)}
+    order = {h.key: k for k, h in enumerate(data.hospitals.all)}
     rows = sorted(
         zip(*(cohorts[c] for c in ("dataset", "role", "licence", "used", "layout")), strict=True),
         key=lambda row: (order.get(str(row[0]), len(order)), str(row[0])),
@@ -30,16 +30,16 @@ def data_exposure(data: ReportData) -> Section:
     context = {
         "data": data,
         "seen": [
-            (model.name, [(h.short, _cell(c)) for h, c in zip(data.hospitals, model.cells, strict=True)])
+            (model.name, [(h.short, _cell(c)) for h, c in zip(data.hospitals.external, model.cells, strict=True)])
             for model in models[:MOST_MODELS]
         ],
         "exposed": bool(data.imported) or any(model.is_exposed for model in models),
         "more": len(models) - MOST_MODELS,
-        "title": title(data.training_place, exposures),
+        "title": title(data.words.place, exposures),
         "exposures": exposures,
         "checks": leakage_checks(data),
         "licenses": [
-            (data.title(str(d)), str(role), _license(data, licence), used, _citation(data, str(layout)))
+            (data.hospitals[str(d)].title, str(role), _license(data, licence), used, _citation(data, str(layout)))
             for d, role, licence, used, layout in rows
         ],
     }
@@ -72,11 +72,11 @@ def _cell(row: Mapping[str, Any] | None) -> list[str]:
 
 def _license(data: ReportData, licence: object) -> str:
     """Return the license of a cohort as text; on a page of phantoms, the sentence that no license is needed."""
-    if data.phantom:
+    if data.tables.synthetic:
         return SYNTHETIC
     return licence if isinstance(licence, str) and licence else "not stated"
 
 
 def _citation(data: ReportData, layout: str) -> str:
     """Return what the owner of a published dataset asks users to state, "" for phantoms and own tables."""
-    return "" if data.phantom else str(labels_yaml()["datasets"].get(layout, {}).get("citation", ""))
+    return "" if data.tables.synthetic else str(labels_yaml()["datasets"].get(layout, {}).get("citation", ""))

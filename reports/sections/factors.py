@@ -40,8 +40,7 @@ def factors(data: ReportData) -> Section:
     context = {
         "title": _title(table, data.unit),
         "unit": data.unit,
-        "over_seeds": data.over_seeds,
-        "seeds": data.seeds,
+        "and_seeds": data.words.and_seeds,
         "heads": heads,
         "few": any(int(num) < LEAST_PAIRS for num in table["num_run_pairs"]),
         "parts": [part | {"levels": part["levels"][:SHOWN]} for part in factor_tables],

@@ -51,7 +51,7 @@ def findings(data: ReportData) -> Section:
         "top": top,
         "story": "",
         "hospital_rows": _by_hospital(data, top["finding"]) if top else [],
-        "matrix": _matrix(data) if data.ranked and data.hospitals else {},
+        "matrix": _matrix(data) if data.ranked and data.hospitals.external else {},
     }
     if top:
         num_gaps = len(top["gaps"])
@@ -72,7 +72,8 @@ def _matrix(data: ReportData) -> dict[str, Any]:
     for finding in data.findings:
         states = Counter(of_recipe[finding].state for of_recipe in of_recipes)
         first = of_recipes[0][finding]
-        where = f" at {data.place(first.hospital)}: AUROC {first.number.with_interval}" if first.hospital else ""
+        place = data.hospitals[first.hospital].short_with_ages
+        where = f" at {place}: AUROC {first.number.with_interval}" if first.hospital else ""
         _, new = data.at_new_hospital.get((data.ranked[0].id, finding), (MISSING, MISSING))
         rows.append({"finding": finding, "first": first, "where": where, "new": new, "counts": states})
     shown = [state for state in verdicts.OF_FINDING if any(row["counts"][state] for row in rows)]
@@ -81,21 +82,29 @@ def _matrix(data: ReportData) -> dict[str, Any]:
     predicted = any(row["new"].has_interval for row in rows)
     if not predicted:
         title = "Verdicts on findings, without a prediction for a new hospital"
-    return {"rows": rows, "states": shown, "title": title, "predicted": predicted, "from": places(data.useful_from, 2)}
+    least = places(verdicts.useful_from(data), 2)
+    return {"rows": rows, "states": shown, "title": title, "predicted": predicted, "from": least}
+
+
+def approximate_labels(data: ReportData, finding: str) -> list[str]:
+    """Return the short names of hospitals whose own labels match the finding only approximately."""
+    labeling = [h for h in data.hospitals.all if (h.key, finding) in data.labeled]
+    return [h.short for h in labeling if finding in h.approximate]
 
 
 def _row(data: ReportData, finding: str) -> dict[str, Any]:
     """Return the row of a finding: the gap of each recipe and the means over recipes."""
     gaps = [data.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in data.ranked]
     estimates = [e for e in gaps if e.has_value]
-    scores = [data.cells.get((r.id, data.internal.key, finding), MISSING) for r in data.ranked if not data.hospitals]
-    internal_only = [e.value for e in scores if e.has_value]
+    hospitals = data.hospitals
+    inside = [data.cells.get((r.id, hospitals.internal.key, finding), MISSING) for r in data.ranked]
+    internal_only = [e.value for e in inside if e.has_value and not hospitals.external]
     measured = {dataset for (_, dataset, other), gap in data.gaps.items() if other == finding and gap.has_value}
     return {
         "finding": finding,
-        "approximate": data.approximate_labels(finding),
+        "approximate": approximate_labels(data, finding),
         "gaps": estimates,
-        "apart": [h.short for h in data.of_children if h.key in measured],
+        "apart": [h.short for h in data.hospitals.children if h.key in measured],
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
         "external": float(np.mean([e.external for e in estimates])) if estimates else float("nan"),
@@ -147,14 +156,14 @@ def _by_hospital(data: ReportData, finding: str) -> list[dict[str, Any]]:
     A hospital without an AUROC has the reason for this.
     """
     rows = []
-    for hospital in data.all_hospitals:
+    for hospital in data.hospitals.all:
         values = [data.cells.get((r.id, hospital.key, finding), MISSING) for r in data.ranked]
         estimates = [e for e in values if e.has_value]
         rows.append(
             {
                 "hospital": hospital,
-                "approximate": data.is_approximate(hospital.key, finding),
-                "internal": hospital.key == data.internal.key,
+                "approximate": finding in hospital.approximate,
+                "internal": hospital.key == data.hospitals.internal.key,
                 "values": estimates,
                 "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
                 "reason": data.why_missing(hospital.key, finding),

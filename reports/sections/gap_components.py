@@ -71,7 +71,7 @@ def gap_components(data: ReportData) -> Section:
             for recipe in recipes
         ],
         "against": _against(data, data.ranked_runs[:SHOWN]),
-        "heads": [(h, _label_source(data, h.key)) for h in data.averaged],
+        "heads": [(h, _label_source(data, h.key)) for h in data.hospitals.averaged],
     }
     return Section("components", "Components", write("gap_components.html.j2", data=data, **context))
 
@@ -102,7 +102,7 @@ def _component_name(cells: Cells, run: Run, component: str) -> str:
 
 def _figure(data: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
     """Return the figure of a metric: a bar for each hospital and for the external mean, on one axis."""
-    hospitals = data.averaged
+    hospitals = data.hospitals.averaged
     places_ = [(hospital.key, hospital.title) for hospital in hospitals]
     if len(hospitals) > 1:
         places_.append((EXTERNAL, "External mean"))
@@ -211,10 +211,10 @@ def _against(data: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
         for split, reference in splits:
             gaps = {
                 key: Estimate.of(row_of_split.get((run.id, split, key)))
-                for key in (*(h.key for h in data.averaged), EXTERNAL, WORST)
+                for key in (*(h.key for h in data.hospitals.averaged), EXTERNAL, WORST)
             }
             if gaps[EXTERNAL].has_value:
-                worst = data.short(str(row_of_split[run.id, split, WORST]["hospital"]))
+                worst = data.hospitals[str(row_of_split[run.id, split, WORST]["hospital"])].short
                 label_source = READERS.get(reference, reference)
                 rows.append({"run": run, "split": split_name(split), "by": label_source, "gaps": gaps, "worst": worst})
     return rows

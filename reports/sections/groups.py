@@ -55,7 +55,7 @@ def groups(data: ReportData) -> Section:
     runs = [r for r in data.ranked_runs if r.id in run_ids]
     pairs = rows[["dataset", "subgroup"]].drop_duplicates()
     datasets_with_groups = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
-    hospitals = [h for h in data.all_hospitals if h.key in datasets_with_groups]
+    hospitals = [h for h in data.hospitals.all if h.key in datasets_with_groups]
     group_names = [str(s) for s in table["subgroup"].unique()]
     attributes = (*ATTRIBUTES, *_further(group_names))
     is_first_run = rows["run_id"] == (runs[0].id if runs else "")

@@ -4,6 +4,7 @@ A gap is the internal minus the external AUROC. The axes of the scatter are the 
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -11,7 +12,7 @@ from markupsafe import Markup, escape
 from reports.drawing import scatter
 from reports.formatting import plural
 from reports.html.section import Section, write
-from reports.report_data.headline_rows import MISSING
+from reports.report_data.headline_rows import MISSING, Estimate, training_lookup
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import data as data_sentences
@@ -25,23 +26,24 @@ def hospitals(data: ReportData) -> Section:
     """Write the section: the colored table, and the scatter of internal and external AUROC."""
     costly = [
         h
-        for h in data.hospitals
+        for h in data.hospitals.external
         if h.mean_gap.clear_above or any(r.hospital_gaps[h.key].clear_above for r in data.ranked)
     ]
-    rows = [_row(data, run) for run in data.ranked if data.hospitals]
+    rows = [_row(data, run) for run in data.ranked if data.hospitals.external]
     compared = [r for r in data.ranked if r.internal_common.has_value and r.external_common.has_value]
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
     say = sentences.scatter_title(below, len(compared), data.unit)
+    first = data.members_of_first
     context = {
         "data": data,
         "title": sentences.hospitals_title(
             len(costly),
-            len(data.hospitals) or data.num_external,
+            len(data.hospitals.external) or data.hospitals.num_external,
             len(data.ranked),
             data.has_common,
-            sum(h.mean_gap.has_value for h in data.hospitals),
+            sum(h.mean_gap.has_value for h in data.hospitals.external),
         ),
-        "heads": [_head(data, hospital) for hospital in data.all_hospitals],
+        "heads": [_head(data, hospital) for hospital in data.hospitals.all],
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
         "chart": scatter.internal_against_external(data, compared, say) if len(compared) > 1 else "",
@@ -49,31 +51,36 @@ def hospitals(data: ReportData) -> Section:
         "compared": compared,
         "crosses": all(r.internal_common.has_interval for r in compared),
         "say": say,
-        "shared": plural(len(of_mean), "finding") if (of_mean := data.findings_of_mean) else "",
+        "shared": plural(len(first.findings), "finding") if first and first.findings else "",
         "legend": scatter.families(compared),
         "at_training": _at_training(data),
-        "absent": data_sentences.without_score(data.without_score) if data.hospitals else "",
+        "absent": data_sentences.without_score([h.short for h in data.hospitals.unscored])
+        if data.hospitals.external
+        else "",
     }
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context))
 
 
 def _at_training(data: ReportData) -> list[dict[str, Any]]:
     """Return a row for each recipe and run: the AUROC at each hospital of the pool, internal or external to the run."""
+    at_training = training_lookup(data.tables, data.hospitals.internal.key)
     rows = []
-    for run in data.entries:
-        cells = [_at_hospital(data, run, hospital.key) for hospital in data.pool]
+    for run in data.entries if data.hospitals.pool else ():
+        cells = [_at_hospital(data, run, hospital.key, at_training) for hospital in data.hospitals.pool]
         if any(cell["value"].has_value for cell in cells):
             rows.append({"run": run, "cells": cells})
     return rows
 
 
-def _at_hospital(data: ReportData, run: Run, key: str) -> dict[str, Any]:
+def _at_hospital(
+    data: ReportData, run: Run, key: str, at_training: Mapping[tuple[str, str], Estimate]
+) -> dict[str, Any]:
     """Return the AUROC of a run at a hospital of the pool, with a note: its role, and why there is no AUROC.
 
     The recipe of a leave-one-out grid has only external scores of a single hospital.
     """
     external = data.cells.get((run.id, key, MACRO), MISSING)
-    value = external if external.has_value else data.at_training.get((run.id, key), MISSING)
+    value = external if external.has_value else at_training.get((run.id, key), MISSING)
     several_folds = len({member.left_out for member in run.members}) > 1
     role = "external" if external.has_value or several_folds or key == run.left_out else "internal"
     few = plural(value.num_findings, "finding") if value.has_value else f"< {data.min_count} patients"
@@ -87,19 +94,21 @@ def step(gap: float) -> int:
 
 def _head(data: ReportData, hospital: Hospital) -> dict[str, Any]:
     """Return the head of a hospital's column: name, number of findings, smallest number of images over recipes."""
-    internal = hospital.key == data.internal.key
+    internal = hospital.key == data.hospitals.internal.key
     numbers = [r.internal if internal else r.hospital_gaps[hospital.key] for r in data.ranked]
     estimates = [e for e in numbers if e.has_value]
     smallest, largest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
-    members = data.members_of_first if hospital in data.averaged else None
-    one_number = members.scored(largest) if members else plural(largest, "finding")
+    first = data.members_of_first
+    one_number = first.scored(largest) if first and hospital in data.hospitals.averaged else plural(largest, "finding")
     num_findings = one_number if smallest == largest else f"{smallest}–{largest} findings"
+    if internal and first and len(first.findings) not in (0, largest):
+        num_findings = "shared findings"
     return {
         "hospital": hospital,
         "name": "Internal" if internal else hospital.short,
         "narrow": Markup("Int.") if internal else _narrow(hospital.short),
         "internal": internal,
-        "findings": "shared findings" if internal and len(data.findings_of_mean) not in (0, largest) else num_findings,
+        "findings": num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
 
@@ -116,7 +125,7 @@ def _narrow(name: str) -> Markup:
 def _row(data: ReportData, run: Run) -> dict[str, Any]:
     """Return the table row of a run. Each external hospital has a cell with AUROC, gap and color class."""
     cells = []
-    for hospital in data.hospitals:
+    for hospital in data.hospitals.external:
         value, gap = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]
         cells.append(
             {

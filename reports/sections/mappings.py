@@ -28,7 +28,7 @@ def _rows(data: ReportData) -> list[dict[str, Any]]:
     means = groups.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index().to_dict("records")
     rows = [
         {
-            "hospital": data.title(str(row["dataset"])),
+            "hospital": data.hospitals[str(row["dataset"])].title,
             "finding": "" if row["finding"] == MACRO else str(row["finding"]),
             "mapping": str(row["mapping"]),
             "value": places(row["value"]) if is_number(row["value"]) else "",

@@ -8,6 +8,7 @@ from reports.report_data.headline_rows import TEST_OF
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 from reports.summaries.citation import bibtex
+from reports.summaries.data_exposure import overlaps
 
 
 def method(data: ReportData) -> Section:
@@ -19,29 +20,45 @@ def method(data: ReportData) -> Section:
     scores = data.tables["scores"]
     # leave out the rows "external", because a mean over hospitals can mix label sources
     references = set(scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique())
+    duplicates = data.meta.get("duplicates")
     context = {
         "data": data,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
         "versions": data.distinct("versions"),
         "devices": data.distinct("device"),
         "commits": data.distinct("commit"),
-        "labels": data_sentences.label_sources(sorted(map(str, references)), data.phantom) if references else "",
+        "labels": data_sentences.label_sources(sorted(map(str, references)), data.tables.synthetic)
+        if references
+        else "",
         "rule": data_sentences.READING_RULES[data.meta["settings"]["reading"]],
         "unit_rule": data_sentences.UNIT_RULES[data.meta["settings"]["unit"]],
-        "unlearnt": data_sentences.not_learned(data.not_learned, len(data.scored)),
-        "not_compared": data_sentences.not_compared(data.not_compared),
-        "duplicates": data_sentences.duplicates(data.num_duplicates) if data.num_duplicates else "",
+        "unlearnt": data_sentences.not_learned(data.meta.get("unlearnt", {}), len(data.scored)),
+        "not_compared": not_compared(data),
+        "duplicates": data_sentences.duplicates(int(duplicates)) if duplicates else "",
         "compared": _compared(data),
         "analyses": data_sentences.analysis_states(list(data.meta.get("analyses") or [])),
-        "bibtex": bibtex(data.meta, data.distinct("commit"), data.internal.title),
+        "bibtex": bibtex(data.meta, data.distinct("commit"), data.hospitals.internal.title),
         "repository": (data.meta.get("software") or {}).get("repository", ""),
         "errors": _standard_errors(data),
         "fingerprints": [
-            (data.title(str(d)), str(f))
+            (data.hospitals[str(d)].title, str(f))
             for d, f in zip(*(data.tables["cohorts"][c] for c in ("dataset", "fingerprint")), strict=True)
         ],
     }
     return Section("method", "Method", write("method.html.j2", **context))
+
+
+def not_compared(data: ReportData) -> str:
+    """Name the findings that cannot be compared at each external hospital; "" for none.
+
+    There, this hospital or the internal hospital has no labels or too few patients.
+    """
+    findings = data.meta.get("not_compared") or {}
+    order = [h.key for h in data.hospitals.all]
+    # at the hospitals of a pool that are not external to any shown run, nothing is compared
+    left_out = {h.key for h in data.hospitals.pool} - set(order)
+    keys = sorted(findings.keys() - left_out, key=lambda k: (order.index(k) if k in order else len(order), k))
+    return data_sentences.not_compared([(data.hospitals[key].short, findings[key]) for key in keys])
 
 
 def _compared(data: ReportData) -> str:
@@ -50,18 +67,18 @@ def _compared(data: ReportData) -> str:
     if not compared:
         return ""
     with_internal = data_sentences.compared(
-        data.internal.short,
-        [data.short(str(name)) for name in compared["patients"]],
-        len(data.hospitals),
+        data.hospitals.internal.short,
+        [data.hospitals[str(name)].short for name in compared["patients"]],
+        len(data.hospitals.external),
         images=bool(compared["images"]),
     )
-    overlaps = data.overlaps
-    if not overlaps:
+    shared = overlaps(data)
+    if not shared:
         return with_internal
     among_external = data_sentences.compared_external(
-        [row["hospitals"] for row in overlaps if row["patients"] is not None],
-        images=all(row["images"] is not None for row in overlaps),
-        shared=any(data_sentences.overlap(**row) for row in overlaps),
+        [row["hospitals"] for row in shared if row["patients"] is not None],
+        images=all(row["images"] is not None for row in shared),
+        shared=any(data_sentences.overlap(**row) for row in shared),
     )
     return f"{with_internal} {among_external}"
 
@@ -79,5 +96,5 @@ def _standard_errors(data: ReportData) -> list[tuple[str, str, tuple[str, str]]]
     for (dataset, split), *errors in zip(median.index.tolist(), *(median[c].tolist() for c in columns), strict=True):
         hospital, name = (split.removeprefix(TEST_OF), "test") if split.startswith(TEST_OF) else (dataset, split)
         image, patient = (places(error, 4) for error in errors)
-        rows.append((data.title(hospital), split_name(name), (image, patient)))
+        rows.append((data.hospitals[hospital].title, split_name(name), (image, patient)))
     return rows

@@ -17,19 +17,19 @@ from reports.sections.run_detail import POINTS, called_images, shown_rule
 
 def panel(data: ReportData) -> Markup:
     """Return the panel; empty without two external hospitals with a score."""
-    hospitals = [h for h in data.hospitals if any(r.hospitals[h.key].has_value for r in data.ranked)]
+    hospitals = [h for h in data.hospitals.external if any(r.hospitals[h.key].has_value for r in data.ranked)]
     if len(hospitals) < 2:
         return Markup("")
     rule = shown_rule(data)
     confusion = data.tables["confusion"]
-    called = called_images(confusion[confusion["dataset"] != data.internal.key], rule)
+    called = called_images(confusion[confusion["dataset"] != data.hospitals.internal.key], rule)
     findings = [*([MACRO] if data.ranked_by.finding == MACRO else []), *data.findings]
     values = {"recipes": [_recipe(data, run, hospitals, findings, called) for run in data.ranked]}
     return write(
         "mine.html.j2",
         data=data,
         hospitals=hospitals,
-        adults=data.averaged,
+        adults=data.hospitals.averaged,
         findings=findings,
         rule=POINTS.get(rule, rule),
         predicted_from=_predicted_from(data),
@@ -62,7 +62,7 @@ def _predicted_from(data: ReportData) -> str:
     table = data.tables["next_hospital"]
     rows = table[(table["run_id"] == first) & (table["metric"] == "auroc") & (table["reason"] == "")]
     keys = " ".join(rows["hospitals"].head(1)).split()
-    return listing([data.short(key) for key in keys], 12)
+    return listing([data.hospitals[key].short for key in keys], 12)
 
 
 def _mean_share(of_runs: list[Call | None], first: int) -> int | None:

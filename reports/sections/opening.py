@@ -10,9 +10,9 @@ from reports import extensions, failed_parts, hooks, verdicts
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
-from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.headline_rows import MISSING, Estimate, training_lookup
 from reports.report_data.report_data import ReportData
-from reports.sections.ranking_choices import of_one_finding
+from reports.sections.ranking_choices import left_out_of_mean, of_one_finding
 from reports.sentences import changes as change_sentences
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
@@ -30,7 +30,7 @@ NAMED = 60  # up to this number of recipes, each dot shows a name, and a table b
 
 def opening(data: ReportData) -> Section:
     """Write the first screen."""
-    runs, external, sections = data.ranked, data.hospitals, extensions.modules(hooks.Sections)
+    runs, external, sections = data.ranked, data.hospitals.external, extensions.modules(hooks.Sections)
     notes = failed_parts.of_extensions("note on the mean gap", sections, lambda each: each.gap_note(data))
     headline, counts = verdicts.titles(data)
     return Section(
@@ -40,6 +40,7 @@ def opening(data: ReportData) -> Section:
             "opening.html.j2",
             data=data,
             kick=_kick(data),
+            only_imported=_only_imported(data),
             headline=headline,
             stand=_stand(data),
             counts=counts,
@@ -47,10 +48,10 @@ def opening(data: ReportData) -> Section:
             best=_best(data),
             further=_further(data),
             patients=_patients(data),
-            not_internal=data_sentences.without_internal_score(data.without_internal_score, data.min_count),
+            not_internal=_without_internal_score(data),
             why=_why(data),
             marker=_marker(data),
-            warning=_warning(data),
+            warning=left_out_of_mean(data),
             left_out=_left_out(data),
             no_mean=bool(data.members_of_first and data.members_of_first.reason),
             left_out_of=data.ranked[:SHOWN],
@@ -75,7 +76,7 @@ def gap_figure(data: ReportData, width: float) -> Markup:
 
     `width`: NARROW or WIDE, in px.
     """
-    hospitals = [h for h in data.hospitals if h.mean_gap.has_value]
+    hospitals = [h for h in data.hospitals.external if h.mean_gap.has_value]
     values = [e.value for r in data.ranked for e in r.hospital_gaps.values() if e.has_value]
     bounds = [b for h in hospitals for b in (*h.mean_gap.bounds, h.mean_gap.value) if not math.isnan(b)]
     if not values or not hospitals:
@@ -130,14 +131,18 @@ def _depth(values: list[float], scale: svg.Scale) -> int:
     return max((abs(lane) for _, lane in svg.swarm(values, scale)), default=1) * 2
 
 
+def _only_imported(data: ReportData) -> bool:
+    return bool(data.entries) and data.imported == data.entries
+
+
 def _kick(data: ReportData) -> str:
     """Return the line above the headline: the numbers of runs, hospitals, findings and test images."""
     images = int(data.meta.get("test_images") or 0)
     counts_in_words = [
         plural(len(data.imported), "imported model")
-        if data.only_imported
+        if _only_imported(data)
         else sentences.run_count(len(data.runs), len(data.scored), len(data.ranked) if data.unit == "recipe" else 0),
-        plural(data.num_hospitals, "hospital"),
+        plural(data.hospitals.num, "hospital"),
         plural(len(data.findings), "finding"),
     ]
     counts_in_words += [plural(images, "test image")] * bool(images)
@@ -149,14 +154,14 @@ def _stand(data: ReportData) -> str:
     if data.only_exposed_models:
         return "Their scores are listed below the ranking. The section on data exposure lists their training data."
     return sentences.mean_gap(
-        data.training_place,
-        len(data.hospitals) or data.num_external,
+        data.words.place,
+        len(data.hospitals.external) or data.hospitals.num_external,
         len(data.ranked),
-        data.mean_gap,
-        sum(h.mean_gap.has_value for h in data.averaged),
+        data.hospitals.mean_gap,
+        sum(h.mean_gap.has_value for h in data.hospitals.averaged),
         data.has_common,
         not all(run.is_imported for run in data.ranked),
-        data.no_mean_gap,
+        verdicts.no_mean_gap(data),
     )
 
 
@@ -174,8 +179,8 @@ def _best(data: ReportData) -> str:
         len(data.ranked),
         data.unit,
         (second, first.lead) if first.lead.has_interval else None,
-        of_one_finding(data) or ("mean external AUROC" if data.hospitals else "internal AUROC"),
-        over=member_sentences.over(members) if data.hospitals and not is_stated else "",
+        of_one_finding(data) or ("mean external AUROC" if data.hospitals.external else "internal AUROC"),
+        over=member_sentences.over(members) if data.hospitals.external and not is_stated else "",
         but=verdicts.objection(data, first),
     )
 
@@ -185,7 +190,7 @@ def _further(data: ReportData) -> list[str]:
     sections = extensions.modules(hooks.Sections)
     said = failed_parts.of_extensions("sentence on the first screen", sections, lambda each: each.opening(data))
     states = (*verdicts.AT_NEW, verdicts.WORSE_THAN_NONE)
-    first = data.ranked[:1] if data.hospitals else ()
+    first = data.ranked[:1] if data.hospitals.external else ()
     found = [(run, verdict) for run in first for verdict in verdicts.of_recipe(data, run) if verdict.state in states]
     said += [f"{data.name(run)} {verdicts.clause(data, verdict)}." for run, verdict in found]
     return [text for text in said if text]
@@ -209,15 +214,17 @@ def _marker(data: ReportData) -> dict[str, Any]:
     table, finding = data.tables["marker_example"], str(row["finding"])
     found = (
         table[(table["run_id"] == run.id) & (table["finding"] == finding) & table["picture"].notna()]
-        if data.phantom
+        if data.tables.synthetic
         else table[:0]
     )
     if len(found):
         (one,) = records_of(found)
-        place = data.short(str(one["dataset"]))
+        place = data.hospitals[str(one["dataset"])].short
         numbers = (float(one["before"]), float(one["after"]))
         return {
-            "words": change_sentences.example(place, data.internal.short, run.name, finding, *numbers, int(one["n"])),
+            "words": change_sentences.example(
+                place, data.hospitals.internal.short, run.name, finding, *numbers, int(one["n"])
+            ),
             "picture": base64.b64encode(bytes(one["picture"])).decode(),
             "numbers": [places(number, 2) for number in numbers],
         }
@@ -226,25 +233,36 @@ def _marker(data: ReportData) -> dict[str, Any]:
     return {"words": words, "picture": "", "numbers": []}
 
 
-def _warning(data: ReportData) -> str:
-    """Return the line on findings that the mean leaves out, or why there is no mean; "" for none."""
-    children = [hospital.short for hospital in data.of_children]
-    return member_sentences.left_out(data.members_of_first, data.short, children) if data.members_of_first else ""
+def _without_internal_score(data: ReportData) -> str:
+    """Name the training hospitals that no internal score includes, because each finding has too few patients; "" for none."""
+    found = training_lookup(data.tables, data.hospitals.internal.key)
+    scored = {hospital for (_, hospital), estimate in found.items() if estimate.has_value}
+    without = [hospital.short for hospital in data.hospitals.pool if scored and hospital.key not in scored]
+    return data_sentences.without_internal_score(without, data.min_count)
 
 
 def _patients(data: ReportData) -> list[str]:
     """Return sentences on hospitals that no mean has, with the lowest AUROC of the first recipe, and on other children."""
-    said = [data_sentences.left_out(**row) for row in data.left_out]
+    left_out = (data.meta.get("compared") or {}).get("left_out") or ()
+    said = [
+        data_sentences.left_out(
+            (data.hospitals[str(row["cohorts"][0])].short, str(row["title"])),
+            *(row[key] for key in ("num_images", "images", "patients")),
+        )
+        for row in left_out
+    ]
     lowest = {}
-    for hospital in data.of_children:
+    for hospital in data.hospitals.children:
         scores = [(e, f) for f in data.findings if (e := _auroc(data, hospital.key, f)).has_value]
         worst = min(scores, key=lambda pair: pair[0].value, default=None)
         lowest[hospital.short] = f"{worst[1]}, {worst[0].with_interval}" if worst else ""
     if lowest:
         said.append(data_sentences.children_apart(lowest))
-    apart = {hospital.key for hospital in data.of_children}
+    apart = {hospital.key for hospital in data.hospitals.children}
     rows = rows_of(data.tables["cohorts"], "dataset", "children", "ages")
-    inside = {data.short(str(key)): (int(some), int(ages)) for key, some, ages in rows if some and key not in apart}
+    inside = {
+        data.hospitals[str(key)].short: (int(some), int(ages)) for key, some, ages in rows if some and key not in apart
+    }
     return [*said, data_sentences.children_inside(inside)] if inside else said
 
 
@@ -257,7 +275,7 @@ def _left_out(data: ReportData) -> list[dict[str, Any]]:
     members = data.members_of_first
     return [
         {
-            "hospital": data.short(hospital),
+            "hospital": data.hospitals[hospital].short,
             "finding": finding,
             "values": [data.cells.get((run.id, hospital, finding), MISSING) for run in data.ranked[:SHOWN]],
         }

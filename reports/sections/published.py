@@ -35,7 +35,7 @@ def _table(data: ReportData, metric: str, rows: Any) -> dict[str, Any]:
         ["name", "setting", "dataset", "split"], sort=False
     ):
         values = dict(zip(result_rows["finding"], result_rows["value"], strict=True))
-        dataset_and_split = f"{data.title(dataset)}{', ' if split else ''}{SPLITS.get(split, split)}"
+        dataset_and_split = f"{data.hospitals[dataset].title}{', ' if split else ''}{SPLITS.get(split, split)}"
         cells = [_as_printed(values[f]) if f in values else "" for f in columns]
         lines.append({"name": name, "setting": setting, "where": dataset_and_split, "cells": cells})
     heads = ["Mean" if column == MACRO else column for column in columns]

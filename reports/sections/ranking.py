@@ -25,6 +25,7 @@ from reports.schemas.select import select
 from reports.sections import mine, ranking_choices
 from reports.sections.ranking_choices import FIRST
 from reports.sections.ranking_columns import RankingColumn, columns_of
+from reports.sections.run_detail import submission
 from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
@@ -106,20 +107,20 @@ def ranking(data: ReportData) -> Section:
             else ""
         ),
         "by_words": ranking_choices.of_one_finding(data) or ranking_choices.external_mean("AUROC", data)
-        if data.hospitals
-        else f"internal AUROC at {data.internal.title}; no external hospital was tested",
+        if data.hospitals.external
+        else f"internal AUROC at {data.hospitals.internal.title}; no external hospital was tested",
         "protocol": _protocol(data),
-        "warning": member_sentences.left_out(first, data.short, [h.short for h in data.of_children]) if first else "",
-        "num_in_mean": first.num_hospitals if first else len(data.hospitals),
+        "warning": ranking_choices.left_out_of_mean(data),
+        "num_in_mean": first.num_hospitals if first else len(data.hospitals.external),
         "others": _other_members(data),
         "later": len(data.ranked) > FIRST,
         "ranked": Markup(data_block(rows)),  # noqa: S704  (data_block escapes)
         "single": len(data.ranked) == 1,
-        "failures": {r.id: verdicts.mark(data, r) for r in data.ranked if data.hospitals},
+        "failures": {r.id: verdicts.mark(data, r) for r in data.ranked if data.hospitals.external},
         "inverted": {
             run: symptom_anchor(run)
             for run, dataset, finding in inverted_cells(data)
-            if finding == MACRO and dataset != data.internal.key
+            if finding == MACRO and dataset != data.hospitals.internal.key
         },
         "synthetic_notice": SYNTHETIC_NOTICE,
         "pins": len(data.ranked) > 1,
@@ -129,11 +130,12 @@ def ranking(data: ReportData) -> Section:
             r.id: sentences.unranked_reason(
                 r.reason or _fewer_findings(data, r) or _incomplete(data, r),
                 r.internal,
-                data.num_external,
+                data.hospitals.num_external,
                 data.has_common,
             )
             for r in data.unranked
         },
+        "submitted": {r.id: _submitted(data, r) for r in (*data.ranked, *data.derived, *data.unranked)},
         "factors": factors,
         "base": _base(data),
         "commits": " ".join(data.distinct("commit")),
@@ -160,7 +162,7 @@ def _other_members(data: ReportData) -> dict[str, str]:
         same = first is None or (set(own.findings), own.num_hospitals) == (set(first.findings), first.num_hospitals)
         parts = [] if same else [f"mean {member_sentences.over(own)}"]
         if not run.is_derived and data.unit == "recipe" and len(run.members) < most:
-            parts.append(f"{len(run.members)} of {most} {data.member_noun(run)}s")
+            parts.append(f"{len(run.members)} of {most} {data.words.member_noun(run)}s")
         if run.id in changes:
             change = changes[run.id]
             parts.append(f"{signed(change.value)} {change.span} against its runs ({verdict(change, HIGHER, LOWER)})")
@@ -183,7 +185,7 @@ def _fewer_findings(data: ReportData, run: Run) -> str:
 
 def _incomplete(data: ReportData, run: Run) -> str:
     """Return the note on a run of a leave-one-out page whose recipe lacks the run without another hospital; "" for other runs."""
-    if run.id not in data.trained_on or not run.external.has_value:
+    if not (data.hospitals.leaves_one_out and run.left_out and run.external.has_value):
         return ""
     over = member_sentences.over(data.members(run))
     return f"another run of its recipe is missing or not ranked: external AUROC {run.external.with_interval} ({over})"
@@ -250,7 +252,7 @@ def _sort_data(
     values of this factor.
     """
     numbers = [place, *(column.value(run) for column in columns)]
-    words = (run.family, run.variant or "base recipe", run.marks, data.submission_mark(run))
+    words = (run.family, run.variant or "base recipe", run.marks, _submitted(data, run))
     return {
         "id": run.id,
         "g": group,
@@ -261,15 +263,22 @@ def _sort_data(
     }
 
 
+def _submitted(data: ReportData, run: Run) -> str:
+    """Return the submitter and status of a run, such as "submitted by our lab, bundle verified"; "" if trained here."""
+    signers, files = submission(data, run)
+    submitter = f"submitted by {', '.join(signers)}" if signers else ""
+    return ", ".join(filter(None, (submitter, "bundle verified" if files else "")))
+
+
 def _protocol(data: ReportData) -> list[str]:
     """Return sentences on what the protocol of a grid leaves open."""
-    if not data.ranked or data.only_imported:
+    if not data.ranked or data.imported == data.entries:
         return []
     scores = data.tables["scores"]
-    of_first = select(scores[scores["run_id"] == data.ranked[0].id], dataset=data.internal.key)
+    of_first = select(scores[scores["run_id"] == data.ranked[0].id], dataset=data.hospitals.internal.key)
     validated = of_first["num_findings"][of_first["split"] == "val"]
     said = [data_sentences.few_validated(int(validated.max()), len(data.findings))] if len(validated) else []
-    if data.over_seeds:
+    if data.words.and_seeds:
         kinds = {_flat(run.facts.get("config")).get("resample") for run in data.ranked_runs}
         said.append(RESAMPLED if kinds == {"split"} else NOT_RESAMPLED)
     if len(data.ranked) > 1 and not data.meta.get("search") and not data.meta.get("bundles"):

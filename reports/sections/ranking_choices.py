@@ -16,7 +16,7 @@ from reports.html.compression import packed
 from reports.html.section import write
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.rankings import Rows
+from reports.report_data.rankings import Rows, rankings
 from reports.report_data.report_data import ReportData
 from reports.schemas.criterion import Criterion, further_scores
 from reports.sentences import main_findings as sentences
@@ -66,15 +66,16 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     smallest_first = SMALLEST_FIRST | {
         name for name, metric in custom.items() if metric["facts"].get("better") == "lower"
     }
-    places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in data.hospitals}}
-    places_of |= {data.internal.key: f"{data.internal.short} (internal)"}
+    places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in data.hospitals.external}}
+    places_of |= {data.hospitals.internal.key: f"{data.hospitals.internal.short} (internal)"}
+    found = rankings(data.tables["ranks"])
     options: dict[str, list[Choice]] = {}
 
     def add(title: str, criterion: Criterion, place: str, words: str) -> None:
-        if criterion in data.rankings and len(data.rankings[criterion]) > 1:
+        if len(found.get(criterion, ())) > 1:
             low, name = criterion.metric in smallest_first, names[criterion.metric]
             head = heads[criterion.metric]
-            option = Choice(criterion, data.rankings[criterion], name, place, words, head, low)
+            option = Choice(criterion, found[criterion], name, place, words, head, low)
             options.setdefault(title, []).append(option)
 
     for metric, name in names.items():
@@ -87,7 +88,7 @@ def choices(data: ReportData) -> dict[str, list[Choice]]:
     for metric in ("auroc", *further):
         title = f"{sentence_case(names[metric])} of one finding, external mean"
         for finding in data.findings:
-            words = member_sentences.of_finding(names[metric], finding, data.scoring(finding))
+            words = member_sentences.of_finding(names[metric], finding, _scoring(data, finding))
             add(title, Criterion(metric, EXTERNAL, finding), finding, words)
     shown = next((title for title, of in options.items() if data.ranked_by in {choice.criterion for choice in of}), "")
     if shown:
@@ -107,7 +108,7 @@ def packed_rankings(data: ReportData, options: Iterable[Choice], order: Mapping[
 def _over_findings(data: ReportData, metric: str, key: str) -> str:
     """Return words such as "mean over 5 findings" for the first recipe's macro at a hospital; only AUROC states the number."""
     first = data.ranked[0]
-    macro = first.internal if key == data.internal.key else first.hospitals.get(key, MISSING)
+    macro = first.internal if key == data.hospitals.internal.key else first.hospitals.get(key, MISSING)
     number = plural(macro.num_findings, "finding") if metric == "auroc" and macro.num_findings else "findings"
     return f"mean over {number}"
 
@@ -115,7 +116,20 @@ def _over_findings(data: ReportData, metric: str, key: str) -> str:
 def of_one_finding(data: ReportData) -> str:
     """Return the name of the score that decides the ranking if it is a score of one finding; else ""."""
     finding = data.ranked_by.finding
-    return "" if finding == MACRO else member_sentences.of_finding("AUROC", finding, data.scoring(finding))
+    return "" if finding == MACRO else member_sentences.of_finding("AUROC", finding, _scoring(data, finding))
+
+
+def _scoring(data: ReportData, finding: str) -> list[str]:
+    """Return the names of the hospitals in the mean external score of a finding."""
+    cells = {key[1:] for key, auroc in data.cells.items() if auroc.has_value}
+    return [hospital.short for hospital in data.hospitals.averaged if (hospital.key, finding) in cells]
+
+
+def left_out_of_mean(data: ReportData) -> str:
+    """State which findings the mean of the first recipe leaves out, or why there is no mean; "" for none."""
+    children = [hospital.short for hospital in data.hospitals.children]
+    first = data.members_of_first
+    return member_sentences.left_out(first, lambda key: data.hospitals[key].short, children) if first else ""
 
 
 def external_mean(metric: str, data: ReportData | None) -> str:

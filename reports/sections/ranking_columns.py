@@ -59,7 +59,7 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
     chance = next((r.probe.chance for r in data.ranked if r.probe.has_value), 0.0)
     causal = [b for r in data.ranked if r.causal.has_value for b in (r.causal.value, *r.causal.bounds)]
     smallest, largest = min([0.0, *causal]), max([0.05, *causal])
-    num_external = len(data.hospitals)
+    num_external = len(data.hospitals.external)
     robustness = _robustness(data)
 
     def estimate_column(
@@ -102,7 +102,12 @@ def columns_of(data: ReportData) -> list[RankingColumn]:
             axis=svg.micro_axis(low, high),
         ),
         estimate_column(
-            "worst", "Worst hospital", "AUROC", lambda r: r.worst_auroc, css="", small=lambda r: data.short(r.worst)
+            "worst",
+            "Worst hospital",
+            "AUROC",
+            lambda r: r.worst_auroc,
+            css="",
+            small=lambda r: data.hospitals[r.worst].short,
         ),
     ]
     internal = estimate_column(

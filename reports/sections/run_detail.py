@@ -19,6 +19,8 @@ from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_lines
 from reports.sections import run_cells
+from reports.sections.findings import approximate_labels
+from reports.sections.method import not_compared
 from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences import members
@@ -91,7 +93,7 @@ class RunDetails:
         subgroups = subgroups[subgroups["metric"].isin(["auroc", "auroc_spread"])]
         confusion = data.tables["confusion"]
         confusion = confusion[confusion["run_id"].isin(ids)]
-        confusion = confusion[(confusion["dataset"] != data.internal.key) | (confusion["split"] == "test")]
+        confusion = confusion[(confusion["dataset"] != data.hospitals.internal.key) | (confusion["split"] == "test")]
         return cls(
             data,
             point,
@@ -125,17 +127,16 @@ class RunDetails:
             "config": config_lines(run.facts),
             "gaps": _gaps(data, run),
             "further": Markup("").join(further),
-            "not_learned": data_sentences.not_learned({run.id: data.not_learned.get(run.id, ())}, 1),
+            "not_learned": data_sentences.not_learned({run.id: data.meta.get("unlearnt", {}).get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
         }
-        not_compared = data_sentences.not_compared(data.not_compared)
         return write(
             "run_detail.html.j2",
             drawn=drawn,
             data=data,
             e=entry,
             point=POINTS.get(self.point, self.point),
-            not_compared=not_compared,
+            not_compared=not_compared(data),
         )
 
     def figures(self, run: Run) -> Markup:
@@ -204,12 +205,12 @@ def _groups(data: ReportData, table: pd.DataFrame | None) -> list[tuple[str, boo
     cells = {
         (str(group), str(dataset)): Estimate(float(value), float(low), float(high), count(n))
         for group, dataset, split, value, low, high, n in rows_of(table, *columns)
-        if dataset != data.internal.key or split == "test"
+        if dataset != data.hospitals.internal.key or split == "test"
     }
     group_names = [g for g in dict.fromkeys(group for group, _ in cells) if " " not in g and g != "all"]
     rows = []
     for group in sorted(group_names, key=lambda g: (group_names.index(_first_of(group_names, g)), "=" not in g)):
-        estimates = [cells.get((group, h.key), MISSING) for h in data.all_hospitals]
+        estimates = [cells.get((group, h.key), MISSING) for h in data.hospitals.all]
         if any(e.has_value for e in estimates):
             attribute, _, value = group.partition("=")
             words = f"{attribute}: {value}" if value else f"{attribute}: highest minus lowest AUROC of the groups"
@@ -232,8 +233,8 @@ def _table(data: ReportData, run: Run, inverted: frozenset[tuple[str, str, str]]
     if not run.external.has_value and not run.internal.has_value:
         return []
     rows = []
-    not_learned = data.not_learned.get(run.id, ())
-    keys = [h.key for h in data.all_hospitals]
+    not_learned = data.meta.get("unlearnt", {}).get(run.id, ())
+    keys = [h.key for h in data.hospitals.all]
     for finding in (*data.meta.get("learns", {}).get(run.id, data.findings), MACRO):
         macro = finding == MACRO
         cells = [
@@ -248,9 +249,9 @@ def _table(data: ReportData, run: Run, inverted: frozenset[tuple[str, str, str]]
         cells.append(run_cells.gap(data.gaps.get((run.id, EXTERNAL, finding), MISSING)))
         rows.append(
             {
-                "finding": data.macro_name(run) if macro else finding,
+                "finding": data.members(run).macro_name if macro else finding,
                 "macro": macro,
-                "approximate": data.approximate_labels(finding),
+                "approximate": approximate_labels(data, finding),
                 "cells": run_cells.row(cells),
             }
         )
@@ -260,10 +261,10 @@ def _table(data: ReportData, run: Run, inverted: frozenset[tuple[str, str, str]]
 def _gaps(data: ReportData, run: Run) -> Markup:
     """Return the cells with the macro gap at each external hospital and the number of its findings that the hospital scores."""
     cells = []
-    for hospital in data.hospitals:
+    for hospital in data.hospitals.external:
         gap = run.hospital_gaps[hospital.key]
         num = gap.num_findings
-        words = data.members(run).scored(num) if hospital in data.averaged else plural(num, "finding")
+        words = data.members(run).scored(num) if hospital in data.hospitals.averaged else plural(num, "finding")
         cells.append(run_cells.gap(gap, words))
     return run_cells.row(cells) if cells else Markup("")
 
@@ -273,7 +274,7 @@ def _more(
 ) -> list[tuple[str, Markup]]:
     """Return (name, cells of all hospitals) for each macro metric in `looked_up` of which the run has a value."""
     rows = [
-        (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in data.all_hospitals])
+        (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in data.hospitals.all])
         for word, estimates in looked_up
     ]
     return [
@@ -295,7 +296,7 @@ def _confusion(
 
     Each hospital has two cells in a row: the number of positive calls and the number of negative calls.
     """
-    rows = [(f, [called.get((run.id, h.key, f)) for h in data.all_hospitals]) for f in data.findings]
+    rows = [(f, [called.get((run.id, h.key, f)) for h in data.hospitals.all]) for f in data.findings]
     return [
         (
             finding,
@@ -309,9 +310,17 @@ def _confusion(
     ]
 
 
+def submission(data: ReportData, run: Run) -> tuple[list[str], list[str]]:
+    """Return two lists: the signers and the files of the verified bundles with this run; both are empty if the run was trained here."""
+    bundles = data.meta.get("bundles") or {}
+    own = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
+    signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in own if bundle["signed_by"])
+    return list(signers), list(dict.fromkeys(str(bundle["file"]) for bundle in own))
+
+
 def _submission(data: ReportData, run: Run) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Return the submitter and the status of a run, in the form of `_facts`; [] for a run that was trained here."""
-    signers, files = data.submission(run)
+    signers, files = submission(data, run)
     if not files:
         return [("Status", "trained elsewhere; data exposure is self-reported", [])] if run.is_imported else []
     no_links: list[tuple[str, str, str]] = []

@@ -32,7 +32,7 @@ def symptoms(data: ReportData) -> Section:
             {
                 "run": labels.get(row["run_id"], str(row["run_id"])),
                 "anchor": anchor,
-                "hospital": data_of_run.get(str(row["run_id"]), data).title(str(row["dataset"])),
+                "hospital": data_of_run.get(str(row["run_id"]), data).hospitals[str(row["dataset"])].title,
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
                 "kind": str(row["kind"]),
                 # an AUROC below .5 can be true; constant, permuted and untrained outputs are faults

@@ -66,7 +66,7 @@ class Change:
 def transplants(data: ReportData) -> Section:
     """Write the section on the region transplant test; empty if no run was tested."""
     table = data.tables["transplants"]
-    internal = data.internal.key
+    internal = data.hospitals.internal.key
     findings_that_react = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
     runs = tested_runs(data)
     if not runs:
@@ -135,13 +135,14 @@ def _detail(
     findings_that_react: Mapping[str, list[str]],
 ) -> list[str]:
     """Return the sentences below the title: effect of a pasted marker on a finding, and effect of erasing all markers."""
-    row = cells.get((run.id, MARKER, data.internal.key, EXTERNAL, finding, "abs_dp"))
+    row = cells.get((run.id, MARKER, data.hospitals.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
     sentences = [
         change_sentences.marker_effect(run.label, finding, float(row["value"]), float(row["control"]), _estimate(row))
     ]
-    areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (data.internal.key, EXTERNAL)]
+    hosts = (data.hospitals.internal.key, EXTERNAL)
+    areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in hosts]
     if all(areas):
         sentences.append(change_sentences.erased_markers(finding, *(float(a["value"]) for a in areas if a)))
     shortcuts = {f for findings in data.shortcuts.values() for f in findings}
@@ -157,14 +158,14 @@ def _whole_image(data: ReportData, table: Any, run_ids: list[str]) -> list[str]:
     `transplants`.
     """
     words = {
-        JPEG: f"Stored with the JPEG quality of {data.internal.short}",
+        JPEG: f"Stored with the JPEG quality of {data.hospitals.internal.short}",
         JPEG_LOW: "Stored as JPEG of quality 25",
         CLAHE: "CLAHE (contrast enhancement)",
     }
     sentences = []
     for kind, change in words.items():
         rows_of_kind = table[(table["kind"] == kind) & (table["host"] == EXTERNAL) & table["run_id"].isin(run_ids)]
-        findings = [changed(rows, data.internal.key, kind) for _, rows in rows_of_kind.groupby("run_id")]
+        findings = [changed(rows, data.hospitals.internal.key, kind) for _, rows in rows_of_kind.groupby("run_id")]
         if findings:
             names = [name for name, _ in Counter(f for of_run in findings for f in of_run).most_common()]
             reacting = sum(bool(of_run) for of_run in findings)
@@ -174,9 +175,9 @@ def _whole_image(data: ReportData, table: Any, run_ids: list[str]) -> list[str]:
 
 def _figure(data: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
     """Return the figure of a finding: rows for internal pixels in external images, then rows for changes without donor."""
-    internal = data.internal.key
+    internal = data.hospitals.internal.key
     rows = [
-        _change(cells, run, kind, internal, finding, f"{words} of {data.internal.short}")
+        _change(cells, run, kind, internal, finding, f"{words} of {data.hospitals.internal.short}")
         for kind, words in INTO.items()
     ]
     rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
@@ -219,10 +220,12 @@ def _by_host(data: ReportData, cells: Cells, run: Run, finding: str) -> list[dic
     For kinds with a donor, the pixels come from the internal hospital if the images are external, and from external
     hospitals if the images are internal.
     """
-    internal, rows = data.internal.key, []
+    internal, rows = data.hospitals.internal.key, []
     for kind, words in (INTO | ALONE).items():
         donor, internal_donor = (internal, EXTERNAL) if kind in INTO else ("", "")
-        estimates = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in data.hospitals]
+        estimates = [
+            _estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in data.hospitals.external
+        ]
         on_internal = _estimate(cells.get((run.id, kind, internal_donor, internal, finding, "abs_dp")))
         if on_internal.has_value or any(e.has_value for e in estimates):
             rows.append({"words": words, "cells": [*estimates, on_internal]})

@@ -1,7 +1,7 @@
 """Summarize the data exposure of each run: training data, starting weights, licenses, and leakage checks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from reports.formatting import integer, listing, of_all, plural
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.schemas.exposure import CORPORA, NO
-from reports.tables import records_of
+from reports.tables import records_of, rows_of, text
 
 RESEARCH = "research, not for clinical use"
 WORDS = {  # answer -> text of a cell
@@ -42,9 +42,9 @@ def exposure(data: ReportData, run: Run) -> ExposureText:
     if run.is_imported:
         return _imported(data, run)
     data = data.of_run(run)
-    start, corpus = _text(run, "weights"), _text(run, "corpus")
-    key = _text(run, "train_on") or data.internal.key
-    trained_on = f"{data.short(key)} only" if key != "several" else "several cohorts"
+    start, corpus = text(run.facts.get("weights")), text(run.facts.get("corpus"))
+    key = text(run.facts.get("train_on")) or data.hospitals.internal.key
+    trained_on = f"{data.hospitals[key].short} only" if key != "several" else "several cohorts"
     is_random = start == RANDOM and not corpus  # given vectors have a corpus, and no starting weights
     if start == RANDOM and corpus:
         start = "vectors of their owner" if run.has_given_vectors else "weights that the network loads"
@@ -57,7 +57,7 @@ def exposure(data: ReportData, run: Run) -> ExposureText:
         weights_corpus_licence_overlap = (
             start or "unknown",
             CORPORA.get(corpus, corpus) or "unknown",
-            _text(run, "weights_licence") or "not stated",
+            text(run.facts.get("weights_licence")) or "not stated",
             "none known: photographs; not compared image by image" if photographs else "unknown",
         )
     declared = _declared(data, run.id) if not is_random else ""
@@ -71,18 +71,19 @@ def exposure(data: ReportData, run: Run) -> ExposureText:
 
 def _imported(data: ReportData, run: Run) -> ExposureText:
     """Return the data exposure of an imported model, as its owner declared it."""
-    declaration = json.loads(_text(run, "config") or "{}")
-    trained_on = [*(data.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
-    overlapping = [data.title(name) for name in declaration.get("seen", ())]
+    declaration = json.loads(text(run.facts.get("config")) or "{}")
+    cohorts = (data.hospitals[name].title for name in declaration.get("cohorts", ()))
+    trained_on = [*cohorts, *declaration.get("others", ())]
+    overlapping = [data.hospitals[name].title for name in declaration.get("seen", ())]
     overlap = f"{listing(overlapping)}: used to train this model" if overlapping else NOTHING
     overlap = ("answers" in declaration and _declared(data, run.id)) or overlap
-    licence = _text(run, "weights_licence")
+    licence = text(run.facts.get("weights_licence"))
     restricted = "-nc" in licence.lower() or "non-commercial" in licence.lower()
     return ExposureText(
         run.name,
         listing(trained_on) or "no cohort of this page, as declared by its owner",
-        _text(run, "of"),
-        _text(run, "corpus") or "unknown",
+        text(run.facts.get("of")),
+        text(run.facts.get("corpus")) or "unknown",
         licence or "not stated",
         overlap,
         f"non-commercial {RESEARCH}" if restricted else RESEARCH,
@@ -95,9 +96,13 @@ def _declared(data: ReportData, run_id: str) -> str:
 
     The text is NOTHING if there are none, and "" if nothing is declared.
     """
+    table, recipes = data.tables["exposure"], data.tables["recipes"]
+    rows = table[table["run_id"] == run_id]
+    if not len(rows):  # a run without rows has those of its recipe
+        rows = table[table["run_id"].isin(recipes["recipe_id"][recipes["run_id"] == run_id])]
     answers: dict[str, list[str]] = {}
-    for dataset, answer in data.answers.get(run_id, ()):
-        answers.setdefault(answer, []).append(data.title(dataset))
+    for dataset, answer in rows_of(rows, "dataset", "answer"):
+        answers.setdefault(str(answer), []).append(data.hospitals[str(dataset)].title)
     if set(answers) == {NO}:
         return NOTHING
     return "; ".join(f"{listing(names)}: {WORDS[answer]}" for answer, names in answers.items() if answer != NO)
@@ -125,7 +130,7 @@ def models_and_hospitals(data: ReportData) -> list[ModelSeen]:
     of_model: dict[str, dict[str, dict[str, Any]]] = {}
     for row in records_of(data.tables["exposure"]):
         of_model.setdefault(str(row["run_id"]), {})[str(row["dataset"])] = dict(row)
-    keys = [hospital.key for hospital in data.hospitals]
+    keys = [hospital.key for hospital in data.hospitals.external]
     models = [
         ModelSeen(data.labels.get(run_id, run_id), tuple(cells.get(key) for key in keys))
         for run_id, cells in of_model.items()
@@ -180,7 +185,7 @@ def title(internal: str, exposures: Sequence[tuple[ExposureText, int]]) -> str:
 
 def leakage_checks(data: ReportData) -> list[tuple[str, str]]:
     """Return (name, result) of each leakage check; the result of an impossible check states that it is unknown."""
-    internal, num_duplicates = data.internal.short, data.num_duplicates
+    internal, num_duplicates = data.hospitals.internal.short, int(data.meta.get("duplicates") or 0)
     checks = [
         (f"{internal} patients in two splits", "none (a grid with such a patient is refused)"),
         (
@@ -190,7 +195,7 @@ def leakage_checks(data: ReportData) -> list[tuple[str, str]]:
             else f"{plural(num_duplicates, 'image')}: a patient has two ids, or an image was copied",
         ),
     ]
-    if data.hospitals:
+    if data.hospitals.external:
         checks += [
             (
                 f"Identical image at {internal} and at an external hospital",
@@ -201,19 +206,34 @@ def leakage_checks(data: ReportData) -> list[tuple[str, str]]:
                 _shared_patients(data),
             ),
         ]
-    if data.overlaps:
+    pairs = overlaps(data)
+    if pairs:
         checks += [
-            ("Same image at two external hospitals", _shared_by_external(data, "images")),
-            ("Same patient at two external hospitals", _shared_by_external(data, "patients")),
+            ("Same image at two external hospitals", _shared_by_external(pairs, "images")),
+            ("Same patient at two external hospitals", _shared_by_external(pairs, "patients")),
         ]
     start = {exposure(data, run) for run in data.runs if not run.is_imported}
-    overlaps = sorted({p.corpus_overlap for p in start if p.start != "random weights"})
+    of_corpus = sorted({p.corpus_overlap for p in start if p.start != "random weights"})
     for run in data.imported:
         overlap = exposure(data, run).corpus_overlap
         checks.append((f"Cohort of this page in the training data of {run.name}", overlap))
-    if overlaps:
-        checks.append(("Test image in the pretraining data", "; ".join(overlaps)))
+    if of_corpus:
+        checks.append(("Test image in the pretraining data", "; ".join(of_corpus)))
     return checks
+
+
+def overlaps(data: ReportData) -> list[dict[str, Any]]:
+    """Return the images and patients that each pair of external hospitals shares, as arguments of `reports.sentences.data.overlap`.
+
+    The list is empty if the tables do not state shared images and patients.
+    """
+    return [
+        {
+            "hospitals": tuple(data.hospitals[str(name)].short for name in row["cohorts"]),
+            **{key: row[key] for key in ("num_images", "images", "patients")},
+        }
+        for row in (data.meta.get("compared") or {}).get("external") or ()
+    ]
 
 
 def _identical_images(data: ReportData) -> str:
@@ -227,26 +247,21 @@ def _identical_images(data: ReportData) -> str:
 
 def _shared_patients(data: ReportData) -> str:
     """Return the external hospitals whose patient ids were compared with the internal patient ids, and the result."""
-    hospitals = [data.short(str(name)) for name in (data.meta.get("compared") or {}).get("patients", ())]
+    hospitals = [data.hospitals[str(name)].short for name in (data.meta.get("compared") or {}).get("patients", ())]
     if not hospitals:
         return "unknown: each hospital uses its own patient ids"
-    others = "; unknown at the other hospitals, which use other ids" if len(hospitals) < len(data.hospitals) else ""
+    others = "; unknown at the other hospitals, which use other ids" * (len(hospitals) < len(data.hospitals.external))
     return f"none at {listing(hospitals, len(hospitals))} (bench run stops if it finds one){others}"
 
 
-def _shared_by_external(data: ReportData, key: str) -> str:
+def _shared_by_external(pairs: Sequence[Mapping[str, Any]], key: str) -> str:
     """Return as text how many images or patients each pair of external hospitals shares; `key`: "images" or "patients"."""
-    compared = [row for row in data.overlaps if row[key] is not None]
+    compared = [row for row in pairs if row[key] is not None]
     if not compared:
         return "not compared" if key == "images" else "unknown: each hospital uses its own patient ids"
     numbers = [(row[key][1] if key == "images" else row[key], " and ".join(row["hospitals"])) for row in compared]
     shared = [f"{integer(number)} at {names}" for number, names in numbers if number]
     found = f"{'; '.join(shared)}: means count them twice" if shared else "none"
-    if len(compared) < len(data.overlaps):
+    if len(compared) < len(pairs):
         return f"{found}; unknown at the other hospitals, which use other ids"
     return found
-
-
-def _text(run: Run, key: str) -> str:
-    value = run.facts.get(key)
-    return value if isinstance(value, str) else ""

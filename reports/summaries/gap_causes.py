@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from reports.report_data.headline_rows import MACRO, MISSING
 from reports.report_data.hospitals_and_runs import Run
@@ -23,7 +24,7 @@ def gap_contributions(data: ReportData) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
     for recipe in data.ranked:
         names = data.members(recipe).findings
-        hospitals = [h.key for h in data.averaged if recipe.hospital_gaps[h.key].has_value]
+        hospitals = [h.key for h in data.hospitals.averaged if recipe.hospital_gaps[h.key].has_value]
         gaps = [[data.gaps.get((recipe.id, h, f), MISSING).value for f in names] for h in hospitals]
         value_HK = np.array(gaps, np.float64).reshape(len(hospitals), len(names))
         at, of = np.nonzero(np.isfinite(value_HK))
@@ -42,7 +43,8 @@ def finding_shares(data: ReportData) -> dict[str, float]:
     """
     contributions = gap_contributions(data)
     total = sum(contributions.values())
-    return {f: value / total for f, value in contributions.items()} if data.mean_gap.clear_above and total > 0 else {}
+    is_gap = data.hospitals.mean_gap.clear_above and total > 0
+    return {f: value / total for f, value in contributions.items()} if is_gap else {}
 
 
 def tested_runs(data: ReportData) -> list[Run]:
@@ -53,17 +55,20 @@ def tested_runs(data: ReportData) -> list[Run]:
 
 def marker_runs(data: ReportData) -> tuple[list[Run], list[Run]]:
     """Return the runs for which markers of the internal hospital were tested, and the ranked runs for which they were not."""
-    table = changes(data.tables["transplants"])
-    of_markers = table[(table["kind"] == MARKER) & (table["donor"] == data.internal.key) & (table["host"] == EXTERNAL)]
+    of_markers = _of_markers(data)
     with_marker = set(of_markers.loc[of_markers["finding"] == MACRO, "run_id"].astype(str))
     tested = [r for r in tested_runs(data) if r.id in with_marker]
     return tested, [r for r in data.ranked_runs if r not in tested]
 
 
+def _of_markers(data: ReportData) -> pd.DataFrame:
+    table, internal = changes(data.tables["transplants"]), data.hospitals.internal.key
+    return table[(table["kind"] == MARKER) & (table["donor"] == internal) & (table["host"] == EXTERNAL)]
+
+
 def strongest_marker(data: ReportData) -> tuple[Run, Mapping[str, Any]] | None:
     """Return the run and the finding that uses a marker as a shortcut and that the marker changes most: its row of `transplants`."""
-    table = changes(data.tables["transplants"])
-    rows = table[(table["kind"] == MARKER) & (table["donor"] == data.internal.key) & (table["host"] == EXTERNAL)]
+    rows = _of_markers(data)
     found = data.shortcuts
     runs = {run.id: run for run in tested_runs(data)}
     caught_rows = [row for row in records_of(rows) if row["run_id"] in runs and row["finding"] in found[row["run_id"]]]
@@ -80,7 +85,7 @@ def marker_sentence(data: ReportData) -> str:
     tested, not_tested = marker_runs(data)
     findings = Counter(finding for r in runs for finding in found[r.id])
     return change_sentences.marker_shortcuts(
-        data.internal.short,
+        data.hospitals.internal.short,
         sum(bool(found[r.id]) for r in tested),
         len(tested),
         [finding for finding, _ in findings.most_common()],

@@ -43,12 +43,12 @@ def rows(data: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     after and before training. `bought`: pooled AUROC minus AUROC within levels, for the finding with the largest
     difference (`bought_finding`).
     """
-    internal = data.internal.key
+    internal = data.hospitals.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
     table_rows = []
     for name in names:
         finding, nuisance_auroc = _strongest(cells, internal, name)
-        aurocs = {h.short: cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in data.hospitals}
+        aurocs = {h.short: cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in data.hospitals.external}
         external = {hospital: auroc for hospital, auroc in aurocs.items() if auroc.has_value}
         external_aurocs = [e.value for e in external.values()]
         differences = [
@@ -128,7 +128,7 @@ def everywhere(data: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]
     A row has the share of images with each level, the decodability, and the macro AUROC (pooled and within levels).
     """
     table_rows = []
-    for hospital in data.all_hospitals:
+    for hospital in data.hospitals.all:
         names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
         for name in names:
             shares = [
@@ -155,7 +155,7 @@ def associations(data: ReportData, cells: Cells) -> list[dict[str, Any]]:
 
     A row has this AUROC at each hospital, and Cramér's V at the internal hospital.
     """
-    internal = data.internal.key
+    internal = data.hospitals.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [
         {
@@ -163,7 +163,7 @@ def associations(data: ReportData, cells: Cells) -> list[dict[str, Any]]:
             "finding": finding,
             "cramers_v": cells.get(("", internal, name, "", finding, "cramers_v"), MISSING),
             "internal": cells["", internal, name, "", finding, ALONE],
-            "external": [cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in data.hospitals],
+            "external": [cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in data.hospitals.external],
         }
         for name, finding in keys
     ]

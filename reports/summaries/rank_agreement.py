@@ -23,7 +23,7 @@ def agreement(data: ReportData) -> dict[str, Any]:
     }
     if not tau_of_pair:
         return {}
-    hospitals = [h for h in data.all_hospitals if any(h.key in pair for pair in tau_of_pair)]
+    hospitals = [h for h in data.hospitals.all if any(h.key in pair for pair in tau_of_pair)]
     rows = [
         {
             "hospital": first,
@@ -48,7 +48,7 @@ def seeds(data: ReportData) -> list[dict[str, Any]]:
             "num": len(recipe.members),
             "sides": [
                 _side(estimate, variation.get((recipe.id, key)))
-                for key, estimate in ((data.internal.key, recipe.internal), (EXTERNAL, recipe.external))
+                for key, estimate in ((data.hospitals.internal.key, recipe.internal), (EXTERNAL, recipe.external))
             ],
         }
         for recipe in data.ranked

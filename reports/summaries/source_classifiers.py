@@ -233,18 +233,19 @@ def confusions(data: ReportData, run: Run) -> list[dict[str, Any]]:
         if not len(probe_rows):
             continue
         keys = list(dict.fromkeys(map(str, probe_rows["source"])))
+        names = {key: data.hospitals[key].short for key in keys}
         share = {
             (str(a), str(b)): float(v)
             for a, b, v in zip(probe_rows["source"], probe_rows["named"], probe_rows["share"], strict=True)
         }
         rows = [
-            (data.short(a), [(share.get((a, b), 0.0), min(7, int(share.get((a, b), 0.0) * 8)), a == b) for b in keys])
+            (names[a], [(share.get((a, b), 0.0), min(7, int(share.get((a, b), 0.0) * 8)), a == b) for b in keys])
             for a in keys
         ]
         matrices.append(
             {
                 "title": title,
-                "heads": [data.short(key) for key in keys],
+                "heads": [names[key] for key in keys],
                 "rows": rows,
                 "n": int(probe_rows["count"].sum()),
             }

@@ -75,7 +75,7 @@ def test_the_csv_of_the_ranking_has_all_rows_with_id_grid_date_and_synthetic(vis
             "External": run.external,
             "Gap": run.gap,
             "ECE": run.ece,
-            "Net benefit": board.further_score("net_benefit", run),
+            "Net benefit": board.further["net_benefit"][run.id, "external", "macro"].value,
             "Worst hospital": run.worst_auroc,
         }
         for column, estimate in shown.items():

@@ -142,7 +142,7 @@ def collect(page, board):
     printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair[:3])), "unclear" if tied else "clear")
     for run, cells in data["runs"].items():
         keys = [("external", run), None, ("gap", run), *[("benefit", run)] * (BENEFIT in board.further)]
-        keys += [("auroc", run, h.key) for h in board.hospitals]
+        keys += [("auroc", run, h.key) for h in board.hospitals.external]
         for key, cell in zip(keys, cells, strict=True):
             if key and cell:
                 printed.add(key, " ".join(c if isinstance(c, str) else f"{c:.3f}".removeprefix("0") for c in cell))
@@ -177,7 +177,7 @@ def of_rankings(printed, page, board):
     rankings, ids = json.loads(gzip.decompress(base64.b64decode(rankings))), [run["id"] for run in json.loads(ranked)]
     places_of = {"auroc.external": ("external",), "gap.external": ("gap",), "ece.external": ("ece",)}
     places_of |= {"net_benefit.external": ("benefit",)} if BENEFIT in board.further else {}
-    for key in (h.key for h in board.hospitals):
+    for key in (h.key for h in board.hospitals.external):
         # the section on hospitals shows the AUROC over the findings that the internal hospital has, too
         places_of |= {f"auroc.{key}": ("auroc, every finding", key), f"gap.{key}": ("gap", key)}
         places_of |= {f"net_benefit.{key}": ("benefit", key)} if BENEFIT in board.further else {}
@@ -197,12 +197,12 @@ def of_drawer(printed, drawer, run, board):
         *of_hospitals, of_macro = [cell.text for cell in table.all("tr")[-1].all("td")]
         printed.add(("benefit", run), of_macro)
         printed.verdicts["benefit", run].add(of_benefit(of_macro))
-        for hospital, cell in zip(board.all_hospitals, of_hospitals, strict=True):
+        for hospital, cell in zip(board.hospitals.all, of_hospitals, strict=True):
             printed.add(("benefit", run, hospital.key), cell)
     for row in drawer.all("table", "cells")[0].all("tr")[1:]:
         name, cells = row.all("th")[0].text, row.all("td")
         if name.startswith("Gap"):
-            for hospital, cell in zip(board.hospitals, cells[1:], strict=False):
+            for hospital, cell in zip(board.hospitals.external, cells[1:], strict=False):
                 printed.add(("gap", run, hospital.key), cell.text)
         elif name == "Macro mean":
             printed.add(("gap", run), cells[-1].text)
@@ -212,7 +212,7 @@ def of_hospitals(printed, section, board):
     """Add the numbers of the colored table, and those behind the scatter."""
     for row in section.all("table", "heat")[0].all("tr")[1:]:
         run = row.all("a")[0].attributes["data-run"].removeprefix("run-")
-        for hospital, cell in zip(board.hospitals, row.all("td")[1:], strict=True):
+        for hospital, cell in zip(board.hospitals.external, row.all("td")[1:], strict=True):
             printed.add(("auroc", run, hospital.key), cell.all("b")[0].text)
             printed.add(("gap", run, hospital.key), cell.all("i")[0].text)
     labels = {run.label: run.id for run in board.ranked}
@@ -238,7 +238,7 @@ def test_the_opening_sentences_print_the_intervals_of_figure_and_ranking(study):
     for value, bounds, unclear in found:
         interval = INTERVAL.search(bounds).groups()
         keys = [key for key, values in printed.values.items() if value in values]
-        if value.lstrip("−") == places(abs(board.mean_gap.value)):
+        if value.lstrip("−") == places(abs(board.hospitals.mean_gap.value)):
             continue  # the mean over hospitals is printed only here
         assert any(interval in printed.intervals[key] for key in keys), (value, bounds)
         if unclear:

@@ -26,7 +26,7 @@ def adaptation(data: ReportData) -> Section:
             curves.setdefault((row["run_id"], row["dataset"]), []).append(row)
     parts = [
         {
-            "title": f"{data.labels.get(run_id, run_id)} at {data.title(dataset)}",
+            "title": f"{data.labels.get(run_id, run_id)} at {data.hospitals[dataset].title}",
             "answer": answer(rows),
             "panels": [(name, _panel(rows, metric, name)) for metric, name in METRICS.items()],
             "legend": [(METHODS[method], key(k)) for k, method in enumerate(_methods(rows))],

@@ -29,7 +29,8 @@ def calibration_slopes(data: ReportData) -> Section:
         return Section("calibration-slopes", "", Markup(""))
     table = table[table["run_id"].isin([run.id for run in runs])]
     rows = {(row["run_id"], row["dataset"], row["finding"], row["calibrator"]): row for row in records_of(table)}
-    external = [rows[key] for key in rows if key[0] == runs[0].id and key[1] in data.external_keys]
+    outside = {hospital.key for hospital in (*data.hospitals.external, *data.hospitals.unscored)}
+    external = [rows[key] for key in rows if key[0] == runs[0].id and key[1] in outside]
     slopes, ratios = (beyond_1(external, name) for name in ("slope", "observed_expected"))
     context = {
         "data": data,
@@ -72,13 +73,13 @@ def _hospitals(data: ReportData, run: Run, rows: Rows) -> list[dict[str, Any]]:
         {
             "title": hospital.title,
             "short": hospital.short,
-            "internal": hospital is data.internal,
+            "internal": hospital is data.hospitals.internal,
             "findings": {
                 finding: [_cells(rows.get((run.id, hospital.key, finding, name), {})) for name in (PLATT, PLAIN)]
                 for finding in data.findings
             },
         }
-        for hospital in (data.internal, *data.averaged)
+        for hospital in (data.hospitals.internal, *data.hospitals.averaged)
     ]
 
 

@@ -28,8 +28,8 @@ def decision_panels(data: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]
             continue
         title = "Mean over findings" if finding == MACRO else finding
         top = max(row[1] for curve in of_finding.values() for row in curve)
-        internal, external = of_finding.get(data.internal.key, []), of_finding.get(EXTERNAL, [])
-        hospitals = [of_finding[h.key] for h in data.hospitals if h.key in of_finding]
+        internal, external = of_finding.get(data.hospitals.internal.key, []), of_finding.get(EXTERNAL, [])
+        hospitals = [of_finding[h.key] for h in data.hospitals.external if h.key in of_finding]
         panels.append(
             {
                 "finding": title,

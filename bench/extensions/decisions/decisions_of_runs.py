@@ -48,11 +48,11 @@ class Decisions:
         """Return the HTML of a run; empty without a net benefit and without a workload."""
         benefits = self._benefits(run)
         goals = self._goals(run)
-        heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
+        heads = [*(h.short for h in self.data.hospitals.all), "External, mean"]
         return write("run_decisions.html.j2", data=self.data, benefits=benefits, goals=goals, run=run, heads=heads)
 
     def _keys(self) -> list[str]:
-        return [*(h.key for h in self.data.all_hospitals), EXTERNAL]
+        return [*(h.key for h in self.data.hospitals.all), EXTERNAL]
 
     def _benefits(self, run: Run) -> list[tuple[str, str, Markup]]:
         """Return (finding, its threshold in words, cells of the cohorts) for each finding with a row, and for the macro."""
@@ -67,7 +67,9 @@ class Decisions:
             reasons = [self._why_missing(run, key, finding) if known else NO_THRESHOLD for key in self._keys()[:-1]]
             texts = [_benefit(cell, why) for cell, why in zip(cells, [*reasons, ""], strict=True)]
             words = "" if finding == MACRO or not known else f"threshold {places(threshold)}"
-            rows.append((self.data.macro_name(run) if finding == MACRO else finding, words, run_cells.row(texts)))
+            rows.append(
+                (self.data.members(run).macro_name if finding == MACRO else finding, words, run_cells.row(texts))
+            )
         return rows if measured else []
 
     def _why_missing(self, run: Run, key: str, finding: str) -> str:
@@ -86,7 +88,7 @@ class Decisions:
                 if cohorts
             ]
             if rows:
-                without = [finding for finding in self.data.learned(run.id) if not of_finding.get(finding)]
+                without = [finding for finding in learned(self.data, run.id) if not of_finding.get(finding)]
                 goals.append({"name": f"{goal} .90", "without": ", ".join(without), "rows": rows})
         return goals
 
@@ -95,6 +97,12 @@ class Decisions:
         if row is None:
             return DASH + ("" if key == EXTERNAL else f"<i>{escape(self.data.why_missing(key, finding))}</i>")
         return _load(row)
+
+
+def learned(data: ReportData, run_id: str) -> list[str]:
+    """Return the findings that a run predicts and could learn."""
+    predicted = data.meta.get("learns", {}).get(run_id, data.findings)
+    return [finding for finding in predicted if finding not in data.meta.get("unlearnt", {}).get(run_id, ())]
 
 
 def _benefit(benefit: Benefit, reason: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from bench.extensions.decisions.decisions_of_runs import learned
 from bench.extensions.decisions.triage_rates import LEVEL, RATES, Key, Rate, lookup, triage_verdict
 from reports.formatting import DASH, integer, places
 from reports.html.section import write
@@ -36,7 +37,7 @@ class Triage:
 
     def html(self, run: Run) -> Markup:
         """Return the HTML of a run; empty without rows."""
-        keys = [*(h.key for h in self.data.all_hospitals), EXTERNAL]
+        keys = [*(h.key for h in self.data.hospitals.all), EXTERNAL]
         rows = []
         for finding in self.data.findings:
             of_finding = [(run.id, key, finding) for key in keys]
@@ -44,9 +45,9 @@ class Triage:
                 reasons = [*(self.data.why_missing(key, finding) for key in keys[:-1]), ""]
                 cells = [self._cell(key, reason) for key, reason in zip(of_finding, reasons, strict=True)]
                 rows.append((finding, run_cells.row(cells)))
-        heads = [*(h.short for h in self.data.all_hospitals), "External, mean"]
+        heads = [*(h.short for h in self.data.hospitals.all), "External, mean"]
         shown = {finding for finding, _ in rows}
-        without = ", ".join(finding for finding in self.data.learned(run.id) if finding not in shown)
+        without = ", ".join(finding for finding in learned(self.data, run.id) if finding not in shown)
         return write("run_triage.html.j2", rows=rows, heads=heads, level=places(LEVEL, 2), without=without)
 
     def _cell(self, key: Key, reason: str) -> str:

@@ -36,7 +36,7 @@ def pictures_of(data: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]
         kind = str(row["kind"])
         finding = str(row["finding"])
         run = names.get(str(row["run_id"]), str(row["run_id"]))
-        hospital, caption = data.short(str(row["dataset"])), _caption(row, kind)
+        hospital, caption = data.hospitals[str(row["dataset"])].short, _caption(row, kind)
         cases.append(
             {
                 "run": run,

@@ -29,16 +29,16 @@ def heat_maps(data: ReportData) -> Section:
     enrichment = rows_with_value[rows_with_value["metric"] == "enrichment"]
     measured = heatmaps.regions_in(enrichment)
     regions = [region for region in COLUMNS if region in measured]
-    tagged_finding, _ = heatmaps.tagged(table, data.internal.key)
+    tagged_finding, _ = heatmaps.tagged(table, data.hospitals.internal.key)
     pictures = pictures_of(data, gallery)
     context = {
         "data": data,
         "title": heatmaps.title(table),
-        "tag": heatmaps.tag_sentence(table, data.internal.key),
+        "tag": heatmaps.tag_sentence(table, data.hospitals.internal.key),
         "trust": heatmaps.trust(heatmaps.rows_of_runs(data.tables["randomization"], run_ids)),
         "columns": [WORDS[region] for region in regions],
         "axis": heatmaps.axis(),
-        "rows": [_hospital(enrichment, data, hospital.key, regions, tagged_finding) for hospital in data.all_hospitals],
+        "rows": [_hospital(enrichment, data, hospital.key, regions, tagged_finding) for hospital in data.hospitals.all],
         "tagged": tagged_finding,
         "findings": _findings(data, table),
         "overlap": _overlap(table),
@@ -66,12 +66,12 @@ def _hospital(table: pd.DataFrame, data: ReportData, key: str, columns: list[str
         baselines = {}
         if region == OWN:
             baselines["centre"] = heatmaps.mean(heatmaps.pick(hospital_rows, "enrichment", by="centre"))
-        label = f"{data.title(key)}, {WORDS[region]}: {value.text or 'no number'}"
+        label = f"{data.hospitals[key].title}, {WORDS[region]}: {value.text or 'no number'}"
         strip = Markup(heatmaps.strip(value, baselines, label)) if value.has_value else ""  # noqa: S704
         cells.append({"value": value, "strip": strip})
     return {
-        "title": "Internal" if key == data.internal.key else data.title(key),
-        "under": data.title(key) if key == data.internal.key else "",
+        "title": "Internal" if key == data.hospitals.internal.key else data.hospitals[key].title,
+        "under": data.hospitals[key].title if key == data.hospitals.internal.key else "",
         "cells": cells,
     }
 
@@ -84,8 +84,8 @@ def _findings(data: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     keys with "centre" have the values of a baseline map that is always bright in the image center.
     """
     rows = []
-    averaged = [hospital.key for hospital in data.averaged]
-    internal, external = table[table["dataset"] == data.internal.key], table[table["dataset"].isin(averaged)]
+    averaged = [hospital.key for hospital in data.hospitals.averaged]
+    internal, external = table[table["dataset"] == data.hospitals.internal.key], table[table["dataset"].isin(averaged)]
     for finding in data.findings:
 
         def number(

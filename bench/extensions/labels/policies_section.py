@@ -50,7 +50,8 @@ def _head(data: ReportData, dataset: str, split: str, reference: str) -> tuple[s
     """Return (name, label source) of a test set for the column head; the external mean has the label source ""."""
     if dataset == EXTERNAL:
         return "External mean", ""
-    name = f"{data.short(dataset)} {split.replace('_', ' ')}" if dataset == data.internal.key else data.short(dataset)
+    name = data.hospitals[dataset].short
+    name += f" {split.replace('_', ' ')}" if dataset == data.hospitals.internal.key else ""
     return name, READERS.get(reference, reference)
 
 

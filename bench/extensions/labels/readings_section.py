@@ -19,7 +19,8 @@ def label_readings(data: ReportData) -> Section:
     if not found:
         return Section(KEY, "", Markup(""))
     of_grid, *others = found.values()
-    hospitals = [("Mean over hospitals", EXTERNAL), *((h.short, h.key) for h in data.hospitals if h.key in of_grid)]
+    scored = ((h.short, h.key) for h in data.hospitals.external if h.key in of_grid)
+    hospitals = [("Mean over hospitals", EXTERNAL), *scored]
     context = {
         "data": data,
         "rules": [sentence_case(READING_RULES[name]) for name in found],

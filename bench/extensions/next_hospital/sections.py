@@ -43,7 +43,7 @@ def next_hospital(data: ReportData) -> Section:
         "forest": forest(data, first, macro) if not macro["reason"] else None,
         "findings": [_of_finding(data, first, row) for row in of_findings],
         "like": population(data, macro),
-        "places": listing([data.short(key) for key in str(macro["hospitals"]).split()], 12),
+        "places": listing([data.hospitals[key].short for key in str(macro["hospitals"]).split()], 12),
     }
     return Section("next-hospital", "Next hospital", write("next_hospital.html.j2", **context))
 
@@ -74,14 +74,14 @@ def title(row: Row, source: str = "", like: str = "") -> str:
 
 def population(data: ReportData, row: Row) -> str:
     """State what the hospitals of a prediction share: synthetic or not, frontal images, recorded ages, and their countries."""
-    hospitals = [hospital for hospital in data.hospitals if hospital.key in str(row["hospitals"]).split()]
+    hospitals = [hospital for hospital in data.hospitals.external if hospital.key in str(row["hospitals"]).split()]
     cohorts = data.tables["cohorts"]
     counts = cohorts[cohorts["dataset"].isin([hospital.key for hospital in hospitals])][["used", "ages", "children"]]
     patients = data_sentences.patients(*map(int, counts.sum()))
     places_of = [hospital.place.rpartition(", ")[2] for hospital in hospitals if ", " in hospital.place]
     countries = listing(sorted(set(places_of)), 6) if len(places_of) == len(hospitals) else ""
     where = f" in {countries}" if countries else ""
-    return f"{'synthetic ' if data.phantom else ''}frontal images of {patients}{where}"
+    return f"{'synthetic ' if data.tables.synthetic else ''}frontal images of {patients}{where}"
 
 
 def _predicted(row: Row) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def forest(data: ReportData, run: Run, row: Row) -> dict[str, Any]:
         if finding == MACRO:
             estimate = run.hospitals.get(key, MISSING)
         if estimate.has_value:
-            measured.append((data.short(key), estimate))
+            measured.append((data.hospitals[key].short, estimate))
     value, new = predicted["value"], predicted["new"]
     ends = [end for e in (*(e for _, e in measured), new) for end in (e.value, e.low, e.high) if is_number(end)]
     scale = svg.Scale(min(ends) - 0.01, max(ends) + 0.01, 6, WIDTH - 6)

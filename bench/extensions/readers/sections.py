@@ -40,7 +40,7 @@ def readers(data: ReportData) -> Section:
         intervals = [[bounded(row, rate) for rate in RATES] for row in points]
         panels.append(
             {
-                "hospital": data.short(dataset),
+                "hospital": data.hospitals[dataset].short,
                 "finding": finding,
                 "figure": figure(points, curves, finding) if points else "",
                 "points": [(row, *of_rates, difference(row)) for row, of_rates in zip(points, intervals, strict=True)],

@@ -115,7 +115,7 @@ def test_the_slope_above_a_curve_is_that_of_its_drawn_points() -> None:
     html = str(calibration_curves(data).html)
     curves = data.tables["reliability"]
     run = data.ranked_runs[0].id
-    for hospital in data.all_hospitals:
+    for hospital in data.hospitals.all:
         rows = curves.query(f"run_id == '{run}' and dataset == '{hospital.key}' and calibrator == 'platt'").dropna(
             subset=["smooth"]
         )

@@ -21,7 +21,7 @@ def uneven() -> Tables:
     made = tables(Invented(runs=3))
     gaps = made["gaps"]
     board = report_data.read(made)
-    first, second = (h.key for h in board.hospitals[:2])
+    first, second = (h.key for h in board.hospitals.external[:2])
     less = gaps["finding"].isin(board.findings[:2]) & (gaps["dataset"] == first)
     absent = (gaps["dataset"] == second) & (gaps["run_id"] == board.ranked[-1].id)
     gaps = gaps[~less & ~absent].copy()
@@ -44,7 +44,7 @@ def with_mean_gap(made: Tables, low: float, high: float) -> ReportData:
 def test_the_contributions_of_the_findings_add_up_to_the_mean_gap():
     made = uneven()
     board = report_data.read(made)
-    gaps, hospitals = made["gaps"], [h.key for h in board.hospitals]
+    gaps, hospitals = made["gaps"], [h.key for h in board.hospitals.external]
     macro = gaps[(gaps["finding"] == MACRO) & gaps["dataset"].isin(hospitals) & gaps["value"].notna()]
     of_ranked = macro[macro["run_id"].isin([run.id for run in board.ranked])]
     assert of_ranked.groupby("run_id")["dataset"].count().nunique() == 2, "one run has fewer hospitals"
@@ -84,7 +84,7 @@ def test_runs_whose_transplants_are_not_finished_are_counted(num_tested: int, us
     first_screen = str(opening(board).html)
     assert f'href="#transplants">{uses}' in first_screen
     assert f'href="#transplants">{missing}</a>.' in first_screen
-    assert f"{uses} {board.internal.short}" in str(transplants(board).html)
+    assert f"{uses} {board.hospitals.internal.short}" in str(transplants(board).html)
 
 
 @pytest.mark.parametrize("bounds", [(-0.06, -0.02), (-0.02, 0.06)])

@@ -48,7 +48,7 @@ def test_the_opening_names_the_failing_finding_that_the_mean_leaves_out() -> Non
     for hospital in FEW[1:]:
         left_out = data.cells[first.id, hospital, "Pneumonia"]
         assert left_out.value < 0.5
-        assert f"Pneumonia{data.short(hospital)}{left_out.text}{left_out.span}" in page
+        assert f"Pneumonia{data.hospitals[hospital].short}{left_out.text}{left_out.span}" in page
 
 
 def test_the_ranking_warns_of_findings_that_the_mean_leaves_out() -> None:

@@ -89,7 +89,6 @@ def data_of(tables: Tables, run: int = 0) -> tuple[ReportData, ReportData]:
 
 
 def test_a_training_hospital_without_scores_is_named_with_the_reason(pool: Tables, page_of_pool: BeautifulSoup) -> None:
-    assert read(pool).without_internal_score == ["West"]
     sentence = (
         "No internal score includes West: no finding has at least 10 test patients with it and 10 without it there."
     )
@@ -109,11 +108,11 @@ def test_a_cell_without_a_score_states_role_and_reason(pool: Tables, folds: Tabl
 
 def test_the_columns_of_a_run_are_its_own_internal_and_external_hospitals(folds: Tables) -> None:
     page, of_run = data_of(folds)
-    assert {hospital.key for hospital in page.hospitals} == {"mimic", "nih", "padchest"}
-    assert of_run.internal.short == "South + West"
-    assert of_run.internal.key == "mimic+nih+vindr"
-    assert {hospital.key for hospital in of_run.hospitals} == {"mimic", "padchest"}
-    assert data_of(folds, 1)[1].internal.short == "North + West"
+    assert {hospital.key for hospital in page.hospitals.external} == {"mimic", "nih", "padchest"}
+    internal = of_run.hospitals.internal
+    assert (internal.key, internal.short) == ("mimic+nih+vindr", "South + West")
+    assert {hospital.key for hospital in of_run.hospitals.external} == {"mimic", "padchest"}
+    assert data_of(folds, 1)[1].hospitals.internal.short == "North + West"
 
 
 def test_a_run_is_not_said_to_have_too_few_patients_where_it_trained(
@@ -168,7 +167,7 @@ def test_images_of_training_hospitals_are_counted_once(folds: Tables) -> None:
 
 def test_a_hospital_of_the_pool_that_no_run_leaves_out_counts_as_a_hospital_of_the_page(folds: Tables) -> None:
     """The runs leave out two of three hospitals; with the external hospital, the page has four."""
-    assert read(folds).num_hospitals == len({*folds.meta["pool"], "padchest"}) == 4
+    assert read(folds).hospitals.num == len({*folds.meta["pool"], "padchest"}) == 4
 
 
 def test_runs_that_leave_out_different_hospitals_are_no_seeds(folds: Tables) -> None:
@@ -181,9 +180,9 @@ def test_runs_that_leave_out_different_hospitals_are_no_seeds(folds: Tables) -> 
         frames[name] = own if name == "ranks" else pd.concat([folds[name], own], ignore_index=True)
     page = read(Tables(folds.meta, frames))
     assert [len(row.members) for row in page.ranked] == [2]
-    assert not page.over_seeds
+    assert not page.words.and_seeds
     four = [replace(run, id=f"{run.id}{k}") for run in page.ranked[0].runs for k in range(2)]
-    assert replace(page, ranked=(replace(page.ranked[0], runs=tuple(four)),)).over_seeds
+    assert replace(page, ranked=(replace(page.ranked[0], runs=tuple(four)),)).words.and_seeds
 
 
 def test_a_run_without_rank_has_a_score_and_a_reason(folds: Tables) -> None:

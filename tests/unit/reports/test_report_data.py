@@ -48,21 +48,16 @@ def test_a_run_that_stores_its_last_epoch_stands_beside_runs_that_select_one():
 def test_findings_whose_labels_match_only_approximately_are_marked_where_they_are_shown():
     made = tables(Invented(runs=3))
     plain = read(made)
-    nih = next(h for h in plain.hospitals if any(key == h.key for key, _ in plain.labeled)).key
-    finding = next(name for key, name in sorted(plain.labeled) if key == nih)
-    datasets = {
-        name: {**facts, "approximate": [f for f in made.meta["findings"] if name == nih]}
-        for name, facts in made.meta["datasets"].items()
-    }
+    nih = next(h for h in plain.hospitals.external if any(key == h.key for key, _ in plain.labeled)).key
+    datasets = made.meta["datasets"]
+    datasets = {**datasets, nih: {**datasets[nih], "approximate": made.meta["findings"]}}
     board = read(Tables({**made.meta, "datasets": datasets}, made.frames))
-    assert board.approximate_labels(finding) == [board.short(nih)]
-    assert plain.approximate_labels(finding) == []
     html = str(findings(board).html)
-    assert f"approximate labels: {board.short(nih)}" in html
+    assert f"approximate labels: {board.hospitals[nih].short}" in html
     assert ", approximate labels" in html
     assert "approximate labels" not in str(findings(plain).html)
     details = [str(RunDetails.of(data, data.runs).body(data.runs[0], drawn=True)) for data in (board, plain)]
-    assert [f"approximate labels: {board.short(nih)}" in detail for detail in details] == [True, False]
+    assert [f"approximate labels: {board.hospitals[nih].short}" in detail for detail in details] == [True, False]
 
 
 def _same(a, b):
@@ -91,7 +86,7 @@ def test_a_finding_without_labels_is_not_labeled_although_it_has_a_row_of_scores
 
 @pytest.mark.slow
 def test_hospitals_are_ordered_by_their_mean_gap():
-    mean_gaps = [h.mean_gap.value for h in read(tables(Invented())).hospitals]
+    mean_gaps = [h.mean_gap.value for h in read(tables(Invented())).hospitals.external]
     assert mean_gaps == sorted(mean_gaps)
 
 
@@ -103,7 +98,7 @@ def test_internal_and_external_auroc_are_compared_on_shared_findings():
         assert run.internal.value != pytest.approx(run.internal_common.value)
         assert not run.internal_common.has_interval
         assert np.mean([e.value for e in run.hospitals.values()]) == pytest.approx(run.external_common.value)
-    assert len(board.findings_of_mean) == 2
+    assert len(board.members_of_first.findings) == 2
 
 
 def test_an_auroc_of_the_gap_has_the_interval_of_the_macro_if_the_findings_are_equal():
@@ -114,9 +109,9 @@ def test_an_auroc_of_the_gap_has_the_interval_of_the_macro_if_the_findings_are_e
 
 def test_hospitals_and_shared_findings_are_counted_without_scored_runs():
     failed = read(tables(Invented(runs=0, failed=2)))
-    assert (failed.num_external, failed.has_common, failed.scored) == (5, True, ())
+    assert (failed.hospitals.num_external, failed.has_common, failed.scored) == (5, True, ())
     apart = read(tables(Invented(runs=2, internal_labels=FINDINGS[:2], external_labels=FINDINGS[2:])))
-    assert (apart.num_external, apart.has_common, len(apart.scored), apart.ranked) == (5, False, 2, ())
+    assert (apart.hospitals.num_external, apart.has_common, len(apart.scored), apart.ranked) == (5, False, 2, ())
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def test_the_word_after_an_interval_agrees_with_the_interval(made):
         contains_zero = number(low) <= 0 <= number(high)
         assert contains_zero == (word == "unclear"), (low, high, word)
     data = read(made)
-    clear = [run.gap.clear for run in data.ranked] + [h.mean_gap.clear for h in data.hospitals]
+    clear = [run.gap.clear for run in data.ranked] + [h.mean_gap.clear for h in data.hospitals.external]
     assert found or all(clear)
     for run in data.ranked:
         word = re.findall(r"<i>(clear|unclear(?: after correction for multiple comparisons)?)</i>", gap_cell(run.gap))
@@ -77,7 +77,7 @@ def test_the_first_screen_has_the_numbers_of_the_tables(made):
     data, text = read(made), BeautifulSoup(str(opening(read(made)).html), "html.parser").get_text(" ")
     table = made["mean_gaps"].set_index("dataset")
     measured = table.drop("external")
-    if len(measured) < data.num_external:
+    if len(measured) < data.hospitals.num_external:
         assert "of them" in text
     best = data.ranked[0]
     praise = rf"{re.escape(data.name(best))} (has the highest measured|ranks first by|has a) mean external AUROC(,| of) {places(best.score.value)}"
@@ -165,12 +165,12 @@ def test_the_shares_of_all_findings_add_up_to_the_whole_gap(made):
 
 def test_means_that_the_page_computes_leave_out_a_hospital_of_children(made):
     data = read(made)
-    measured = [hospital for hospital in data.hospitals if hospital.mean_gap.has_value]
+    measured = [hospital for hospital in data.hospitals.external if hospital.mean_gap.has_value]
     worst = max(measured, key=lambda h: h.mean_gap.value)
     datasets = {key: dict(entry) for key, entry in made.meta.get("datasets", {}).items()}
     datasets.setdefault(worst.key, {})["ages"] = "children"
     pediatric = read(Tables(made.meta | {"datasets": datasets}, made.frames))
-    assert [h.key for h in pediatric.of_children] == [worst.key]
+    assert [h.key for h in pediatric.hospitals.children] == [worst.key]
     text = " ".join(
         BeautifulSoup(str(opening(pediatric).html), "html.parser").select_one(".stand").get_text(" ").split()
     )
@@ -185,7 +185,7 @@ def test_sections_name_a_hospital_of_children_whose_scores_no_mean_includes():
     gaps.loc[gaps["finding"] == "Edema", "value"] = float("nan")
     datasets = {**made.meta["datasets"], "brax": {**made.meta["datasets"]["brax"], "ages": "children"}}
     data = read(Tables(made.meta | {"datasets": datasets}, made.frames | {"gaps": gaps}))
-    assert f"({len(data.findings_of_mean)} findings)" in str(hospitals(data).html)
+    assert f"({len(data.members_of_first.findings)} findings)" in str(hospitals(data).html)
     rows = BeautifulSoup(str(findings(data).html), "html.parser").select("table")[0].select("tbody tr")
     texts = {row.th.get_text(): row.get_text(" ") for row in rows}
     assert "measured only at BRAX, not in the means" in texts["Pneumonia"]

@@ -117,12 +117,12 @@ def first_screen(data: ReportData) -> str:
 def clear_drops(data: ReportData, run) -> list[Estimate]:
     """Return the gaps of a recipe that any cell shows as clear."""
     findings = (MACRO, *data.findings)
-    keys = [(run.id, h, f) for h in (EXTERNAL, *(h.key for h in data.hospitals)) for f in findings]
+    keys = [(run.id, h, f) for h in (EXTERNAL, *(h.key for h in data.hospitals.external)) for f in findings]
     return [gap for key in keys if (gap := data.gaps.get(key, MISSING)).clear_above]
 
 
 def test_every_verdict_is_what_its_tables_show(data):
-    for run in data.ranked if data.hospitals else ():
+    for run in data.ranked if data.hospitals.external else ():
         found = verdicts.of_recipe(data, run)
         assert found[0].state in verdicts.OF_RECIPES
         order = [list(verdicts.OF_RECIPES).index(v.state) for v in found if v.state in verdicts.OF_RECIPES]
@@ -146,7 +146,7 @@ def test_every_verdict_is_what_its_tables_show(data):
 def test_no_sentence_denies_a_clear_drop_or_an_auroc_of_chance(data):
     text, drops = first_screen(data), {run.id: clear_drops(data, run) for run in data.ranked}
     assert not re.search(r"[Nn]o (run|recipe) of \d+ has a clearly lower", text)
-    if data.ranked and data.hospitals:
+    if data.ranked and data.hospitals.external:
         first = data.ranked[0]
         headline = verdicts.titles(data)[0]
         if drops[first.id]:
@@ -160,7 +160,7 @@ def test_no_sentence_denies_a_clear_drop_or_an_auroc_of_chance(data):
 
 def test_the_recipes_are_counted_by_their_worst_state(data):
     text = verdicts.titles(data)[1]
-    if len(data.ranked) < 2 or not data.hospitals:
+    if len(data.ranked) < 2 or not data.hospitals.external:
         assert text == ""
     elif not text.startswith("Of "):
         assert text.startswith(f"{len(data.ranked)} of {len(data.ranked)}")
@@ -182,9 +182,9 @@ def test_each_finding_has_one_state_and_is_useful_only_by_the_prediction_for_a_n
     for run in data.ranked:
         for finding, verdict in verdicts.of_findings(data, run).items():
             assert verdict.state in verdicts.OF_FINDING
-            cells = [data.cells.get((run.id, h.key, finding), MISSING) for h in data.hospitals]
+            cells = [data.cells.get((run.id, h.key, finding), MISSING) for h in data.hospitals.external]
             if verdict.state == verdicts.USEFUL:
-                assert data.at_new_hospital[run.id, finding][1].low >= data.useful_from
+                assert data.at_new_hospital[run.id, finding][1].low >= verdicts.useful_from(data)
                 assert not any(finding in data.shortcuts.get(member.id, ()) for member in run.members)
                 assert not any(cell.corrected(99).bounds[1] < 0.5 for cell in cells)
             if not data.at_new_hospital:
