@@ -38,7 +38,7 @@ def remove(
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("cannot ask for confirmation: this is not a terminal", "bench remove", "add --yes")
-        typer.confirm(f"Delete {plural(len(runs), 'run')} from {store} permanently?", abort=True)
+        typer.confirm(f"Remove {plural(len(runs), 'run')} from {store} permanently?", abort=True)
     for run_id in runs:
         delete(opened, run_id)
         typer.echo(f"removed {run_id}")
