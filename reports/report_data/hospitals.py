@@ -18,9 +18,8 @@ class Hospitals:
     external: tuple[Hospital, ...]  # with a score, smallest mean gap first
     unscored: tuple[Hospital, ...]  # external, in the cohort table, without a score
     pool: tuple[Hospital, ...]  # the training hospitals if there are several; () for one training hospital
-    leaves_one_out: (
-        bool  # whether the runs leave out different hospitals of the pool, which are external to these runs only
-    )
+    # whether the runs leave out different hospitals of the pool, which are external to these runs only
+    leaves_one_out: bool
     num_external: int  # number of external hospitals of the page, including those without a score
     mean_gap: Estimate  # averaged over recipes and external hospitals
     named: dict[str, Hospital]  # all hospitals that the tables name, by the name of the cohort
@@ -62,9 +61,14 @@ class Hospitals:
         return (self.internal, *self.external)
 
     @property
+    def external_keys(self) -> set[str]:
+        """The names of the external cohorts, with or without a score."""
+        return {hospital.key for hospital in (*self.external, *self.unscored)}
+
+    @property
     def num(self) -> int:
         """Number of training hospitals and external hospitals."""
-        return len({h.key for h in (*(self.pool or (self.internal,)), *self.external, *self.unscored)})
+        return len({hospital.key for hospital in self.pool or (self.internal,)} | self.external_keys)
 
     @cached_property
     def children(self) -> list[Hospital]:

@@ -252,7 +252,7 @@ def read(tables: Tables) -> ReportData:
     unranked = sorted((r for r in runs if r.id not in listed_ids and r.kind != "recipe"), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
     labeled = _labeled(tables["prevalence"])
-    outside = {hospital.key for hospital in (*hospitals.external, *hospitals.unscored)}
+    outside = hospitals.external_keys
     scores = further_scores()
     further = failed_parts.of_extensions(
         "scores", scores, lambda score: (score.METRIC, score.scores(tables, by_criterion))

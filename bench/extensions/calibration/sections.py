@@ -29,7 +29,7 @@ def calibration_slopes(data: ReportData) -> Section:
         return Section("calibration-slopes", "", Markup(""))
     table = table[table["run_id"].isin([run.id for run in runs])]
     rows = {(row["run_id"], row["dataset"], row["finding"], row["calibrator"]): row for row in records_of(table)}
-    outside = {hospital.key for hospital in (*data.hospitals.external, *data.hospitals.unscored)}
+    outside = data.hospitals.external_keys
     external = [rows[key] for key in rows if key[0] == runs[0].id and key[1] in outside]
     slopes, ratios = (beyond_1(external, name) for name in ("slope", "observed_expected"))
     context = {
