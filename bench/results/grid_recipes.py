@@ -53,7 +53,7 @@ def trained_by(manifest: Manifest, recipes: Recipes) -> dict[str, TrainedRecipe]
     """
     runs = {run.id: run for run in manifest.runs}
     members = {recipe: [runs[r] for r in ids if r in runs] for recipe, ids in recipes.runs_of.items()}
-    firsts = {recipe: run_ids[0] for recipe, run_ids in members.items() if run_ids}
+    firsts = {recipe: trained[0] for recipe, trained in members.items() if trained}
     flat = [run.flat_config for run in firsts.values()]
     others = [{key: value for key, value in config.items() if key not in _NOT_SETTINGS} for config in flat]
     settings = RunName.among(others, [run.titles for run in firsts.values()])

@@ -33,7 +33,7 @@ from reports.tables import rows_of
 _RULES = ["f1_max", "youden", "sens_90"]
 
 
-class OfGrid(NamedTuple):
+class GridFacts(NamedTuple):
     """What all cards of a grid share: tables of its page, and the number of images and patients of each cohort."""
 
     page: PageTables
@@ -49,11 +49,11 @@ class OfGrid(NamedTuple):
 def write_cards(manifest: Manifest) -> None:
     """Write the card of every finished and scored run of a grid; unchanged files are not rewritten."""
     scored = set(scored_ids(manifest, list(manifest.run_of.values())))
-    of_grid = OfGrid.of(manifest)
+    grid_facts = GridFacts.of(manifest)
     for run in manifest.run_of.values():
         if run.id in scored and not run.is_imported:
             path = manifest.store.run_dir(run.id) / CARD
-            content = card(manifest, run, of_grid).encode()
+            content = card(manifest, run, grid_facts).encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_bytes(path, content)
 
@@ -82,9 +82,9 @@ def _template() -> jinja2.Template:
     return environment.get_template("model_card.md.j2")
 
 
-def card(manifest: Manifest, run: PlannedRun, of_grid: OfGrid | None = None) -> str:
-    """Build the card of a scored run: model, limits of use, training data, results. `of_grid` is read if it is not given."""
-    page, sizes = of_grid or OfGrid.of(manifest)
+def card(manifest: Manifest, run: PlannedRun, grid_facts: GridFacts | None = None) -> str:
+    """Build the card of a scored run: model, limits of use, training data, results. `grid_facts` is read if it is not given."""
+    page, sizes = grid_facts or GridFacts.of(manifest)
     store, config = manifest.store, run.config
     facts = CheckedFolder(store.run_dir(run.id)).facts()
     folder = ScoresFolder(manifest.scores / run.id)

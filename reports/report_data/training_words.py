@@ -1,4 +1,4 @@
-"""Words on the training hospitals and seeds of a page. Only this module asks how many hospitals they are, and whether runs leave them out."""
+"""Words on the training hospitals and seeds of a page. Only this module asks how many they are, and whether runs leave hospitals out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -51,8 +51,8 @@ def read_bundle(folder: Path, root: Path, registry: Registry) -> Manifest:
     """Check the unpacked bundle in `folder`, write its content as a store at `root`, and return the manifest. Nothing is scored.
 
     Titles of runs come from `registry` if it has the registry entries that the run names. Raises StoreError for invalid keys,
-    names, types or label states, and for a run id that is not the hash of run.json. Also raises StoreError for predictions of
-    images that are not in the cohort, and for metrics that `registry` does not have.
+    names, types or label states, and for a run id that is not the hash of run.json. Also raises StoreError for predictions that
+    lack an image of the cohort or have others, and for metrics that `registry` does not have.
     """
     try:
         store = Store.open(root)
