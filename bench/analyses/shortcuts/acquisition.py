@@ -140,7 +140,7 @@ class TreePrediction:
     shap_ND: Array  # one row per item of `explained`: SHAP values of the probability of the image's true source
 
 
-def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> TreePrediction:
+def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0) -> TreePrediction:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
     The forest has 150 trees, at least three images per leaf, and equal total weights of all sources. All probabilities
@@ -154,12 +154,12 @@ def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int =
     values: list[Array] = []
     for number in range(NUM_FOLDS):
         train, test = sample.fold != number, sample.fold == number
-        forest = RandomForestClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed, n_jobs=1)
+        forest = RandomForestClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=0, n_jobs=1)
         forest.fit(filled_ND[train], source[train])
         votes = forest.predict_proba(filled_ND[test])
         prob_NK[test] = (votes * TREES + 1 / num_sources) / (TREES + 1)
         if explain:
-            explained_rows = stream(seed, "explained", number).permutation(np.flatnonzero(test))[:explain]
+            explained_rows = stream(0, "explained", number).permutation(np.flatnonzero(test))[:explain]
             rows.append(explained_rows)
             values.append(_shap_of_own(forest, filled_ND[explained_rows], source[explained_rows]))
     if not rows:

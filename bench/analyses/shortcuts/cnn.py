@@ -94,7 +94,6 @@ def network_probe(
     device: torch.device,
     epochs: int,
     num_folds: int,
-    seed: int = 0,
 ) -> NDArray[np.float64]:
     """Train one source network for each of the first `num_folds` folds; return out-of-fold probabilities [N, K].
 
@@ -112,7 +111,7 @@ def network_probe(
         masks = (sample.fold != number, sample.fold == number)
         train, test = (torch.from_numpy(np.flatnonzero(mask)).to(device) for mask in masks)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed_for(seed, "source network", number))
+            torch.manual_seed(seed_for(0, "source network", number))
             network = small_resnet(len(sample.names)).to(device).to(memory_format=torch.channels_last)
             _fit(network, x_N1HW, target, train, epochs)
         with torch.inference_mode():

@@ -50,22 +50,21 @@ class ProbeScores:
         return pd.DataFrame(table_rows, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])
 
 
-def score_probe(prob_NK: Array, source: Codes, ids: NDArray[np.object_], auc: bool = True) -> ProbeScores:
+def score_probe(prob_NK: Array, source: Codes, ids: NDArray[np.object_]) -> ProbeScores:
     """Return the scores of a source classifier from out-of-fold probabilities.
 
-    `source` [N] is the true source of each image, `ids` [N] its patient. Without `auc`, the metric auroc is left out.
+    `source` [N] is the true source of each image, `ids` [N] its patient.
     """
     sample = Sample.of(ids, "source_probe")
     value, influence, bounds, patients = _over_repeats(*_hits_and_bits(prob_NK, source), source, sample)
-    if auc:
-        source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
-        columns = [Column.of(sample.patient, *of_source) for of_source in zip(source_NK.T, prob_NK.T, strict=True)]
-        influence_KP = np.stack([sample.sums(column.auroc()[1], column.rows) for column in columns])
-        of_sources = np.array([auroc(*of_source) for of_source in zip(source_NK.T, prob_NK.T, strict=True)])
-        value["auroc"], influence["auroc"] = float(of_sources.mean()), influence_KP.mean(0)
-        sizes = ClassSizes.of_labels(source_NK, sample.patient)
-        bounds_2K = area_interval("auroc", of_sources, error_of(influence_KP), sizes)
-        bounds["auroc"] = mean_interval("auroc", of_sources, bounds_2K, correlations(influence_KP @ influence_KP.T))
+    source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
+    columns = [Column.of(sample.patient, *of_source) for of_source in zip(source_NK.T, prob_NK.T, strict=True)]
+    influence_KP = np.stack([sample.sums(column.auroc()[1], column.rows) for column in columns])
+    of_sources = np.array([auroc(*of_source) for of_source in zip(source_NK.T, prob_NK.T, strict=True)])
+    value["auroc"], influence["auroc"] = float(of_sources.mean()), influence_KP.mean(0)
+    sizes = ClassSizes.of_labels(source_NK, sample.patient)
+    bounds_2K = area_interval("auroc", of_sources, error_of(influence_KP), sizes)
+    bounds["auroc"] = mean_interval("auroc", of_sources, bounds_2K, correlations(influence_KP @ influence_KP.T))
     return ProbeScores(value, influence, prob_NK.shape[1], len(source), bounds, patients)
 
 

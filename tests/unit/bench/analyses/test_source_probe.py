@@ -191,7 +191,7 @@ def test_the_difference_of_two_nearly_perfect_classifiers_holds_the_truth() -> N
     for _ in range(80):
         correct = rng.random((2, 40)) < [[0.99], [0.98]]
         probs = np.where(correct[..., None], np.eye(2)[source], np.eye(2)[1 - source])
-        _, low, high = difference(*(score_probe(prob, source, ids, auc=False) for prob in probs))
+        _, low, high = difference(*(score_probe(prob, source, ids) for prob in probs))
         assert low < high
         held += low <= 0.01 <= high
     assert held >= 0.93 * 80
@@ -207,7 +207,7 @@ def test_the_difference_of_two_classifiers_that_nearly_always_agree_holds_the_tr
         rank = rng.random(60)
         correct = rank < [[accuracy + 0.03], [accuracy]]
         probs = np.where(correct[..., None], np.eye(2)[source], np.eye(2)[1 - source])
-        _, low, high = difference(*(score_probe(prob, source, ids, auc=False) for prob in probs))
+        _, low, high = difference(*(score_probe(prob, source, ids) for prob in probs))
         held += low <= 0.03 <= high
     assert held >= 0.93 * 80
 
