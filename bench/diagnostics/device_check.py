@@ -4,6 +4,7 @@ A test that fails keeps its traceback, and the others go on. Legend: N images, K
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -103,13 +104,15 @@ def usable_device(name: str) -> torch.device:
     if name != "mps":
         check_device(name)
         name = first_device(name)
+    fix = "end the other processes (`nvidia-smi` lists them), or choose another device"
     try:
         free, total = _memory_of(torch.device(name))
     except (RuntimeError, AssertionError) as error:
-        what = f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use {name}: {str(error).partition(chr(10))[0]}"
-        fix = "install a driver that fits, or the torch for this driver and GPU: https://pytorch.org/get-started"
+        reason = re.split(r"\.\s|\n", str(error))[0]
+        if not re.search("out of memory|busy", reason):
+            fix = "install a driver that fits, or the torch for this driver and GPU: https://pytorch.org/get-started"
+        what = f"torch {torch.__version__} (CUDA {torch.version.cuda}) cannot use {name}: {reason}"
         raise SetupError(what, where, fix) from error
-    fix = "end the other processes (`nvidia-smi` lists them), or choose another device"
     if total - free > OTHERS_BYTES:
         raise SetupError(f"other processes use {(total - free) / 1e9:.1f} GB of {name}", where, fix)
     if free < NEEDED_BYTES:
