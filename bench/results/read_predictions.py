@@ -34,7 +34,7 @@ from harmonize.labels.findings import UNMAPPED_CODE
 from harmonize.labels.states import states
 from reports import extensions, hooks
 
-SCORING_VERSION = 14  # increase this number if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 15  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",
