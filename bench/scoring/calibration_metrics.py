@@ -158,8 +158,8 @@ def measured(
     ece: mean distance over equal-width bins, weighted by the images per bin (netcal's ECE, within 1e-12).
     mce: largest distance over equal-width bins (netcal's MCE). Its influences are NaN if all images of its bin have the same label
     or are of one patient: then their variance is unknown.
-    ace: unweighted mean distance over equal-mass bins with images (Nixon et al. 2019, arXiv:1904.01685). netcal's ACE is the
-    same mean over equal-WIDTH bins.
+    ace: unweighted mean distance over equal-mass bins with images (Nixon et al. 2019, arXiv:1904.01685; netcal's ACE
+    with `equal_intervals=False`).
     nll: mean log loss, as in scikit-learn with probabilities clipped to [1e-7, 1 - 1e-7].
     brier = brier_reliability - brier_resolution + brier_uncertainty. Reliability is the miscalibration over equal-width bins.
     Resolution is the separation of the classes by the probabilities. Uncertainty is prevalence x (1 - prevalence). Variation
