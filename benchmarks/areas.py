@@ -190,7 +190,7 @@ CELLS: dict[str, tuple[tuple[str, ...], tuple[int, ...], tuple[float, ...], tupl
     "auroc": (("equal",), POSITIVES, (np.nan,), AUROCS),
     "unequal": (("unequal", "missed"), (5, 20, 100), (np.nan,), (0.75, 0.90, 0.94)),
     "family": (("five hospitals", "six runs"), (5, 12), (np.nan,), (0.90, 0.995)),
-    "auprc": (("equal",), (10, 40), (0.02, 0.06, 0.20), (0.75, 0.90)),
+    "auprc": (("equal",), (5, 10, 40), (0.02, 0.06, 0.20), (0.75, 0.90)),
     "mean": (("five findings", "five hospitals"), (5, 12), (np.nan,), (0.90, 0.995)),
     "gap": (("one hospital", "three hospitals"), (5, 12), (np.nan,), (0.90, 0.995)),
 }
