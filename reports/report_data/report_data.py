@@ -49,7 +49,7 @@ class ReportData:
     headline: headline_rows.HeadlineRows  # the rows of `scores` that the page shows
     hospitals: Hospitals
     ranked: tuple[Run, ...]
-    derived: tuple[Run, ...]  # TTA, ensembles and imported models with an external score; shown below the ranking
+    derived: tuple[Run, ...]  # TTA, ensembles and imported models with the score of the ranking; shown below it
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     labels: Mapping[str, str]  # id of a run or recipe -> its label; also of the recipes that could not be ranked
@@ -245,8 +245,7 @@ def read(tables: Tables) -> ReportData:
     ranked = sorted(
         (r for r in runs if r.score.has_value and r.group >= 0), key=lambda r: (-r.score.value, r.label, r.id)
     )
-    is_external = ranked_by.dataset == EXTERNAL
-    derived_runs = (r for r in runs if r.is_derived and is_external and r.score.has_value and r not in ranked)
+    derived_runs = (r for r in runs if r.is_derived and r.score.has_value and r not in ranked)
     derived = sorted(derived_runs, key=lambda r: (-r.score.value, r.label, r.id))
     listed_ids = {r.id for r in (*ranked, *derived)} | {run.id for recipe in ranked for run in recipe.runs}
     unranked = sorted((r for r in runs if r.id not in listed_ids and r.kind != "recipe"), key=lambda r: (r.label, r.id))

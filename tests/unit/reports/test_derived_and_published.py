@@ -52,13 +52,14 @@ def test_derived_runs_change_no_rank_and_not_the_first_screen() -> None:
 
 
 @pytest.mark.slow
-def test_derived_runs_are_below_the_ranking_with_scores_and_a_label() -> None:
-    page = render(with_derived(tables(Invented(runs=3)), "ensemble"))
+@pytest.mark.parametrize(("hospitals", "column"), [(("chexpert", "nih"), "External"), (("chexpert",), "Internal")])
+def test_derived_runs_are_below_the_ranking_with_scores_and_a_label(hospitals: tuple[str, ...], column: str) -> None:
+    page = render(with_derived(tables(Invented(runs=3, hospitals=hospitals)), "ensemble"))
     below = page[page.rindex('data-group="') :]
     apart = below[below.index('class="apart"') : below.index("</table>")]
     assert apart.count('<span class="tag">ensemble</span>') == 3
     assert "not counted in the headline" in apart
-    assert len(re.findall(r'data-l="External"', apart)) == 3
+    assert apart.count(f'data-l="{column}"') == 3
 
 
 @pytest.mark.slow
