@@ -155,6 +155,8 @@ def mean_interval(
     num, (low, high) = np.count_nonzero(used), (np.asarray(bound)[used] for bound in bounds)
     if not num or np.isnan(low).any() or np.isnan(high).any():
         return float("nan"), float("nan")
+    if num == 1 and weight is None:  # a bound of 0 or 1 has no variance of its own
+        return float(low[0]), float(high[0])
     value, matrix = np.asarray(value)[used], correlations[np.ix_(used, used)]
     share = np.full(num, 1 / num) if weight is None else weight
     areas = metric in AREAS

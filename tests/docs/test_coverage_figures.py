@@ -98,8 +98,6 @@ def test_documents_and_method_name_the_cells_outside_93_to_98_percent() -> None:
     scores, method = text("docs/scores.md"), text("reports/templates/method.html.j2")
     rates = table("rates")["coverage"]
     assert f"In {(rates > 0.98).sum()} of {len(rates)} cases, they are wider than necessary" in scores
-    pairs = table("pairs").query("part == 'difference'")
-    assert (pairs["coverage"] >= 0.93).all()
     auprc = table("areas").query("part == 'auprc'")["coverage"]
     missed = table("areas").query("kind == 'missed'")
     shares = f"{100 * missed['coverage'].min():.1f} to {100 * missed['coverage'].max():.1f} % of samples"
