@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.results.prediction_files import LabeledPredictions
 
 _METRICS = ("auroc", "auprc", "brier", "ece")
+NO_INTERVAL = "No interval: no patient, or only one, has an influence on the number, or on that of a finding"
 _NAME_LETTERS = 26  # letters of a finding's name in the table; longer names are cut, so that the table fits 80 columns
 
 
@@ -65,7 +66,8 @@ def score_files(
         "notes": list(given.notes),
     }
     columns = ["finding", "metric", "value", "low", "high", "n", "num_positive", "num_findings", "reason"]
-    rows = rows.assign(reason=rows["value"].isna().map({True: _too_few(given, settings.min_count), False: None}))
+    reason = rows["low"].isna().map({True: NO_INTERVAL, False: None})
+    rows = rows.assign(reason=reason.mask(rows["value"].isna(), _too_few(given, settings.min_count)))
     return json.dumps(
         {**facts, "rows": json.loads(rows[columns].to_json(orient="records", double_precision=15))}, indent=1
     )

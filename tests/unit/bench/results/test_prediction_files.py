@@ -10,6 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from bench.cli.score_files import NO_INTERVAL
 from bench.results.prediction_files import read_labeled_predictions
 from harmonize.errors import CxrError
 from tests.conftest import Command
@@ -344,14 +345,22 @@ def test_a_missing_score_has_its_reason_in_json(tmp_path: Path, here: Command) -
     shown = json.loads(here(*write(tmp_path, predictions, labels), "--json", cwd=tmp_path).stdout)
     reason = {(row["finding"], row["metric"]): row["reason"] for row in shown["rows"] if row["value"] is None}
     assert reason["Edema", "auroc"] == "Fewer than 10 patients with or without the finding"
-    assert {row["reason"] for row in shown["rows"] if row["value"] is not None} == {None}
+    assert {row["reason"] for row in shown["rows"] if row["low"] is not None} == {None}
 
 
-def test_a_finding_of_one_patient_has_an_interval(tmp_path: Path, here: Command) -> None:
+@pytest.mark.parametrize("case", ["one patient", "one positive patient", "equal", "separated"])
+def test_a_score_has_an_interval_with_a_width_or_a_reason_in_json(case: str, tmp_path: Path, here: Command) -> None:
     predictions, labels = tables()
-    labels["Edema"] = (labels["patient_id"] == "p7").astype(int)
+    if case == "one patient":
+        labels["patient_id"] = "p"
+    elif case == "one positive patient":
+        labels["Edema"] = (labels["patient_id"] == "p7").astype(int)
+    else:
+        predictions["Edema"] = 0.5 if case == "equal" else 0.1 + 0.8 * labels["Edema"]
     words = (*write(tmp_path, predictions, labels), "--min-count", "1", "--json")
     rows = json.loads(here(*words, cwd=tmp_path).stdout)["rows"]
-    areas = [row for row in rows if row["metric"] == "auroc"]
-    assert {row["finding"] for row in areas} >= {*FINDINGS, "macro"}
-    assert all(0 <= row["low"] < row["high"] <= 1 for row in areas)
+    without = {(row["finding"], row["metric"]) for row in rows if row["reason"] == NO_INTERVAL}
+    assert (("Edema", "brier") in without) == (case != "one positive patient")
+    for row in (row for row in rows if (row["finding"], row["metric"]) not in without):
+        assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1, row
+        assert row["low"] < row["high"], row
