@@ -35,8 +35,8 @@ class Stats:
     findings  finding, grade (how well the labels match the finding: exact, approximate or unmapped), number of images
               in each state (STATE_NAMES), number of patients with the finding
     groups    what (view, sex or device), group, number of images
-    splits    split, origin (official: the dataset defines the split; table: a user's own table does; rule: `splits.rule`
-              made the split), number of images, number of patients
+    splits    split, origin (official: the dataset defines the split; table: a user's own table does; own: the key `split`
+              of the data file does; rule: `splits.rule` made the split), number of images, number of patients
     shares    split -> its share of patients in `splits.rule`
     facts     title, place, licence, reference, counts, age quartiles (NaN if no age is stated)
     """
@@ -67,6 +67,7 @@ def describe(cohort: Cohort, findings: Sequence[str] = FINDINGS, shares: Mapping
     is_labeled = (state_NK != UNMAPPED_CODE).any(axis=1)
     table = cohort.table[is_labeled].reset_index(drop=True)
     state_NK = state_NK[is_labeled]
+    given_by = "table" if cohort.layout == TABLE else "official"
     return Stats(
         cohort.name,
         cohort.layout,
@@ -74,7 +75,7 @@ def describe(cohort: Cohort, findings: Sequence[str] = FINDINGS, shares: Mapping
         _flow(cohort, is_labeled),
         _findings(cohort.spec, mapped, state_NK, table["patient_id"]),
         _groups(table),
-        _splits(table, shares, "table" if cohort.layout == TABLE else "official"),
+        _splits(table, shares, "own" if cohort.spec.split else given_by),
         dict(shares),
         _facts(cohort, table),
     )

@@ -1,6 +1,7 @@
 """Tests of cohort statistics on a small cohort whose numbers can be counted by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,10 @@ def test_a_split_is_official_only_if_its_rows_do_not_change():
 
 
 def test_splits_of_an_own_table_are_not_called_official():
-    assert describe(cohort(layout="table")).splits.set_index("split")["origin"]["test"] == "table"
+    own = cohort()
+    divided = replace(own, spec=replace(own.spec, split=(("train", 0.8), ("test", 0.2))))
+    for given, origin in ((cohort(layout="table"), "table"), (divided, "own")):
+        assert describe(given).splits.set_index("split")["origin"]["test"] == origin
 
 
 @pytest.mark.parametrize("rows", [ROWS[5:], ROWS[:0]], ids=["no label", "no row"])
