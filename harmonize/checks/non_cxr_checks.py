@@ -28,6 +28,7 @@ _FRONTAL_WORDS = re.compile(r"(?<![A-Z])(AP|PA|A\.?P\.?|P\.?A\.?|FRONTAL|POSTERO
 # of 1,500 real radiographs, the lowest number of gray levels is 107, the largest change between neighboring pixels .17 standard
 # deviations, and the second largest share of rows with one gray value .17
 _LEAST_LEVELS, _ROUGHEST, _MOST_EMPTY = 32, 0.25, 0.2
+_MOST_BLACK, _MOST_WHITE = 0.6, 0.3  # of 2,259 real radiographs, the largest shares of pixels are .52 and .27
 _LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
 _FENCE = 3.0  # interquartile ranges from a quartile to the end of the usual range: Tukey's outer fences
 _BLOCK = 2**24  # number of pixels whose gray values are computed at once; each takes 8 bytes
@@ -93,7 +94,8 @@ def unusual_gray(
 def _of_pixels(image: NDArray[np.uint8]) -> Iterator[str]:
     """Yield remarks on pixels that a radiograph does not have, but a file with a damaged part or a wrong header has."""
     height = len(image)
-    if (levels := np.count_nonzero(np.bincount(image.ravel(), minlength=256))) < _LEAST_LEVELS:
+    number_of_level = np.bincount(image.ravel(), minlength=256)
+    if (levels := np.count_nonzero(number_of_level)) < _LEAST_LEVELS:
         yield f"only {levels} gray levels"
     rows = image[: height - 1 : max(1, height // 256)].astype(np.int16)
     below = image[1 :: max(1, height // 256)].astype(np.int16)
@@ -105,6 +107,9 @@ def _of_pixels(image: NDArray[np.uint8]) -> Iterator[str]:
     ends = np.flatnonzero(np.diff(row_value, append=-1))
     if (empty := int(np.diff(ends, prepend=-1).max())) > _MOST_EMPTY * height:
         yield f"{empty} of {height} rows have one gray value"
+    for name, part, most in (("black", slice(6), _MOST_BLACK), ("white", slice(250, 256), _MOST_WHITE)):
+        if (share := number_of_level[part].sum() / image.size) > most:
+            yield f"{100 * share:.0f} % of the pixels are {name}: a window or padding may hide the image"
 
 
 def _of_colors(content: bytes) -> list[str]:
@@ -113,21 +118,22 @@ def _of_colors(content: bytes) -> list[str]:
     # byte 25 of a PNG file is its color type: 0 is gray, 4 is gray with transparency
     if content[25:26] in (b"\x00", b"\x04") if is_png else is_gray_jpeg(content):
         return []
-    share = _share_of_color(content)
-    return [f"color image ({100 * share:.0f} % of its pixels): radiographs are gray"] if share > SHARE else []
-
-
-def _share_of_color(content: bytes) -> float:
-    """Return the share of color pixels (0 to 1) in the image at an eighth of its width and height; 0 if unreadable."""
+    # at an eighth of its width and height
     small = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
-    if small is None or small.size == 0:
-        return 0.0
-    return float(((small.max(2) - small.min(2)) > MIN_COLOR_DIFFERENCE).mean())
+    return [] if small is None else _color_remark(small)
+
+
+def _color_remark(image: NDArray[Any]) -> list[str]:
+    """Return a remark if many pixels of an image [H, W, 3] have a color."""
+    share = float((np.ptp(image, axis=2) > MIN_COLOR_DIFFERENCE).mean())
+    return [f"color image ({100 * share:.0f} % of its pixels): radiographs are gray"] if share > SHARE else []
 
 
 def _of_dicom(content: bytes) -> list[str]:
     """Return remarks on a DICOM file."""
     # imported only when needed, because the import takes half a second
+    from pydicom.pixels.utils import pixel_array
+
     from harmonize.images.dicom import MODALITIES, deviations, open_dicom
 
     try:
@@ -137,6 +143,8 @@ def _of_dicom(content: bytes) -> list[str]:
             modality, body_part, view = (_text(data, name) for name in ("Modality", "BodyPartExamined", "ViewPosition"))
             frames = int(data.get("NumberOfFrames") or 1)
             remarks = deviations(data)
+            if data.get("SamplesPerPixel") == 3 and data.BitsAllocated == 8:
+                remarks += _color_remark(pixel_array(data, index=0)[::8, ::8])
             sides = [str(side).upper()[:1] for side in data.get("PatientOrientation") or ()]
             words = " ".join(_text(data, name, 64) for name in _DESCRIPTIONS)
             words += "".join(" " + _text(item, "CodeMeaning", 64) for item in data.get("ViewCodeSequence") or ())

@@ -19,6 +19,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
     RLELossless,
@@ -33,6 +34,7 @@ from harmonize.images.image_header import (
     checked_jpeg_size,
     jpeg2000_size,
 )
+from harmonize.images.pixels import read_jpeg
 
 # values of the DICOM tag Modality for radiography and fluoroscopy (DICOM PS3.3, C.7.3.1.1.1)
 MODALITIES = ("CR", "DX", "RG", "RF", "XA")
@@ -81,7 +83,8 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # pydicom and its decoders raise many types of errors for damaged files
         text = textwrap.shorten(str(error), 200, placeholder=" ...", break_on_hyphens=False) or type(error).__name__
-        if syntax is not None and syntax.is_compressed and _missing_decoders(syntax):
+        missing = get_decoder(syntax).missing_dependencies if syntax is not None and syntax.is_compressed else ()
+        if syntax != RLELossless and any(name.startswith("pylibjpeg") for name in missing):  # the extra `dicom`
             raise UnreadableImage(f"damaged DICOM, or a decoder is missing ({INSTALL_DECODERS}): {text}") from error
         raise UnreadableImage(f"damaged DICOM: {text}") from error
 
@@ -104,6 +107,8 @@ def open_dicom(content: bytes, with_pixels: bool = True) -> Any:
 
 def _check_decoder(syntax: Any) -> None:
     """Raise UnreadableImage if no decoder of the transfer syntax exists, or if none is installed."""
+    if not syntax.is_transfer_syntax:
+        raise UnreadableImage(f"DICOM with an unknown transfer syntax: {str(syntax)[:64]!a}")
     if not syntax.is_compressed:
         return
     name = syntax.name.partition(",")[0].partition(" Image Compression")[0]
@@ -128,13 +133,6 @@ def _stored_values(data: Any) -> NDArray[Any]:
         except Exception:  # noqa: BLE001  (Pillow has no 12-bit JPEG; the other decoders then state the reason)
             data.pixel_array_options(decoding_plugin="")
     return np.asarray(data.pixel_array)
-
-
-def _missing_decoders(syntax: Any) -> bool:
-    """Return whether a decoder of the extra `dicom` could decode the transfer syntax, but is not installed."""
-    return (
-        any(name.startswith("pylibjpeg") for name in get_decoder(syntax).missing_dependencies) and syntax != RLELossless
-    )
 
 
 def _check_pixels(data: Any) -> None:
@@ -165,6 +163,8 @@ def _check_limits(data: Any) -> None:
             _check_runs(frame, rows * columns)
         elif syntax in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
             checked_jpeg_size(frame)
+            if syntax == JPEGBaseline8Bit:
+                read_jpeg(frame, at_least=1)  # small, to detect missing data
         elif syntax in JPEG2000TransferSyntaxes:
             jpeg2000_size(frame)
 
@@ -259,7 +259,8 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
         stored = stored[0]
     interpretation = data.get("PhotometricInterpretation", "MONOCHROME2")
     if interpretation == "PALETTE COLOR":
-        _use_whole_bytes(data, "RedPaletteColorLookupTableDescriptor")
+        descriptor = data["RedPaletteColorLookupTableDescriptor"]
+        descriptor.value = [*descriptor.value[:2], 8 if descriptor.value[2] <= 8 else 16]  # bits of a type of numpy
         return _without_window(apply_color_lut(stored, data)[..., :3].mean(axis=-1))
     values = _rescaled(data, stored)
     padded = _padding(data, stored)
@@ -321,12 +322,6 @@ def _within(table: Any, values: NDArray[Any]) -> NDArray[np.int32]:
     num_entries, first, _ = table.LUTDescriptor
     last = first + (num_entries or 2**16) - 1
     return np.clip(np.round(values.astype(np.float32)), first, last).astype(np.int32)
-
-
-def _use_whole_bytes(data: Any, name: str) -> None:
-    """Set the bits of a lookup table's entries, the third number of its descriptor, to 8 or 16, as numpy requires."""
-    entries, first, bits = data[name].value
-    data[name].value = [entries, first, 8 if bits <= 8 else 16]
 
 
 def _padding(data: Any, stored: NDArray[Any]) -> NDArray[np.bool_] | None:

@@ -59,7 +59,7 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     """
     content = _content(path)
     if content.startswith(b"\xff\xd8"):
-        return _read_jpeg(content, at_least)
+        return read_jpeg(content, at_least)
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _read_png(content)
     if is_dicom(content):
@@ -110,7 +110,7 @@ def _content(path: ImageFile) -> bytes:
     return content
 
 
-def _read_jpeg(content: bytes, at_least: int) -> Gray:
+def read_jpeg(content: bytes, at_least: int) -> Gray:
     """Decode a JPEG to gray, at a reduced size if `at_least` allows it; raise UnreadableImage for a truncated file."""
     height, width = checked_jpeg_size(content)
     marker = _END_OF_SCAN.search(content, content.rfind(JPEG_SCAN) + len(JPEG_SCAN))

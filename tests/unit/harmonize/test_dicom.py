@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -17,7 +18,7 @@ from pictures import ramp, save_dicom
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless
 
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.images import dicom
@@ -253,27 +254,19 @@ def test_bits_that_the_image_needs_are_read_with_a_remark(tmp_path: Path) -> Non
     assert unlike_radiograph(unsigned, STORED_GRAY) == []
 
 
-RAW = {"PresentationIntentType": "FOR PROCESSING"}
+RAW, LOW = {"PresentationIntentType": "FOR PROCESSING"}, {"PhotometricInterpretation": "MONOCHROME1"}
 
 
 @pytest.mark.parametrize(
     ("tags", "inverted", "said"),
     [
-        ({"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"}, True, None),
+        (LOW | {"PresentationLUTShape": "INVERSE"}, True, None),
         ({"PresentationLUTShape": "IDENTITY"}, False, None),
         ({"PresentationLUTShape": "INVERSE"}, True, "INVERSE contradicts MONOCHROME2: the image is inverted"),
-        (
-            {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"},
-            True,
-            "IDENTITY contradicts",
-        ),
+        (LOW | {"PresentationLUTShape": "IDENTITY"}, True, "IDENTITY contradicts"),
         (RAW, False, "FOR PROCESSING"),
         (RAW | {"PixelIntensityRelationshipSign": 1}, True, "FOR PROCESSING"),
-        (
-            RAW | {"PixelIntensityRelationshipSign": -1, "PhotometricInterpretation": "MONOCHROME1"},
-            False,
-            "FOR PROCESSING",
-        ),
+        (RAW | LOW | {"PixelIntensityRelationshipSign": -1}, False, "FOR PROCESSING"),
         ({"PixelIntensityRelationshipSign": 1, "PresentationIntentType": "FOR PRESENTATION"}, False, None),
     ],
 )
@@ -309,7 +302,7 @@ def test_the_orientation_and_the_description_give_remarks(
     assert remarks == [] if said is None else said in remarks[0]
 
 
-def test_colors_with_the_wrong_planes_give_a_remark(tmp_path: Path) -> None:
+def test_colors_and_wrong_planes_give_a_remark(tmp_path: Path) -> None:
     image = np.repeat(ramp(48, 40)[..., None].astype(np.uint8), 3, axis=2)
     colors = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
     for planar, stored in ((0, image), (1, image.transpose(2, 0, 1))):
@@ -318,6 +311,8 @@ def test_colors_with_the_wrong_planes_give_a_remark(tmp_path: Path) -> None:
         assert unlike_radiograph(right, STORED_GRAY) == []
         wrong = save_dicom(tmp_path / "b.dcm", stored, **tags, PlanarConfiguration=1 - planar)
         assert "PlanarConfiguration" in unlike_radiograph(wrong, STORED_GRAY)[0]
+    red = save_dicom(tmp_path / "c.dcm", image // np.array([1, 2, 4], np.uint8), **colors, PlanarConfiguration=0)
+    assert "color image" in unlike_radiograph(red, STORED_GRAY)[0]
 
 
 @pytest.mark.parametrize(
@@ -444,6 +439,14 @@ def test_a_picture_that_cannot_be_shown_is_refused(tags: dict[str, Any], said: s
     np.testing.assert_array_equal(read_gray(valid), read_gray(save_dicom(tmp_path / "b.dcm", STORED)))
 
 
+def test_a_jpeg_whose_data_end_early_is_unreadable(tmp_path: Path) -> None:
+    jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (48, 40)))[1].tobytes()
+    data = pydicom.dcmread(save_dicom(tmp_path / "a.dcm", STORED_GRAY))
+    data.file_meta.TransferSyntaxUID, data.PixelData = JPEGBaseline8Bit, encapsulate([jpeg[:1000] + b"\xff\xd9"])
+    data.save_as(tmp_path / "a.dcm")
+    assert "data end before the last row" in reason(tmp_path / "a.dcm")
+
+
 @pytest.mark.parametrize("slope", [1, 0.25, 1000])
 def test_of_two_gray_levels_one_is_white_and_the_other_black(slope: float, tmp_path: Path) -> None:
     levels = (np.indices((40, 48)).sum(0) // 20 % 2).astype(np.uint16)
@@ -453,13 +456,6 @@ def test_of_two_gray_levels_one_is_white_and_the_other_black(slope: float, tmp_p
 
 def test_an_image_with_one_bit_for_each_pixel_is_read(tmp_path: Path) -> None:
     levels = (np.indices((40, 48)).sum(0) // 20 % 2).astype(np.uint8)
-    bits = {
-        "BitsAllocated": 1,
-        "BitsStored": 1,
-        "HighBit": 0,
-        "PixelData": np.packbits(levels, bitorder="little").tobytes(),
-    }
-    path = changed(
-        tmp_path / "a.dcm", lambda data: [setattr(data, name, value) for name, value in bits.items()], levels
-    )
+    bits = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    path = save_dicom(tmp_path / "a.dcm", levels, **bits, PixelData=np.packbits(levels, bitorder="little").tobytes())
     np.testing.assert_array_equal(read_gray(path), 255 * levels)
