@@ -18,7 +18,7 @@ from harmonize.cohorts.cohort import ADULT_FROM
 from harmonize.cohorts.splits import refuse_two_splits
 from harmonize.labels.findings import UNMAPPED_CODE, space
 from reports.schemas.exposure import NO
-from reports.schemas.select import select
+from reports.schemas.select import MACRO_AUROC, select
 from reports.schemas.tables import SCHEMAS
 from reports.tables import rows_of
 
@@ -126,20 +126,20 @@ class ExposureTable:
 
         `frames`: the tables `scores` and `recipes`, both with the recipes; without scores, there are no rows. A model is a
         recipe, a scored run that is in no recipe, or an imported model. Only models whose exposure is "no" (they have
-        seen nothing of this hospital) have a rank, and only if they score as many findings there as the model with the most findings.
+        seen nothing of this hospital) have a rank, and only if they score the findings of the model with the most findings there.
         """
         scores, recipes = frames.get("scores"), frames.get("recipes")
         entries = _entries(manifest, scores, recipes) if scores is not None else []
         if scores is None or not any(_has_history(run) for _, (run, *_) in entries):
             return pd.DataFrame(columns=list(SCHEMAS["exposure"]))
-        macros = _macro_aurocs(scores)
+        aurocs = _aurocs(scores)
         clean = _CleanScores(manifest)
         rows = [
-            _row(manifest, entry, runs_there, hospital, macros, clean)
+            _row(manifest, entry, runs_there, hospital, aurocs, clean)
             for entry, runs in entries
             for hospital, runs_there in _external_hospitals(manifest, runs).items()
         ]
-        return _ranked(pd.DataFrame(rows, columns=[*SCHEMAS["exposure"], "num_findings"]))
+        return _ranked(pd.DataFrame(rows, columns=[*SCHEMAS["exposure"], "aurocs"]))
 
 
 def _has_history(run: PlannedRun) -> bool:
@@ -170,11 +170,13 @@ def _external_hospitals(manifest: Manifest, runs: Sequence[PlannedRun]) -> dict[
     return runs_of
 
 
-def _macro_aurocs(scores: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
-    """Return {(run or recipe, dataset): (macro AUROC, number of findings)}."""
-    rows = select(scores)
-    cells = zip(*(rows[name] for name in ("run_id", "dataset", "value", "num_findings")), strict=True)
-    return {(str(run), str(dataset)): (float(value), int(num)) for run, dataset, value, num in cells}
+def _aurocs(scores: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
+    """Return {(run or recipe, dataset): {finding, or "macro": AUROC}}, without missing AUROCs."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    rows = select(scores, finding=None).dropna(subset=["value"])
+    for run, dataset, finding, value in rows_of(rows, "run_id", "dataset", "finding", "value"):
+        found.setdefault((str(run), str(dataset)), {})[str(finding)] = float(value)
+    return found
 
 
 def _row(
@@ -182,25 +184,30 @@ def _row(
     entry: str,
     runs: Sequence[PlannedRun],
     dataset: str,
-    macros: Mapping[tuple[str, str], tuple[float, int]],
+    aurocs: Mapping[tuple[str, str], dict[str, float]],
     clean: "_CleanScores",
 ) -> dict[str, Any]:
     stated = manifest.exposure(runs[0])[dataset]
-    value, num_findings = macros.get((entry, dataset), (np.nan, 0))
+    own = dict(aurocs.get((entry, dataset), {}))
+    value = own.pop(MACRO_AUROC["finding"], np.nan)
     row = dict.fromkeys(SCHEMAS["exposure"], np.nan) | {"run_id": entry, "dataset": dataset, "listed": 0}
-    row |= {"answer": stated["answer"], "value": value, "num_findings": num_findings, "clean_n": 0}
+    row |= {"answer": stated["answer"], "value": value, "aurocs": own, "clean_n": 0}
     if "list" in stated:
         row |= {"listed": int(stated["listed"]), **clean.of(runs, dataset, str(stated["list"]))}
     return row
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """Add rank and num_ranked: the rank of a value among the unseen models of a hospital; 0 for a model without rank."""
-    usable = (table["answer"] == NO) & np.isfinite(table["value"].astype(float))
-    most = table["num_findings"].where(usable, 0).groupby(table["dataset"]).transform("max")
-    usable &= table["num_findings"] == most
-    ranks = table["value"].astype(float).where(usable).groupby(table["dataset"]).rank(ascending=False, method="min")
-    num = usable.groupby(table["dataset"]).transform("sum")
+    """Add rank and num_ranked: the rank among the unseen models of a hospital; 0 for a model without rank.
+
+    The mean over the findings of the model with the most findings decides, because the macros of two models may be over other findings.
+    """
+    means = pd.Series(np.nan, table.index)
+    for _, unseen in table[(table["answer"] == NO) & table["value"].notna()].groupby("dataset"):
+        most = max(unseen["aurocs"], key=len)
+        means[unseen.index] = np.array([np.mean([own.get(f, np.nan) for f in most]) for own in unseen["aurocs"]])
+    ranks = means.groupby(table["dataset"]).rank(ascending=False, method="min")
+    num = means.notna().groupby(table["dataset"]).transform("sum")
     out = table.assign(rank=ranks.fillna(0).astype("int64"), num_ranked=num.astype("int64"))
     counts = dict.fromkeys(("listed", "clean_n"), "int64")
     numbers = dict.fromkeys(("value", "clean_value", "clean_low", "clean_high"), "float64")

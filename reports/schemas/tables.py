@@ -407,7 +407,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # Empty if every network started from random weights and no model is imported. run_id: a recipe, a run that is in no
     #     recipe, or an imported model
     # answer: no, images, text (images and reports), labels (images and labels), or unknown
-    # value (may be empty): macro AUROC at the hospital. rank: rank of the value among the models whose answer is no;
+    # value (may be empty): macro AUROC at the hospital. rank: rank, by the same findings, of the models whose answer is no;
     #     0 for all other models. num_ranked: number of these models
     # listed: number of images of the cohort that the list of seen images names; 0 without a list
     # clean_value, clean_low, clean_high (may be empty): macro AUROC without the listed images, with its 95 % interval over

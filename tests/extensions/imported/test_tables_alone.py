@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from bench import api
 from bench.cli.progress_bars import QuietDisplay
 from bench.extensions.imported.evaluation import ModelEvaluation, evaluate
 from bench.extensions.imported.request import EvaluationRequest
@@ -113,6 +114,25 @@ def test_predictions_for_one_hospital_give_a_row_and_a_rank_there_and_no_mean(fo
     (folder / "p" / "north.csv").unlink()
     with pytest.raises(DatasetError, match="no predictions on an external hospital"):
         evaluated(folder)
+
+
+def test_a_partner_with_one_hospital_is_ranked_there_among_the_runs(finished: Path, here: Command) -> None:
+    grid = api.open_grid(finished / "runs", "tiny")
+    logits = api.load_logits(grid, api.finished(grid)[0])
+    (nih,) = (scored for scored in logits.scored_splits if scored.dataset == "nih")
+    (finished / "p").mkdir()
+    pd.DataFrame(nih.logit, nih.image_id, logits.findings).to_csv(finished / "p" / "nih.csv", index_label="image_id")
+    model = {
+        "name": "Partner",
+        "model": {"predictions": "p"},
+        "outputs": {"kind": "logit"},
+        "trained_on": {"cohorts": []},
+    }
+    (finished / "model.yaml").write_text(yaml.safe_dump(model))
+    said = json.loads(here("evaluate", "--model", "model.yaml", "--grid", "tiny", "--json", cwd=finished).stdout)
+    assert [row["num_ranked"] for row in said["rows"] if row["dataset"] == "nih"] == [
+        2
+    ]  # its macro is over more findings
 
 
 def test_a_network_needs_images(folder: Path) -> None:
