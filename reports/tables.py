@@ -59,8 +59,6 @@ class Tables:
         learns: run id -> findings for which the run was trained; only for runs that were trained for fewer findings
             than `findings`
         unlearnt: run id -> findings that are present in all or in none of the run's training images
-        not_compared: external cohort -> findings without a gap in any run: this cohort or the internal cohort has no
-            labels or too few patients
         bundles: run id -> for each verified bundle with this run, a dict with file and signed_by (the signer; "" if no
             signature was checked)
         stated: facts that the submitters of merged bundles state, and that nobody could check

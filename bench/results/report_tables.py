@@ -186,7 +186,6 @@ class _Report:
             "notes": _notes(manifest),
             "unlearnt": unlearnt_by(manifest, self.all_ids, self.records),
             "learns": learns(manifest, findings, self.all_ids, self.scored, self.records),
-            "not_compared": _not_compared(self.frames["gaps"]) if self.scored else {},
             "analyses": self.analyses,
             **self.with_analyses[1],
             "stated": _stated(manifest),
@@ -298,20 +297,6 @@ def _published(manifest: Manifest) -> pd.DataFrame:
         for dataset, split, finding, value in row.numbers
     ]
     return pd.DataFrame(rows, columns=list(SCHEMAS["published"]))
-
-
-def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
-    """Return {hospital: findings without a gap in any run}.
-
-    A finding has no gap at a hospital if the internal or the external cohort has no labels of the finding or too few
-    patients.
-    """
-    rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
-    never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
-    out: dict[str, list[str]] = {}
-    for dataset, finding in never.index[never.to_numpy()]:
-        out.setdefault(str(dataset), []).append(str(finding))
-    return out
 
 
 def _peaks(manifest: Manifest, records: RunRecords, history: Mapping[str, pd.DataFrame]) -> list[dict[str, object]]:

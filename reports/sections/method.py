@@ -33,7 +33,6 @@ def method(data: ReportData) -> Section:
         "rule": data_sentences.READING_RULES[data.meta["settings"]["reading"]],
         "unit_rule": data_sentences.UNIT_RULES[data.meta["settings"]["unit"]],
         "unlearnt": data_sentences.not_learned(data.meta.get("unlearnt", {}), len(data.scored)),
-        "not_compared": not_compared(data),
         "duplicates": data_sentences.duplicates(int(duplicates)) if duplicates else "",
         "compared": _compared(data),
         "analyses": data_sentences.analysis_states(list(data.meta.get("analyses") or [])),
@@ -46,19 +45,6 @@ def method(data: ReportData) -> Section:
         ],
     }
     return Section("method", "Method", write("method.html.j2", **context))
-
-
-def not_compared(data: ReportData) -> str:
-    """Name the findings that cannot be compared at each external hospital; "" for none.
-
-    There, this hospital or the internal hospital has no labels or too few patients.
-    """
-    findings = data.meta.get("not_compared") or {}
-    order = [h.key for h in data.hospitals.all]
-    # at the hospitals of a pool that are not external to any shown run, nothing is compared
-    left_out = {h.key for h in data.hospitals.pool} - set(order)
-    keys = sorted(findings.keys() - left_out, key=lambda k: (order.index(k) if k in order else len(order), k))
-    return data_sentences.not_compared([(data.hospitals[key].short, findings[key]) for key in keys])
 
 
 def _compared(data: ReportData) -> str:

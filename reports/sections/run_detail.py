@@ -20,7 +20,6 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_lines
 from reports.sections import run_cells
 from reports.sections.findings import approximate_labels
-from reports.sections.method import not_compared
 from reports.sections.symptoms import inverted_cells, symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences import members
@@ -136,7 +135,6 @@ class RunDetails:
             data=data,
             e=entry,
             point=POINTS.get(self.point, self.point),
-            not_compared=not_compared(data),
         )
 
     def figures(self, run: Run) -> Markup:
