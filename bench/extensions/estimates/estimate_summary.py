@@ -90,7 +90,7 @@ def answer(result: ExpectedScores) -> dict[str, Any]:
 
 def _subtitle(result: ExpectedScores) -> str:
     if not result.num_images:
-        return "What to expect at a hospital without any image of it; 95 % prediction intervals"
+        return "What to expect at a hospital without its images; 95 % prediction intervals"
     images = f"{result.num_images:,} images"
     if any(one.stated.any() for one in result.results.values()):
         return f"{images}, estimated without labels; 90 % intervals, {ESTIMATORS[result.estimator]}"
@@ -166,7 +166,7 @@ def without_images(result: ExpectedScores, names: Mapping[str, str]) -> list[str
     if low < CHANCE:
         out.append("So it may be no better than chance there.")
     if result.num_images < LEAST_IMAGES:
-        out.append(f"Estimates from images need {LEAST_IMAGES} images. To plan labels: bench labels-needed")
+        out.append(f"Estimates from images need {LEAST_IMAGES} images.")
     return out
 
 

@@ -133,7 +133,7 @@ def test_without_images_the_text_names_the_first_run_of_the_page_and_the_verdict
     finished: Path, here: Command
 ) -> None:
     text = " ".join(here("estimate", "--grid", "tiny", cwd=finished).stdout.split())
-    assert "What to expect at a hospital without any image of it; 95 % prediction intervals" in text
+    assert "What to expect at a hospital without its images; 95 % prediction intervals" in text
     data = read(Tables.load(finished / "runs" / "report" / "tiny" / "tables"))
     assert "At one more hospital like these" in text
     assert all(verdict.state in text for verdict in verdicts.of_findings(data, data.ranked[0].members[0]).values())
