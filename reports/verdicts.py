@@ -176,7 +176,8 @@ def clause(data: ReportData, verdict: Verdict) -> str:
     finding = f"“{HEALTHY}”" if verdict.finding == HEALTHY else verdict.finding
     where = f"at {data.hospitals[verdict.hospital].short_with_ages}" if verdict.hospital else "at external hospitals"
     of = f" for {finding}" if finding else ""
-    goal = f"an AUROC of {Estimate(useful_from(data)).text} at a new hospital (lower end of the prediction: {Estimate(number.low).text})"
+    goal = f"an AUROC of {Estimate(useful_from(data)).text} at a new hospital"
+    may = number.high >= useful_from(data)
     return {
         WRONG: f"ranks {finding} the wrong way round {where}: AUROC {number.with_interval}",
         CHANCE: f"is not clearly better than chance{of} {where}: AUROC {number.with_interval}",
@@ -188,9 +189,11 @@ def clause(data: ReportData, verdict: Verdict) -> str:
         SMALL_GAP: f"has no mean gap in AUROC above {Estimate(number.bounds[1]).text}",
         NO_GAP: f"has {no_mean_gap(data)}",
         SHORTCUT: f"uses a marker of {data.hospitals.internal.short} to predict {finding}",
-        USEFUL: f"reaches {goal}",
-        UNCERTAIN: f"may not reach {goal}",
-        WORSE_THAN_NONE: f"is worse than treating no image as positive: net benefit {number.with_interval}, at the stated thresholds",
+        USEFUL: f"reaches {goal} (lower end: {Estimate(number.low).text})",
+        UNCERTAIN: f"may not reach {goal} (lower end: {Estimate(number.low).text})"
+        if may
+        else f"is not expected to reach {goal} (upper end: {Estimate(number.high).text})",
+        WORSE_THAN_NONE: f"is worse than treating no image as positive: net benefit {number.with_interval}, at the grid’s thresholds",
     }[verdict.state]
 
 

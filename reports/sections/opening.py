@@ -145,7 +145,7 @@ def _kick(data: ReportData) -> str:
         plural(data.hospitals.num, "hospital"),
         plural(len(data.findings), "finding"),
     ]
-    counts_in_words += [plural(images, "test image")] * bool(images)
+    counts_in_words += [plural(images, "test image" if data.tables.synthetic else "real test image")] * bool(images)
     return " · ".join(counts_in_words + ["scores of studies"] * (data.meta["settings"]["unit"] == "study"))
 
 
@@ -191,8 +191,9 @@ def _further(data: ReportData) -> list[str]:
     said = failed_parts.of_extensions("sentence on the first screen", sections, lambda each: each.opening(data))
     states = (*verdicts.AT_NEW, verdicts.WORSE_THAN_NONE)
     first = data.ranked[:1] if data.hospitals.external else ()
-    found = [(run, verdict) for run in first for verdict in verdicts.of_recipe(data, run) if verdict.state in states]
-    said += [f"{data.name(run)} {verdicts.clause(data, verdict)}." for run, verdict in found]
+    for run in first:
+        found = [verdicts.clause(data, verdict) for verdict in verdicts.of_recipe(data, run) if verdict.state in states]
+        said += [f"{data.name(run)} {' and '.join(found)}."] * bool(found)
     return [text for text in said if text]
 
 

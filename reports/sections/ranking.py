@@ -97,7 +97,7 @@ def ranking(data: ReportData) -> Section:
         "ranks": {
             r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in data.ranked
         },
-        "keys": KEYS,
+        "keys": KEYS if any(_compared(r).has_value for r in data.ranked) else {**KEYS, "external": ""},
         "CLEAR": CLEAR,
         "slices": _row_slices(groups, data, span),
         "by": by,

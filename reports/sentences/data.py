@@ -231,16 +231,6 @@ def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
     )
 
 
-def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Name the findings that have no score at the internal hospital, at an external hospital, or at both; "" for none.
-
-    `hospitals`: pairs (title of an external hospital, findings that cannot be compared there).
-    """
-    names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
-    reason = "this hospital, the internal hospital or both do not score the finding"
-    return f"Not compared, because {reason}: {names}." if names else ""
-
-
 def without_score(hospitals: Sequence[str]) -> str:
     """Name the hospitals that have no column in a table, because they have no score; "" if there are none.
 
@@ -269,14 +259,14 @@ def few_validated(num_findings: int, total: int) -> str:
     """State for how many of `total` findings the validation split has enough patients; "" if for all.
 
     >>> few_validated(4, 9)
-    'The validation split has enough patients for 4 of 9 findings: an epoch chosen by AUROC rests on these; the others have no threshold or calibrator.'
+    'Only 4 of 9 findings have enough patients in the validation split; the others have no threshold, no calibrator and no part in the choice of the epoch.'
     >>> few_validated(9, 9)
     ''
     """
     if num_findings >= total:
         return ""
-    rest = "an epoch chosen by AUROC rests on these; the others have no threshold or calibrator."
-    return f"The validation split has enough patients for {of_all(num_findings, total, 'finding')}: {rest}"
+    rest = "the others have no threshold, no calibrator and no part in the choice of the epoch."
+    return f"Only {of_all(num_findings, total, 'finding')} have enough patients in the validation split; {rest}"
 
 
 # analysis -> its name on the page

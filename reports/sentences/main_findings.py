@@ -64,7 +64,7 @@ def best_run(
     over: str = "",
     but: str = "",
 ) -> str:
-    """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`), in one sentence.
+    """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`).
 
     `score`: name of the score that decides the ranking. `external`: value of this score. `smallest_first`: whether the
     smallest value is best. `lead`: label of the second run in the ranking, and the paired difference between the first and the
@@ -87,7 +87,7 @@ def best_run(
         return f"{first}; {ties}."
     # The lead is clear if the second run is not in the tie group of the first run.
     clear = unclear(lead[1]) if num_tied else CLEAR
-    return f"{first}; its lead over {lead[0]}, {lead[1].with_interval}, is {clear}: {ties}."
+    return f"{first}. Its lead over {lead[0]}, {lead[1].with_interval}, is {clear}: {ties}."
 
 
 def largest_share(shares: Mapping[str, float]) -> str:

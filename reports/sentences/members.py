@@ -42,8 +42,8 @@ def left_out(members: Members, title_of: Callable[[str], str], children: Sequenc
     if not text:
         left = " left out"
         text = (
-            f"Of {plural(members.num_findings, 'finding')}, the mean has {len(members.findings)}, "
-            "which the internal test split and at least two external hospitals score."
+            f"The mean is over the {of_all(len(members.findings), members.num_findings, 'finding')} "
+            "that the internal test split and at least two external hospitals score."
         )
     left += f", without the children of {listing(children)}" if children else ""
     return f"{text} The lowest measured AUROC{left}: {finding} at {title_of(hospital)}, {lowest.with_interval}."

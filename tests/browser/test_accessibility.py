@@ -68,6 +68,8 @@ def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(br
         visit.page.wait_for_selector("#drawer .panels")
         assert serious(axe, visit.page, "#drawer") == []
         assert visit.page.locator("#drawer").evaluate("e => e.scrollWidth <= e.clientWidth")
+        fits = "cells => cells.every(c => c.scrollWidth <= c.clientWidth)"
+        assert visit.page.locator("#drawer .brief td").evaluate_all(fits)
         assert visit.said == []
 
 

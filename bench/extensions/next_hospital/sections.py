@@ -204,11 +204,11 @@ def _of_finding(data: ReportData, run: Run, row: Row) -> dict[str, Any]:
 
 
 def opening(data: ReportData) -> str:
-    """State the expected AUROC of the first recipe at a new hospital, and for which hospitals it holds; "" if there are too few."""
+    """State the expected AUROC of the first recipe at a new hospital and for which hospitals it holds, or why it is unknown."""
     table = data.tables["next_hospital"]
     rows = table[(table["metric"] == AUROC) & (table["finding"] == MACRO)]
     for row in records_of(rows):
-        if data.ranked and row["run_id"] == data.ranked[0].id and not row["reason"]:
+        if data.ranked and row["run_id"] == data.ranked[0].id:
             source = f"{'the first' if len(data.ranked) > 1 else 'this'} {data.unit}"
             return f"{title(row, source, population(data, row))}."
     return ""

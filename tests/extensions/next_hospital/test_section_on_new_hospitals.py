@@ -122,7 +122,7 @@ def test_the_first_screen_names_the_recipe_and_what_the_hospitals_share() -> Non
         html = str(opening(read(Tables(made.meta, {**made.frames, "cohorts": cohorts}))).html)
         assert f"(frontal images of {words} in" in re.sub(r"\s+", " ", html)
     assert "from this run." in Element.of(str(opening(read(study([0.731]))).html)).text
-    assert "another hospital" not in opening(read(study([0.7], "too few hospitals: one"))).html
+    assert "Too few hospitals to say what" in opening(read(study([0.7], "too few hospitals: one"))).html
 
 
 def test_too_few_hospitals_give_the_reason_and_no_number() -> None:

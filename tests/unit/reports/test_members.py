@@ -43,7 +43,7 @@ def test_the_opening_names_the_failing_finding_that_the_mean_leaves_out() -> Non
     assert f"{data.name(first)} ranks first by mean external AUROC, {first.external.text}" in page
     assert ", but it ranks Pneumonia the wrong way round at" in page
     assert "highest measured mean" not in page, "a mean that hides a failing finding is not praised"
-    means = "Of 9 findings, the mean has 2, which the internal test split and at least two external hospitals score."
+    means = "The mean is over the 2 of 9 findings that the internal test split and at least two external"
     assert means in page
     for hospital in FEW[1:]:
         left_out = data.cells[first.id, hospital, "Pneumonia"]
@@ -63,7 +63,7 @@ def test_a_mean_that_leaves_out_only_similar_findings_is_not_called_a_failure() 
     page = told(opening(data).html)
     assert "has the highest measured mean external AUROC" in page
     assert (
-        "Of 9 findings, the mean has 8, which the internal test split and at least two external hospitals score."
+        "The mean is over the 8 of 9 findings that the internal test split and at least two external hospitals score."
         in page
     )
 
@@ -169,7 +169,7 @@ def test_the_ranking_states_that_nothing_was_searched_and_for_how_many_findings_
     made = Tables(made.meta | facts, {**made.frames, "scores": pd.concat([scores, few], ignore_index=True)})
     page = told(ranking(read(made)).html)
     assert NOT_SEARCHED not in page
-    assert "The validation split has enough patients for 4 of 9 findings" in page
+    assert "Only 4 of 9 findings have enough patients in the validation split" in page
     of_bundles = Tables(made.meta | {"bundles": {"a": [{"file": "a.zip", "signed_by": ""}]}, "search": {}}, made.frames)
     assert NOT_SEARCHED not in told(ranking(read(of_bundles)).html)
 

@@ -209,6 +209,7 @@ def test_below_the_floors_the_page_ranks_by_one_finding_and_says_why_there_is_no
     assert not re.search(r"over \d+ (of \d+ )?findings?", text)
     page = BeautifulSoup(str(ranking(data).html), "html.parser")
     assert f"By mean AUROC of {name} at 2 external hospitals" in " ".join(page.get_text().split())
+    assert "external" not in page.select_one(".c-strip .kk").get_text()  # no mark for a mean that does not exist
     cells = [cell.select_one(".v").text for cell in page.select("#rank tbody[data-group] td.c-external")]
     assert cells == [run.score.text for run in data.ranked]
     assert page.select("td.c-internal .v")
@@ -252,6 +253,8 @@ def test_a_finding_is_useful_from_the_auroc_that_the_grid_states():
     stricter = read(Tables(made.meta | {"useful": 0.8}, made.frames))
     assert verdicts.of_findings(stricter, stricter.ranked[0])["Edema"].state == verdicts.UNCERTAIN
     assert "may not reach an AUROC of .800 at a new hospital" in first_screen(stricter)
+    strictest = read(Tables(made.meta | {"useful": 0.99}, made.frames))
+    assert "is not expected to reach an AUROC of .990 at a new hospital (upper end: ." in first_screen(strictest)
 
 
 def test_a_recipe_worse_than_treating_none_is_said_on_the_first_screen():

@@ -80,7 +80,7 @@ def test_the_details_of_a_recipe_have_the_internal_auroc_of_its_seeds_if_no_hosp
     of_seeds = [scores.assign(run_id=scores["run_id"] + str(seed)) for seed in (0, 1)]
     html = render(Tables(study.meta, {**study.frames, "scores": pd.concat([scores, *of_seeds])}))
     text = re.sub(r"<[^>]*>", "", html)
-    assert len(re.findall(r"Internal AUROC of the runs: seed 0 \.\d{3}, seed 1 \.\d{3}\.", text)) == 2
+    assert len(re.findall(r"Internal AUROC of the runs: seed 0&nbsp;\.\d{3}, seed 1&nbsp;\.\d{3}\.", text)) == 2
 
 
 def test_the_details_say_whether_an_entry_is_a_recipe_or_a_run(page: str) -> None:
