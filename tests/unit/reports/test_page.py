@@ -343,13 +343,6 @@ def test_excluded_findings_are_in_the_method_section_and_in_the_run():
 
 
 @pytest.mark.slow
-def test_optional_facts_may_be_empty():
-    made = tables(Invented(runs=2))
-    made.meta.update(unlearnt={"x": []}, duplicates=0)
-    assert render(made) == page_of(Invented(runs=2))
-
-
-@pytest.mark.slow
 def test_a_finding_with_few_patients_has_the_reason_instead_of_a_number():
     page = page_of(STATES["few patients"])
     assert "&lt; 10 patients" in page

@@ -55,6 +55,7 @@ def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
 
 def test_without_a_ranked_run_nothing_is_claimed_about_runs_or_hospitals():
     assert sentences.mean_gap("CheXpert", 5, 0, MISSING).startswith("No run is ranked")
+    assert "too few patients" in sentences.mean_gap("CheXpert", 5, 4, MISSING)
     assert sentences.hospitals_title(0, 5, 0) == "No run is ranked"
     assert sentences.findings_title([], 0, 0, 0) == "No finding has both an internal and an external score"
     assert sentences.pareto_title([], 0) == "No run is ranked, so cost and AUROC cannot be compared"
@@ -65,10 +66,6 @@ def test_a_single_hospital_is_not_compared():
         sentences.probe_title([0.9], [], 1.0, 1)
         == "There is only one hospital, so a source classifier has nothing to distinguish"
     )
-
-
-def test_too_few_patients_are_the_reason_if_runs_and_findings_exist():
-    assert "too few patients" in sentences.mean_gap("CheXpert", 5, 4, MISSING)
 
 
 def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
