@@ -39,7 +39,7 @@ def score_files(
     """
     from bench.config.settings import CHOICES, STANDARD, Settings
     from bench.results.prediction_files import COHORT, read_labeled_predictions
-    from bench.scoring.diagnostics import symptoms
+    from bench.scoring.diagnostics import UNTRAINED, symptoms
     from bench.scoring.score_run import score_run
 
     reading = reading or STANDARD
@@ -47,8 +47,10 @@ def score_files(
     given = read_labeled_predictions(predictions, labels, findings, outputs, reading)
     settings = Settings() if min_count is None else Settings(min_count=min_count)
     result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)
-    found = symptoms(given.run.scored_splits, given.run.findings, given.run.internal, result.scores)
+    found = symptoms(given.run.scored_splits, given.run.findings, COHORT, result.scores)
     found.loc[found["kind"] == INVERTED, "advice"] = "check in both files that the higher value means present"
+    found.loc[found["kind"] == UNTRAINED, "advice"] = "check that ids and columns of both files belong together"
+    found["kind"] = found["kind"].replace(UNTRAINED, "hardly better than chance")
     rows_of_symptoms = found.replace({"finding": {"all": "macro"}}).to_dict("records")
     of_symptoms = [f"{row['finding']}: {row['kind']}: {row['advice']}." for row in rows_of_symptoms]
     given = replace(given, notes=(*given.notes, *of_symptoms))

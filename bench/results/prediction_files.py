@@ -92,7 +92,7 @@ def read_labeled_predictions(
         notes.append(f"{look_alike(similar)}: {WRITE_ALIKE}.")
     ids = labeled[IMAGE].to_numpy(object)
     arrays = (ids, ids if patient is None else patient, value_NK[row].astype(np.float32), state_NK)
-    split = ScoredSplit(COHORT, "all", "stated", *arrays, reading=reading)
+    split = ScoredSplit(COHORT, "test", "stated", *arrays, reading=reading)
     return LabeledPredictions(ScoredRun(names, "", [split]), outputs, patient is not None, tuple(notes))
 
 

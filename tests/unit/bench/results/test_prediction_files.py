@@ -100,6 +100,19 @@ def test_an_inverted_column_and_a_misspelled_one_have_a_note(tmp_path: Path, her
     assert f"macro: {advice}" in notes
 
 
+def test_exchanged_columns_and_ids_of_other_rows_have_a_note(tmp_path: Path, here: Command) -> None:
+    predictions, labels = (
+        t.sort_values("image_id").assign(Pneumonia=lambda t: np.roll(t["Edema"], 9)) for t in tables()
+    )
+    exchanged = predictions.rename(columns=dict(zip(FINDINGS, FINDINGS[::-1], strict=True)))
+    shifted = predictions.assign(image_id=np.roll(predictions["image_id"], 3))
+    for wrong, note in (
+        (exchanged, "findings in another order"),
+        (shifted, "hardly better than chance: check that ids"),
+    ):
+        assert f"macro: {note}" in here(*write(tmp_path, wrong, labels), cwd=tmp_path).stdout
+
+
 def test_clusters_make_the_intervals_wider(tmp_path: Path, here: Command) -> None:
     predictions, labels = tables(100)
     tripled = [pd.concat([table.assign(image_id=table["image_id"] + k) for k in "abc"]) for table in tables(100)]
