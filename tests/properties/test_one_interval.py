@@ -305,7 +305,7 @@ def test_a_pair_of_recipes_has_one_verdict_in_groups_lead_comparison_and_ablatio
         assert number + 1 not in groups or compared(anchor, groups[number + 1][0]) == 1
     first, second = (run.id for run in board.ranked[:2])
     leads = re.search(
-        r"its lead over [^[]*, \S+ \[[^\]]*\] ?, is (clear|unclear)", " ".join(p.text for p in page.all("p", "stand"))
+        r"Its lead over [^[]*, \S+ \[[^\]]*\] ?, is (clear|unclear)", " ".join(p.text for p in page.all("p", "stand"))
     )
     assert leads.group(1) == ("clear" if compared(first, second) else "unclear")
     cells = [row for row in page.all("section", id="factors")[0].all("tr") if len(row.all("td")) == 5]
