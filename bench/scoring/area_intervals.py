@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from bench.scoring.influence import LEAST_DEGREES, LEVEL
-from bench.scoring.intervals import NORMAL_QUANTILE, interval_of_difference
+from bench.scoring.intervals import EQUAL, NORMAL_QUANTILE, interval_of_difference
+from bench.scoring.metric_bounds import bounds_of
 
 Array = NDArray[np.float64]
 
@@ -148,8 +149,8 @@ def mean_interval(
 
     For areas (metric: in AREAS), the standard errors of a bound are combined
     as if all areas had the value of the bound: the upper bound of an area of 1 is 1, so its distance says nothing. For
-    other numbers, the distances of the bounds are combined. Both bounds are NaN if a finite number has no
-    interval. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
+    other numbers, the distances of the bounds are combined. Errors that cancel exactly, as those of two patients can, count as
+    independent. Both bounds are NaN if a finite number has no interval. Source: Zou and Donner 2008, doi:10.1002/sim.3095.
     """
     used = np.isfinite(value)
     num, (low, high) = np.count_nonzero(used), (np.asarray(bound)[used] for bound in bounds)
@@ -161,8 +162,10 @@ def mean_interval(
     share = np.full(num, 1 / num) if weight is None else weight
     areas = metric in AREAS
     sides = np.sqrt(scales_of(metric, value, low, high)) if areas else np.abs(np.stack([value - low, high - value]))
-    squares = np.array([max(float((share * side) @ matrix @ (share * side)), 0.0) for side in sides])
-    center = float(value.mean()) if weight is None else float(weight @ value)
+    alone = ((share * sides) ** 2).sum(1)
+    squares = np.array([(share * side) @ matrix @ (share * side) for side in sides])
+    squares = np.where(squares > EQUAL * alone, squares, alone)
+    center = float(value.mean()) if weight is None else float(np.clip(weight @ value, *bounds_of(metric)))
     if areas:
         (lower,), (upper,) = bounds_of_scales(metric, np.array([center]), squares[:, None])
         return float(lower), float(upper)

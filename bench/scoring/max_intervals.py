@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import errors_of_pairs, largest_of_pairs, simultaneous_own
-from bench.scoring.intervals import NORMAL_QUANTILE
+from bench.scoring.intervals import EQUAL, NORMAL_QUANTILE
 
 Array = NDArray[np.float64]
 
@@ -52,7 +52,8 @@ def spread(value: Array, covariance: Array) -> tuple[float, float, float]:
     The spread is the largest of the H numbers minus the smallest, so it is the largest difference over all pairs. So
     the interval of the spread is computed like the interval of `largest`, from the standard errors of all pairs; the
     lower bound is at least 0. Spread and bounds are NaN if fewer than two numbers are known. The
-    bounds are NaN if a number has a variance of 0, such as 0 of 14 images, because then its standard error is unknown.
+    bounds are NaN if a number, or the difference that decides, has a variance of 0, such as 0 of 14 images, because then its standard
+    error is unknown.
     """
     used = np.isfinite(value)
     value, covariance = value[used], covariance[np.ix_(used, used)]
@@ -64,7 +65,8 @@ def spread(value: Array, covariance: Array) -> tuple[float, float, float]:
     distance = np.abs(value[first] - value[second])
     error = errors_of_pairs(first, second, covariance)
     low = float(np.max(distance - largest_of_pairs(covariance) * error, initial=0.0))
-    return float(np.ptp(value)), low, float((distance + NORMAL_QUANTILE * error).max())
+    high = float((distance + NORMAL_QUANTILE * error).max())
+    return float(np.ptp(value)), *((low, high) if high - low > EQUAL else NONE[2:])
 
 
 def _nanmax(bounds: Array) -> float:

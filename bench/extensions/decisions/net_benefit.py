@@ -17,7 +17,7 @@ from bench.extensions.decisions.calls import CURVE, DecisionCounts, divide
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.gaps.hospital_means import complete, weights
 from bench.scoring.influence import Estimate, Influence, correlations, error_of, mean_of, ratio
-from bench.scoring.intervals import interval_of_difference, share_bounds
+from bench.scoring.intervals import EQUAL, interval_of_difference, share_bounds
 from bench.scoring.means import Sizes, least_sizes
 from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 from bench.scoring.rates import sizes_of
@@ -254,7 +254,7 @@ def _sum(parts: Sequence[tuple[Array, Array, Array, Array]]) -> tuple[Array, Arr
 
     A part has value, bounds and matrix as in `_mean`, and weights [S, 1 or M, D]; a number with weight 0 may be NaN.
     """
-    mean, squares = np.zeros(parts[0][0].shape[1:]), np.zeros((2, *parts[0][0].shape[1:]))
+    mean, (squares, alone) = np.zeros(parts[0][0].shape[1:]), np.zeros((2, 2, *parts[0][0].shape[1:]))
     for value, bounds, matrix, weight in parts:
         share = np.broadcast_to(weight, value.shape)
         mean += np.where(share == 0, 0.0, share * value).sum(0)
@@ -262,7 +262,9 @@ def _sum(parts: Sequence[tuple[Array, Array, Array, Array]]) -> tuple[Array, Arr
         distances = np.where(share[:, None] < 0, distances[:, ::-1], distances)
         whole = np.broadcast_to(matrix, (*mean.shape, len(value), len(value)))
         squares += np.einsum("semd,mdst,temd->emd", distances, whole, distances, optimize=True)
-    below, above = np.sqrt(np.maximum(squares, 0.0))
+        alone += (distances**2).sum(0)
+    # errors that cancel exactly count as independent, as in `mean_interval`
+    below, above = np.sqrt(np.where(squares > EQUAL * alone, squares, alone))
     return mean, np.stack([mean - below, mean + above])
 
 

@@ -162,21 +162,8 @@ def _gap(
     bounds: tuple[float, float],
 ) -> Gap:
     n, num_positive, num_negative, num_patients = size
-    return Gap(
-        dataset,
-        finding,
-        internal - external,
-        *bounds,
-        internal,
-        external,
-        num_findings,
-        n,
-        num_positive,
-        num_negative,
-        num_patients,
-        influence,
-        excesses,
-    )
+    counts = (num_findings, n, num_positive, num_negative, num_patients)
+    return Gap(dataset, finding, internal - external, *bounds, internal, external, *counts, influence, excesses)
 
 
 def estimates_by_dataset(gaps: Sequence[Gap]) -> dict[str, Estimate]:

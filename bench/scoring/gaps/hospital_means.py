@@ -3,8 +3,8 @@
 Hospitals label different findings. A mean over the findings that each of them scores would mix the hospitals with the findings.
 So the score a of hospital h and finding k is split into a = m + u(h) + f(k) by least squares over all scored cells, and the macro of
 a hospital is m + u(h) + the mean of f: its own mean if it scores all findings; otherwise, the findings that it lacks are estimated
-from the other hospitals. The mean of these macros is the estimated marginal mean (least-squares mean); it is a weighted sum of
-the cells. Source: Searle, Speed and Milliken 1980, doi:10.1080/00031305.1980.10483031.
+from the other hospitals, and the macro is limited to the range of the metric. The mean of these macros is the estimated marginal
+mean (least-squares mean). Source: Searle, Speed and Milliken 1980, doi:10.1080/00031305.1980.10483031.
 Shapes: H hospitals, K findings.
 """
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bench.scoring.area_intervals import mean_interval
 from bench.scoring.influence import Influence, correlations
 from bench.scoring.means import Macro, macro
+from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 from reports.schemas.common_findings import Mask, averaged_findings
 
@@ -96,4 +97,4 @@ def _estimated(key: Key, external: Sequence[SplitMetrics], plain: Macro, weight_
         bounds = mean_interval(key.metric, value, of_cells, correlations(Influence.stack(cells).covariance), weight)
     if key in external[0].excess:
         excess = float(weight @ np.concatenate([split.excess[key][used] for split, used, _ in parts]))
-    return Macro(float(weight @ value), influence, plain.sizes, bounds, excess)
+    return Macro(float(np.clip(weight @ value, *bounds_of(key.metric))), influence, plain.sizes, bounds, excess)

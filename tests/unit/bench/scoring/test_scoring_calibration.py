@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
 
 from bench.scoring.calibration_metrics import ace, equal_mass_bin_of, errors
-from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
+from bench.scoring.calibrators import FITS, Isotonic, fit_platt, fit_temperature
 from bench.scoring.metrics import auprc, auroc
 from tests.calibration_oracle import ece
 
@@ -149,15 +148,6 @@ def test_temperature_reverses_scale_but_not_bias() -> None:
     assert auroc(label, found.apply(logit)) == auroc(label, logit)
     plain = np.random.default_rng(2).random(len(logit)) < expit(logit)
     assert fit_temperature(plain.astype(np.int8), logit).t == pytest.approx(1, abs=0.1)
-
-
-@pytest.mark.slow
-def test_isotonic_equals_scikit_learns() -> None:
-    label, logit = simulated()
-    for score in (logit, logit.round(0)):
-        theirs = IsotonicRegression(out_of_bounds="clip").fit(score, label)
-        points = np.linspace(-20, 20, 999)
-        np.testing.assert_allclose(fit_isotonic(label, score).apply(points), theirs.predict(points), atol=1e-9)
 
 
 def test_fits_accept_data_that_cannot_be_fitted() -> None:

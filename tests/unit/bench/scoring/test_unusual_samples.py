@@ -54,38 +54,6 @@ def usual(num: int, share: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
     return label, draw.normal(size=num) + label
 
 
-def test_one_positive_patient() -> None:
-    label, logit = usual(80, 0.0)
-    label[3] = 1
-    found = scored(label, logit)
-    check(found)
-    [row] = found.scores.query("metric == 'auroc' and split == 'all' and finding == 'A'").itertuples()
-    assert row.high - row.low > 0.5, "one positive image says little"
-
-
-def test_one_patient_with_all_images() -> None:
-    label, logit = usual(60)
-    found = scored(label, logit, np.zeros(60, int))
-    check(found)
-    of_patient = found.scores.query("split == 'all' and finding == 'A'").set_index("metric")
-    assert of_patient.loc[["brier", "nll", "ece", "mce"], "low"].isna().all(axis=None), "nobody to compare with"
-
-
-@pytest.mark.parametrize("kind", ["equal", "separated", "reversed", "infinite"])
-def test_equal_separated_and_infinite_scores(kind: str) -> None:
-    label, logit = usual(70)
-    logits = {
-        "equal": np.zeros(70),
-        "separated": np.where(label == 1, 2.0, -2.0),
-        "reversed": np.where(label == 1, -2.0, 2.0),
-        "infinite": np.where(logit > 0, 800.0, -800.0),  # probabilities of exactly 0 and 1, and wrong ones among them
-    }
-    found = scored(label, logits[kind])
-    check(found)
-    nll = found.scores.query("metric == 'nll' and calibrator == 'none'")["value"]
-    assert (nll <= -np.log(1e-7) + 1e-9).all()
-
-
 def test_a_largest_error_of_a_bin_with_one_patient_has_no_interval() -> None:
     label, logit = usual(60)
     label[7], logit = 0, np.minimum(logit, 2.0)
