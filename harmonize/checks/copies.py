@@ -52,7 +52,10 @@ def find_copies(caches: Mapping[str, ImageCache], progress: Progress | None = No
     """
     records = {name: image_hashes(cache, f"compare {name}", progress) for name, cache in caches.items()}
     near, crowded = _near_copies(caches, records)
-    images = {name: _comparable_prints(cache, records[name]) for name, cache in caches.items()}
+    images = {}
+    for name, cache in caches.items():
+        of_cache, not_blank = prints(cache), cache.index["image_id"][records[name]["hash"] != 0]
+        images[name] = of_cache[of_cache["image_id"].isin(not_blank)]
     tables = {}
     for one, other in permutations(caches, 2):
         pairs = pd.concat([_exact_copies(images[one], images[other]), near[one, other]], ignore_index=True)
@@ -82,12 +85,6 @@ def prints(cache: ImageCache) -> pd.DataFrame:
     }
     table = pd.DataFrame({"image_id": index["image_id"], "print": prints})
     return table[~table["print"].isin(flat)]
-
-
-def _comparable_prints(cache: ImageCache, record: NDArray[Any]) -> pd.DataFrame:
-    """Return the rows of `prints` whose image is not blank. `record`: the result of `image_hashes`."""
-    images = prints(cache)
-    return images[images["image_id"].isin(cache.index["image_id"][record["hash"] != 0])]
 
 
 def _exact_copies(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

@@ -77,7 +77,8 @@ def scan(
     `name` is the name of the cohort. `progress` is called with (name, images done, total images). Raises SetupError if
     the folder cannot be written.
     """
-    path = folder / f"{name}-{_folder_and_versions(root)}.records"
+    hash_of_root = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
+    path = folder / f"{name}-{hash_of_root}-v{PIXELS_VERSION}.{HASH_VERSION}.records"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with file_lock(folder / f"{path.stem}.lock"):
@@ -128,11 +129,6 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
         records["size"],
         reused,
     )
-
-
-def _folder_and_versions(root: Path) -> str:
-    """Return the last part of a record file's name: a hash of the image folder, and the versions of the code."""
-    return f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-v{PIXELS_VERSION}.{HASH_VERSION}"
 
 
 def _file_state(root: Path, image: str) -> tuple[int, int]:

@@ -26,14 +26,10 @@ def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
         return np.zeros(image.shape, np.uint8)
     low = 1 + int(np.searchsorted(below, total * LOW_PERCENT / 100, side="right"))
     high = 1 + int(np.searchsorted(below, total * HIGH_PERCENT / 100, side="left"))
-    table = _linear_table(min(low, int(counts.nonzero()[0][-1]) - 1), high, 65536)
+    low = min(low, int(counts.nonzero()[0][-1]) - 1)
+    ramp = (np.arange(65536) - low) / max(high - low, 1e-9)
+    table = np.floor(np.clip(ramp, 0, 1) * 255 + 0.5).astype(np.uint8)
     return np.concatenate([table[chunk] for chunk in chunks])
-
-
-def _linear_table(low: float, high: float, length: int) -> NDArray[np.uint8]:
-    """Return a lookup table: values up to `low` become 0, values from `high` on 255, values between change linearly."""
-    ramp = (np.arange(length) - low) / max(high - low, 1e-9)
-    return np.asarray(np.floor(np.clip(ramp, 0, 1) * 255 + 0.5), np.uint8)
 
 
 def window_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
