@@ -166,8 +166,11 @@ def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
 
 
 def remarks(table: pd.DataFrame, root: Path) -> list[Remark]:
-    """Return a remark for each official list with entries that are no image of the table."""
-    out = []
+    """Return a remark for each official list with entries that are no image of the table, and on images in no list."""
+    out, unlisted = [], table.loc[table["split"] == "", "image_id"]
+    if len(unlisted) and any(find(root, name) for name in _LISTS):
+        found = f"{len(unlisted):,} of {len(table):,} images are in neither list, e.g. {unlisted.iloc[0]}"
+        out.append(Remark("lists", found, "use the lists as published"))
     for path in (path for name in _LISTS if (path := find(root, name)) is not None):
         entries = read_lines(path)
         strange = sorted(set(entries) - set(table["image_id"]))

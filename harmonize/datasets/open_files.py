@@ -180,15 +180,21 @@ class FileSet:
         return sex if sex in "MF" else "", age, patient
 
     def remarks(self, table: pd.DataFrame, root: Path) -> list[Remark]:
-        """Return a remark if images have no reading, or a reading without sex or age."""
-        if not self.reading:
-            return []
+        """Return remarks on images whose names are not as published, and on images without a reading that states sex and age."""
+        out, folders = [], set(table["path"].str.rpartition("/")[0])
+        others = {
+            path for path in image_paths(root).values() if path.rpartition("/")[0] in folders and "/." not in path
+        }
+        if others := others - set(table["path"]):
+            found = f"names that are not as published: {len(others):,}, e.g. {min(others)}; these images are left out"
+            out.append(Remark("images", found, "give them their published names"))
         silent = table.loc[(table["sex"] == "") | table["age"].isna(), "image_id"]
-        if silent.empty:
-            return []
-        first = self.reading.format(silent.iloc[0].rpartition("/")[2])
-        found = f"{len(silent):,} of {len(table):,} images have no reading that states sex and age with a unit, first {first}"
-        return [Remark("readings", found, f"use the readings as published; their form is that of {root / first}")]
+        if self.reading and len(silent):
+            first = self.reading.format(silent.iloc[0].rpartition("/")[2])
+            found = f"{len(silent):,} of {len(table):,} images have no reading that states sex and age with a unit, first {first}"
+            fix = f"use the readings as published; their form is that of {root / first}"
+            out.append(Remark("readings", found, fix))
+        return out
 
     def boxes(self, root: Path) -> pd.DataFrame:
         """Return the boxes: image_id, finding, x_min, y_min, x_max, y_max; a box of a known class has the label of its image."""

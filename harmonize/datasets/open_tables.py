@@ -56,7 +56,8 @@ class LabelTable:
         """Return the columns image, labels and FAULT, and the other columns of the file that are known facts of a person."""
         present = {name.strip(): name for name in header(path)}
         labels = [self.column] if self.column else [name for name in self.words or () if name in present]
-        optional = [name for name in ("patientid", "sex", "age", "view", "modality", "folder") if name in present]
+        covid = self.words is None
+        optional = ["patientid", "sex", "age", "view", "modality", "folder"] if covid else []
         names = [self.image, *labels, *optional]
         raw = read_text(path, [present.get(name, name) for name in names])
         raw = raw.set_axis([*names, FAULT], axis=1)

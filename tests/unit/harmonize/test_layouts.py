@@ -57,8 +57,9 @@ def test_a_missing_root_raises_an_error_with_its_path(layout: str, tmp_path: Pat
 @pytest.mark.parametrize("layout", [layout for layout in TABLES if layout != "table"])
 def test_a_missing_label_file_raises_an_error_with_its_name(layout: str, tmp_path: Path) -> None:
     needed = "no image has a path" if isinstance(adapter(layout), FileSet) else r"\.csv"
-    with pytest.raises(DatasetError, match=needed):
+    with pytest.raises(DatasetError, match=needed) as caught:
         adapter(layout).read(tmp_path)
+    assert layout in caught.value.fix
 
 
 LABEL_FILES = {

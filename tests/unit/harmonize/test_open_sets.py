@@ -299,6 +299,9 @@ def test_cases_of_the_covid_collection(tmp_path: Path) -> None:
     assert table["patient_id"].tolist() == ["1", "1", "2", "3", "4", "5"]
     cohort = harmonize.load(CohortSpec("covid", "covid", tmp_path)).table
     assert cohort["Pneumonia"].tolist() == [1, 1, 1]
+    put(tmp_path, {"metadata.csv": head.replace("view", "position") + "\n".join(rows)})
+    with pytest.raises(DatasetError, match="view"):
+        adapter("covid").read(tmp_path)
 
 
 def test_columns_of_vindr_pcxr_become_labels(tmp_path: Path) -> None:
@@ -310,11 +313,10 @@ def test_columns_of_vindr_pcxr_become_labels(tmp_path: Path) -> None:
     assert "image_labels_test.csv:2" in fault
 
 
-@pytest.mark.parametrize("layout", OPEN)
-def test_an_empty_folder_is_refused_with_the_published_files(layout: str, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError) as caught:
-        adapter(layout).read(tmp_path)
-    assert layout in caught.value.fix
+def test_images_whose_names_are_not_as_published_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, {f"CXR_png/{name}.png": "" for name in ("CHNCXR_0001_0", "CHNCXR_0002_1 (1)", "._CHNCXR_0001_0")})
+    found = [remark.found for remark in adapter("shenzhen").remarks(adapter("shenzhen").read(tmp_path), tmp_path)]
+    assert any("as published: 1, e.g. CXR_png/CHNCXR_0002_1 (1).png" in text for text in found)
 
 
 def test_regions_that_radiologists_marked_are_a_label_source_of_shenzhen(tmp_path: Path) -> None:
