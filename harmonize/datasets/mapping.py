@@ -184,6 +184,9 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
                 f"unknown name {name!r}", f"{where}.{name}", ConfigError.suggestion(name, ("column", *names))
             )
     lists = {name: _values(values, f"{where}.{name}") for name, values in rule.items() if name != "column"}
+    for one, other in combinations(lists, 2):
+        if one in lists[other] and other in lists[one]:
+            raise ConfigError(f"{one} lists {other!r}, and {other} lists {one!r}", where, "exchange the two lists")
     return {"column": rule["column"], **lists}
 
 

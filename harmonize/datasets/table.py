@@ -55,20 +55,10 @@ from harmonize.labels.findings import ABSENT, NO_FINDING, PRESENT, UNCERTAIN, UN
 # texts of a cell that mean "no value"; "*" in a mapping means any text except these
 UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
 # words that say nothing, and words that say that a finding is absent (or that No Finding is present)
-_NOTHING = (
-    *UNSTATED,
-    "#N/A",
-    "-",
-    "?",
-    "unknown",
-    "unk",
-    "missing",
-    "not available",
-    "not stated",
-    "not reported",
-    "nil",
-)
-_HEALTHY = ("no", "none", "negative", "neg", "normal", "healthy", "absent", "no finding", "0", "false")
+_NOTHING = (*UNSTATED, "#N/A", "-", "?", "unknown", "unk", "missing", "nil")
+_OPEN = re.compile(r"(?i).*\?|to ?do|tbd|excluded|not +(?:available|stated|reported|done|known)")
+_HEALTHY = ("no", "none", "negative", "neg", "absent", "0", "false", "normal", "healthy", "no finding")
+_NEGATED = re.compile(rf"{_OPEN.pattern}|(?:no|not|without|kein\w*|ohne|sin|sans)\b.*|unremarkable|.*\bunlikely")
 _PARTS = re.compile(r"[|;,/+]")  # between several labels of a cell
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 Splits = tuple[tuple[str, str], ...]  # pairs (split, file)
@@ -159,6 +149,7 @@ def _read(root: Path, path: Path, meaning: TableMapping, split_of_file: str) -> 
         if meaning.separator:
             cells = cells.str.split(meaning.separator, regex=False).explode().str.strip()
         columns[native(finding)] = pd.Series(_states(cells, states), raw.index).where(usable)
+        notes += _exchanged(finding, states)
         notes += _label_remarks(finding, states, cells[usable[cells.index]], counted, path)
     result = pd.DataFrame(columns)
     result.attrs["remarks"] = notes
@@ -188,6 +179,17 @@ def _label_remarks(
     return _other_values(f"labels of {finding}", others, fix)
 
 
+def _exchanged(finding: str, rule: FindingRule) -> list[Remark]:
+    """Return a remark if a word that says that a finding is absent is listed as present; or, for No Finding, as absent."""
+    key, listed = ("absent", _HEALTHY[-3:]) if finding == NO_FINDING else ("present", _HEALTHY)
+    healthy = {look(word) for word in listed}
+    words = [word for word in rule.words[key] or () if look(word) in healthy]
+    if not words or look(rule.column) in healthy:  # no remark for {column: healthy, present: [0]}
+        return []
+    found = f"the mapping lists {', '.join(map(repr, words))} under {key}"
+    return [Remark(f"labels of {finding}", found, "check that present and absent are not exchanged")]
+
+
 def remarks(table: pd.DataFrame, _root: Path) -> list[Remark]:
     """Return the remarks of `read` on ages and labels."""
     of_table: list[Remark] = table.attrs.pop("remarks", [])
@@ -209,16 +211,19 @@ def _taken(finding: str, rule: FindingRule, star: str, cells: "pd.Series[str]", 
     """Return a note with the values that "*" stands for.
 
     Raises ConfigError for a value that "*" would misread: a listed value in another spelling, a value that has a listed value as a
-    part, or a value that says nothing about the finding.
+    part, one that denies or doubts a finding, or one that says nothing about it.
     """
-    listed = {_stem(value) for value in rule.listed}
-    nothing = {look(word) for word in _NOTHING}
+    listed = {_stem(value) for value in rule.listed if not value.endswith("?")}
+    nothing, misread = {look(word) for word in _NOTHING}, _OPEN
     if (star == "present") != (finding == NO_FINDING):
         nothing |= {look(word) for word in _HEALTHY}
+        misread = _NEGATED
     doubtful = [
         value
         for value in cells.unique()
-        if look(value) in nothing or listed & {_stem(part) for part in [value, *_PARTS.split(value)]}
+        if look(value) in nothing
+        or misread.fullmatch(value)
+        or listed & {_stem(part) for part in [value, *_PARTS.split(value)]}
     ]
     if doubtful:
         what = f'"*" of {finding} would count as {star}: {_shown(cells[cells.isin(doubtful)])}'

@@ -46,7 +46,7 @@ def write_and_read(
 
 
 MISSPELLED = ("no finding", "No Findings", "No  finding", "N\u200bo Finding", "'No Finding'", "['No Finding']", "No Finding|ARDS",
-              "none", "NULL", "-", "unknown", "#N/A", "<NA>", "normal", "0")  # fmt: skip
+              "none", "NULL", "-", "unknown", "#N/A", "<NA>", "normal", "0", "no pneumonia", "ohne Befund", "TODO", "ARDS?", "not done")  # fmt: skip
 
 
 @pytest.mark.parametrize("word", MISSPELLED)
@@ -64,6 +64,9 @@ def test_a_star_refuses_what_means_a_listed_value_or_nothing(word: str, tmp_path
 def test_a_star_lists_the_words_it_stands_for(tmp_path: Path) -> None:
     (remark, _) = remarks(write_and_read(tmp_path), tmp_path)
     assert remark[1::2] == ("\"*\" counts as present: 'COVID-19' (1), 'ARDS' (1)", "note")
+    exchanged = MAPPING.replace('present: "*", absent: [No Finding]', 'absent: "*", present: [No Finding]')
+    found = [remark.found for remark in remarks(write_and_read(tmp_path, exchanged), tmp_path)]
+    assert "the mapping lists 'No Finding' under present" in found
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.parquet"])
@@ -105,6 +108,7 @@ def test_splits_come_from_a_column_and_rows_with_unknown_splits_are_dropped(tmp_
         ("present: [No Finding]", 'present: "*"', 'present and absent are both "*"', "list"),
         ("present: [No Finding]", "presentt: [No Finding]", "unknown key 'presentt'", "did you mean 'present'?"),
         ("present: [No Finding]", "present: [yes]", "True is not text", "quotes"),
+        ("M: [M], F: [F]", "M: [F], F: [M]", "M lists 'F', and F lists 'M'", "exchange"),
         ("PA: [PA]", "PAA: [PA]", "unknown name 'PAA'", "did you mean 'PA'?"),
         ("{column: age}", "{column_: age}", "the key column is missing", "column:"),
         ("images/{filename}", "images/a.png", "same image", "braces"),
