@@ -77,6 +77,8 @@ class CxrError(Exception):
         where: grid.yaml: base.lrate
           fix: did you mean 'rate'?
         """
+        if isinstance(raw, str) or not isinstance(raw, Iterable):
+            raise cls(f"{raw!r} is not a block of keys", where, "write `key: value` lines")
         known = list(keys)
         for key in raw:
             if key not in known:

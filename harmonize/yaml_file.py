@@ -1,9 +1,10 @@
-"""Load YAML files safely; a repeated key is an error, 3e-4 is a number, and size and nesting have limits.
+"""Load YAML files safely; a repeated key and nan are errors, 3e-4 is a number, and size and nesting have limits.
 
 PyYAML alone keeps the last of two equal keys without an error, and reads `3e-4` as text. ruamel.yaml does not have
 these problems, but it is two to ten times slower on registry.yaml, and accepts lists as keys.
 """
 
+import math
 import re
 from copy import deepcopy
 from functools import lru_cache
@@ -44,10 +45,18 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     return content
 
 
+def _finite(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    """Return a number; raise ConstructorError for nan, infinity, and a number too large for a float."""
+    if math.isfinite(value := loader.construct_yaml_float(node)):
+        return float(value)
+    raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a finite number", node.start_mark)
+
+
 def _strict(base: Any) -> Any:
     """Return a subclass of the loader `base` that rejects repeated keys and reads numbers such as 3e-4 as floats."""
     loader: Any = type("StrictLoader", (base,), {})
     loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+    loader.add_constructor("tag:yaml.org,2002:float", _finite)
     loader.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
@@ -98,11 +107,12 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError("a typographic quotation mark quotes nothing", f"{where}:{line}", "write \" or '")
     try:
         return deepcopy(_parsed(text, where))
-    except _INVALID:
-        pass  # the text is invalid; below, the Python parser parses this text again, for its better error messages
+    except _INVALID as error:
+        invalid = error  # below, the Python parser parses this text again, for its better error messages
     try:
         _check_depth(text, where, _PLAIN)  # libyaml may have stopped before it had seen all levels
-        return yaml.load(text, Loader=_PLAIN)  # noqa: S506
+        yaml.load(text, Loader=_PLAIN)  # noqa: S506
+        raise invalid  # the Python parser accepts some texts that libyaml does not
     except _INVALID as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         if not problem:

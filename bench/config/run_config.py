@@ -6,7 +6,6 @@ change.
 """
 
 import functools
-import math
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -397,7 +396,7 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
 
 
 def _check_keys(kind: type[Any], raw: object, where: str) -> None:
-    """Raise ConfigError for an unknown key and for a number that is not finite, which msgspec lets pass."""
+    """Raise ConfigError for an unknown key."""
     if not isinstance(raw, Mapping):
         raise ConfigError(f"expected a block of keys (got {raw!r})", where, "write `key: value` lines")
     hints = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
@@ -405,8 +404,6 @@ def _check_keys(kind: type[Any], raw: object, where: str) -> None:
     for key, value in raw.items():
         if is_dataclass(hints[key]):
             _check_keys(hints[key], value, _inside(where, key))
-        elif type(value) is float and not math.isfinite(value):
-            raise ConfigError(f"{key} must be finite (got {value})", _inside(where, key), "write a finite number")
 
 
 def _error(message: str, path: str, raw: Any, where: str) -> ConfigError:

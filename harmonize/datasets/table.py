@@ -108,7 +108,7 @@ def _read(root: Path, path: Path, meaning: TableMapping, split_of_file: str) -> 
     for column in dict.fromkeys([meaning.patient, *meaning.columns_of_path(meaning.image)]):
         refuse_rounded(unchanged[column], column, path)
     image = _cells(raw, root, path, meaning.image_bytes) if meaning.image_bytes else _paths(raw, meaning.image)
-    selected = _selected(raw, meaning)
+    selected = raw[[*meaning.where]].isin(meaning.where or []).all(axis=1)  # all rows without `where`
     split = pd.Series(split_of_file or "test", raw.index) if not meaning.split else _recode(raw, meaning.split, "")
     age = numbers(raw[meaning.age]) if meaning.age else pd.Series(np.nan, raw.index)
     drop = np.select([~selected, split == ""], ["not selected", "no split"], "")
@@ -238,14 +238,6 @@ def _taken(finding: str, rule: FindingRule, star: str, cells: "pd.Series[str]", 
 def _stem(value: str) -> str:
     """Return how a value looks, without the s of a plural."""
     return look(value).removesuffix("s")
-
-
-def _selected(raw: pd.DataFrame, meaning: TableMapping) -> "pd.Series[bool]":
-    """Return the mask of rows that `where` selects."""
-    selected = pd.Series(True, index=raw.index)
-    for column, values in meaning.where.items():
-        selected &= raw[column].isin(values)
-    return selected
 
 
 def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:

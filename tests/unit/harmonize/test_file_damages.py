@@ -218,6 +218,7 @@ WORDS: dict[str, Callable[[str], str]] = {  # of a key or a value
     "null": lambda _: "null",
     "yes": lambda _: "yes",
     "an alias": lambda word: f"*{word}",
+    "a byte order mark": lambda word: f"\ufeff{word}",
     "an open quote": lambda word: f"'{word}",
 }
 

@@ -77,9 +77,10 @@ def test_a_typographic_quotation_mark_inside_a_text_is_read(value: str) -> None:
     assert "”" in parse_yaml(f"a: {value}", "grid.yaml")["a"].replace("’", "”")
 
 
-def test_an_error_of_the_syntax_names_its_line() -> None:
+@pytest.mark.parametrize("text", ["a: 1\nb: [1\n", "a: 1\n\nb: .nan", "\n\na: 1e999"])
+def test_an_error_names_its_line(text: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse_yaml("a: 1\nb: [1\n", "grid.yaml")
+        parse_yaml(text, "grid.yaml")
     assert error.value.where == "grid.yaml:3"
 
 

@@ -184,7 +184,6 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ('sweeps:\n  - {algorithm: [irm, coral], groups: ""}\n', "needs groups", "sweeps[0].groups", "name a column"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
         ("sweeps:\n  - {mapping: [default, strict]}\n", "the same mapping", "mapping", "one grid for each"),
-        ("sweeps:\n  - {schedule.lr: .nan}\n", "nan", "sweeps[0].schedule.lr", "finite"),
         ("skip:\n  - {architecture: seresnet_tinny}\n", "seresnet_tinny", "skip[0].architecture", "seresnet_tiny"),
         ("skip:\n  - {schedule.epoch: 1}\n", "schedule.epoch", "skip[0]", "docs/grids.md"),
         ("skip:\n  - {seed: 5}\n", "removes no run", "skip[0]", "remove it"),
