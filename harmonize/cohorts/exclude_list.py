@@ -27,7 +27,7 @@ def as_written(listed: str) -> str:
     >>> as_written("'=1;'=2")
     '=1;=2'
     """
-    return re.sub(r"(^|;\s*)'", r"\1", listed)
+    return re.sub(r"^'|(;\s*)'(?=[=+@])", r"\1", listed)
 
 
 def remove_listed(
@@ -75,7 +75,11 @@ def _listed(table: pd.DataFrame, lists: Sequence[Path], key: str) -> tuple[list[
     for path in lists:
         column, ids = _read_list(path, key)
         present = set(table[column])
-        ids = {listed if listed in present else as_written(listed) for listed in ids}
+        # an apostrophe after a semicolon may be the id's own
+        ids = {
+            next((own for own in (listed, listed.removeprefix("'")) if own in present), as_written(listed))
+            for listed in ids
+        }
         masks.append(occurs_in(table[column], ids))
         num += len(ids)
         unknown |= ids - present
