@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 HALF = 0.5  # weight of the worst case in `share_interval`
 EQUAL = 1e-12  # numbers with a smaller standard error differ by rounding only
+ROUNDING = 1e-9  # share of a mean loss that may be rounding, because probabilities are clipped
 NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 
 
@@ -111,7 +112,7 @@ def plain_interval(value: Array, half: Array) -> tuple[Array, Array]:
 def positive_interval(value: Array, half: Array) -> tuple[Array, Array]:
     """Compute `plain_interval` on the logarithmic scale, for means of losses, which a few images with large losses decide."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.exp(np.where(half > EQUAL, half, np.nan) / value)
+        factor = np.exp(np.where(half > ROUNDING * value, half, np.nan) / value)
     return value / factor, value * factor
 
 

@@ -3,6 +3,7 @@
 Shapes: K findings, P patients.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,6 +45,11 @@ class Macro:
     excess: float = 0.0  # only for a calibration error: the mean of the excesses
 
     @property
+    def is_impossible(self) -> bool:
+        """Return whether the mean of a hospital without some of the findings is outside the range of the metric (`hospital_means`)."""
+        return math.isnan(self.value) and self.sizes.num_findings > 0
+
+    @property
     def estimate(self) -> Estimate:
         """Return the value with its influences."""
         return Estimate(self.value, self.influence)
@@ -74,11 +80,12 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
 def mean_of_macros(key: Key, macros: Sequence[Macro], used: NDArray[np.bool_] | None = None) -> Macro:
     """Compute the unweighted mean over hospitals of their macros of one metric; a NaN macro is ignored.
 
-    used [K]: the findings of the mean; it is NaN if there are none.
+    used [K]: the findings of the mean; it is NaN if there are none, or if the macro of a hospital is impossible.
     """
     known = [macro for macro in macros if np.isfinite(macro.value) and (used is None or used.any())]
-    if not known:
-        return Macro(np.nan, macros[0].influence)
+    impossible = [macro for macro in macros if macro.is_impossible]
+    if impossible or not known:
+        return (impossible or [Macro(np.nan, macros[0].influence)])[0]
     values = np.array([hospital_macro.value for hospital_macro in known])
     sizes = [hospital_macro.sizes for hospital_macro in known]
     n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*sizes, strict=True))

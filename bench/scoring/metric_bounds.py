@@ -1,4 +1,4 @@
-"""The smallest and the largest possible value of each metric. Differences, slopes, losses and metrics of users have none."""
+"""The smallest and the largest possible value of each metric. Differences, slopes and metrics of users have none."""
 
 import numpy as np
 
@@ -8,6 +8,7 @@ _SHARES = (
     *("brier", "brier_reliability", "ece", "mce", "ace"),
 )
 BOUNDS = dict.fromkeys(_SHARES, (0.0, 1.0)) | dict.fromkeys(("brier_resolution", "brier_uncertainty"), (0.0, 0.25))
+BOUNDS["nll"] = (0.0, np.inf)
 BOUNDS["standardized"] = (-np.inf, 1.0)  # net benefit divided by the prevalence; 1 is perfect
 UNBOUNDED = (-np.inf, np.inf)
 DIFFERENCE = "difference"  # the metric of rows whose values are differences

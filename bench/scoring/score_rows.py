@@ -17,7 +17,7 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
 from bench.scoring.influence import half_width
 from bench.scoring.intervals import distance_interval, plain_interval, positive_interval
 from bench.scoring.means import Macro, Sizes, least_sizes
-from bench.scoring.metric_bounds import BOUNDS, bounds_of
+from bench.scoring.metric_bounds import bounds_of
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 from reports import extensions, hooks
 
@@ -126,7 +126,7 @@ def interval_of(metric: str, value: Array, half: Array, excess: Array) -> Array:
         low, high = distance_interval(value, half, excess)
     else:
         low, high = positive_interval(value, half) if metric in ERRORS else plain_interval(value, half)
-    largest = BOUNDS[metric][1] if metric in ERRORS and metric in BOUNDS else np.inf
+    largest = bounds_of(metric)[1]
     # a value lies in its interval, also a resolution that is slightly below its smallest possible value
     low, high = np.minimum(low, value), np.maximum(np.minimum(high, largest), value)
     return np.where(low < high, (low, high), np.nan)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bench.config.settings import STANDARD
@@ -72,6 +73,10 @@ class ScoredSplit:
         unknown = set(np.unique(self.state).tolist()) - {*STATES, UNMAPPED_CODE}
         if unknown:
             raise ValueError(f"{self.name}: unknown label states {sorted(unknown)}")
+        if self.logit.dtype.kind != "f":
+            raise ValueError(f"{self.name}: logits of type {self.logit.dtype} instead of float32")
+        if pd.isna(self.patient_id).any():
+            raise ValueError(f"{self.name}: an image has no patient")
         require_finite(self.logit, f"logits of {self.name}")
 
     @property

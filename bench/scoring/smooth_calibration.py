@@ -119,7 +119,7 @@ class CalibrationPairs(NamedTuple):
         from scipy.optimize import brentq  # imported here, because the import takes a tenth of a CPU second
 
         total = self.present.sum()
-        widest = np.abs(offset).max() + math.log(self.num.sum()) + 1
+        widest = 2 * np.abs(offset).max() + math.log(self.num.sum()) + 1
         start = brentq(lambda a: float(self.num @ expit(offset + a)) - total, -widest, widest, xtol=1e-9)
         coefficients = np.eye(design.shape[1])[0] * start
         step = np.zeros(design.shape[1])

@@ -114,21 +114,14 @@ def title(table: pd.DataFrame) -> str:
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         return "Heat inside and outside the lungs"
-    low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
+    # means of the bounds of runs: exact if their errors are fully correlated, otherwise too wide
+    runs = pick(table, "enrichment").dropna(subset=["value"]).groupby("run_id")
+    low, high = (float(runs[end].mean().mean()) for end in ("low", "high"))
     if not (low > 1 or high < 1):
         return f"Heat on the finding: not clearly above chance ({on_finding.text})"
     center = mean(pick(table, "enrichment", by="centre"))
     baseline = f"; marking only the center gives {center.text}" if center.has_value else ""
     return f"Heat on the finding: {on_finding.text} chance{baseline}"
-
-
-def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean over runs of one bound of the interval; `end` is "low" or "high".
-
-    The result is used as a bound for the mean over runs. If the errors of the runs are fully correlated, this bound is
-    exact; else the interval is too wide.
-    """
-    return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 
 
 def tag_sentence(table: pd.DataFrame, internal: str) -> str:

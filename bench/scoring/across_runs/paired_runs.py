@@ -309,6 +309,8 @@ def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair, reason: str = "") -> t
     bounds = [np.array(macro.bounds or UNKNOWN)[:, None] for macro in (first, second)]
     tests = np.concatenate(_tested(values, influences, bounds, np.array([mean.same])))
     analytic = (float("nan"), float("nan"))
+    if first.is_impossible or second.is_impossible:
+        reason = "an impossible estimate: a hospital lacks findings, and its mean depends on the prevalence"
     note = SAME if mean.same and np.isfinite(first.value) else reason
     return (*cohort, MACRO, first.value, second.value, *tests, *analytic, *first.sizes, note)
 
@@ -350,19 +352,19 @@ def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any,
         np.array([[getattr(gap, name) for gap in of] for of in (first_gaps, second_gaps)])
         for name in ("value", "low", "high")
     )
-    same = np.full(len(first_gaps), all(pair.same.all() for pair in (test, *external)))
+    hospitals = {pair.first.scored.dataset: [pair] for pair in external} | {EXTERNAL: averaged}
+    used = [slice(None) if gap.finding == MACRO else findings.index(gap.finding) for gap in first_gaps]
+    of_gaps = [(test, *hospitals[gap.dataset]) for gap in first_gaps]
+    same = np.array([all(pair.same[k].all() for pair in of) for of, k in zip(of_gaps, used, strict=True)])
     influences = [Influence.stack([gap.influence for gap in of]) for of in (first_gaps, second_gaps)]
     tests = _tested(values, influences, list(np.stack([lows, highs], 1)), same)
     inside = np.isfinite(test.first.value[AUROC]) & np.isfinite(test.second.value[AUROC])
     _, reason = _findings_of_mean([_both_known(pair, AUROC) for pair in averaged], inside, AUROC)
     rows = []
-    for first, second, numbers in zip(first_gaps, second_gaps, np.stack(tests, 1), strict=True):
+    for first, second, numbers, is_same in zip(first_gaps, second_gaps, np.stack(tests, 1), same, strict=True):
         sizes = (first.n, first.num_positive, first.num_negative, first.num_patients, first.num_findings)
         prefix = (first.dataset, splits.get(first.dataset, "mixed"), first.finding)
-        note = ""
-        if np.isfinite(first.value):
-            note = SAME if same.all() else ""
-        elif (first.dataset, first.finding) == (EXTERNAL, MACRO):
-            note = reason
+        no_mean = reason if (first.dataset, first.finding) == (EXTERNAL, MACRO) else ""
+        note = SAME if is_same and np.isfinite(first.value) else no_mean
         rows.append((*prefix, first.value, second.value, *numbers, float("nan"), float("nan"), *sizes, note))
     return rows

@@ -17,7 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from bench.scoring.area_intervals import AREAS, widened
 from bench.scoring.influence import LEVEL, correlations
-from bench.scoring.intervals import NORMAL_QUANTILE
+from bench.scoring.intervals import EQUAL, NORMAL_QUANTILE
 
 Array = NDArray[np.float64]
 NUM_DRAWS = 4000  # draws of normal numbers, for `largest_deviation`
@@ -47,14 +47,15 @@ def with_own_errors(error: Array, own: Array, alone: Array, num: int = 1) -> Arr
 
     error [P]: from the influences on a difference, or on a mean of `num` differences. own [N, P]: `own_error` of
     the N numbers behind each difference; alone [N, P]: their standard errors from influences. The ratio of `error` to
-    `alone` is how much cancels. If no patient has an influence, nothing is known to cancel: the error is as for independent
-    numbers. So it is 0 only if all own errors are 0. A difference with an unknown own error keeps `error`.
+    `alone` is how much cancels. If no patient has an influence on the difference, nothing is known to cancel: the error is as for
+    independent numbers. So it is 0 only if all own errors are 0. With an unknown own error, it is `error`; NaN if no patient has
+    an influence on any of the numbers.
     """
     of_own, of_alone = (own**2).sum(0), (alone**2).sum(0)
     ratio = np.divide(of_own, of_alone, out=np.zeros(of_own.shape), where=of_alone > 0)
     varies = error > TINY * np.sqrt(of_alone)
     wide = np.where(varies, error * np.sqrt(ratio), np.sqrt(of_own) / num)
-    return np.asarray(np.where(np.isfinite(of_own) & np.isfinite(error), wide, error))
+    return np.asarray(np.select([np.isfinite(of_own + error), of_alone > EQUAL**2], [wide, error], np.nan))
 
 
 def differences_of(value: Array, error: Array) -> Differences:

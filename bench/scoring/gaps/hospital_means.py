@@ -3,8 +3,9 @@
 Hospitals label different findings. A mean over the findings that each of them scores would mix the hospitals with the findings.
 So the score a of hospital h and finding k is split into a = m + u(h) + f(k) by least squares over all scored cells, and the macro of
 a hospital is m + u(h) + the mean of f: its own mean if it scores all findings; otherwise, the findings that it lacks are estimated
-from the other hospitals, and the macro is limited to the range of the metric. The mean of these macros is the estimated marginal
-mean (least-squares mean). Source: Searle, Speed and Milliken 1980, doi:10.1080/00031305.1980.10483031.
+from the other hospitals. An area or a share is limited to its range; a loss or an error outside its range is unknown, because the
+split does not hold for it: it depends on the prevalence. The mean of these macros is the estimated marginal mean (least-squares
+mean). Source: Searle, Speed and Milliken 1980, doi:10.1080/00031305.1980.10483031.
 Shapes: H hospitals, K findings.
 """
 
@@ -90,11 +91,14 @@ def _estimated(key: Key, external: Sequence[SplitMetrics], plain: Macro, weight_
     value = np.concatenate([split.value[key][used] for split, used, _ in parts])
     weight = np.concatenate([weight for *_, weight in parts])
     influence = Influence({split.sample.key: weight @ split.influence[key][used] for split, used, weight in parts})
+    estimate, (least, most) = float(weight @ value), bounds_of(key.metric)
     bounds, excess = None, 0.0
     if key in external[0].bounds:
         cells = [Influence({split.sample.key: split.influence[key][k]}) for split, used, _ in parts for k in used]
         of_cells = np.concatenate([split.bounds[key][:, used] for split, used, _ in parts], 1)
         bounds = mean_interval(key.metric, value, of_cells, correlations(Influence.stack(cells).covariance), weight)
+    elif not least <= estimate <= most:
+        return Macro(np.nan, influence, plain.sizes)
     if key in external[0].excess:
         excess = float(weight @ np.concatenate([split.excess[key][used] for split, used, _ in parts]))
-    return Macro(float(np.clip(weight @ value, *bounds_of(key.metric))), influence, plain.sizes, bounds, excess)
+    return Macro(min(max(estimate, least), most), influence, plain.sizes, bounds, excess)

@@ -130,6 +130,29 @@ def test_the_largest_connected_part_decides() -> None:
     assert np.isfinite(rows.loc["external", "value"]).all()
 
 
+def test_a_loss_that_is_impossible_is_unknown_as_is_the_mean_over_hospitals() -> None:
+    """The hospital without one finding has so few positives that its Brier score would be negative."""
+    prevalences, pairs = {"nih": (0.5, 0.05), "vindr": (0.5, 0.05), "brax": (0.02, np.nan)}, []
+    for separation in (1.0, 0.9):
+        draw, external = np.random.default_rng(0), []
+        for name, of in prevalences.items():
+            positive = draw.random((400, 2)) < of
+            prior = np.nan_to_num(np.log(of) - np.log1p(-np.array(of)))
+            logit = prior + separation * (positive - 0.5) + draw.normal(size=(400, 2))
+            state = np.where(np.isnan(of), -3, positive).astype(np.int8)
+            ids = np.array([f"{name}{i}" for i in range(400)], object)
+            external.append(ScoredSplit(name, "all", "report", ids, ids, logit.astype(np.float32), state))
+        pairs.append(ScoredRun(FINDINGS[:2], "chexpert", external))
+    found = score_run("r", FINDINGS[:2], "chexpert", pairs[0].scored_splits, SETTINGS).scores
+    rows = found.query("finding == 'macro' and metric == 'brier' and calibrator == 'none'").set_index("dataset")[
+        "value"
+    ]
+    assert rows[["brax", "external"]].isna().all()
+    assert rows[["nih", "vindr"]].notna().all()
+    notes = differences(*pairs, Key("brier"), SETTINGS).query("finding == 'macro'").set_index("dataset")["note"]
+    assert notes[["brax", "external"]].str.startswith("an impossible estimate").all()
+
+
 def test_net_benefit_has_the_same_marginal_mean() -> None:
     table = score_run("r", FINDINGS, "chexpert", splits(), SETTINGS).detail["net_benefit"]
     rows = table[table["metric"] == "net_benefit"].set_index(["dataset", "finding"])

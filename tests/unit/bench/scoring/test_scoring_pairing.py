@@ -71,6 +71,13 @@ def test_the_gap_is_compared_on_shared_patients_of_internal_and_external() -> No
     influences = [each.estimates["gap/external"].influence for each in scored]
     own = [gap[["value", "low", "high"]].tolist() for gap in gaps]
     assert [row["low"], row["high"]] == pytest.approx(row["difference"] + half(influences, own) * np.array([-1, 1]))
+    in_one = [
+        np.where(np.arange(len(FINDINGS)), p.logit, q.logit) for p, q in zip(parts(), second.scored_splits, strict=True)
+    ]
+    other = dataclasses.replace(first, scored_splits=[p.of_run(x) for p, x in zip(parts(), in_one, strict=True)])
+    equal = differences(first, other, GAP, QUICK).query("note != ''").dropna(subset="first")
+    assert set(equal["finding"]) == set(table.dropna(subset="first")["finding"]) - {FINDINGS[0], "macro"}
+    assert (equal[["low", "high"]] == 0).all(axis=None)
     elsewhere = dataclasses.replace(second, internal="nih")
     assert differences(first, elsewhere, GAP, QUICK).empty
 
@@ -142,6 +149,17 @@ def test_two_perfect_runs_differ_by_0_with_an_interval(key: Key) -> None:
     assert (known["low"] < -1e-3).all()
     assert (known["high"] > 1e-3).all()
     np.testing.assert_allclose(known["p"], 1)
+
+
+def test_two_perfect_runs_have_no_interval_of_a_difference_in_errors_that_no_patient_influences() -> None:
+    runs = [
+        ScoredRun(FINDINGS, "chexpert", [part.of_run(np.where(part.state == 1, x, -x)) for part in parts()])
+        for x in np.float32([3, 5])
+    ]
+    known = differences(*runs, Key("brier"), QUICK).dropna(subset="first")
+    assert len(known)
+    assert (known["difference"] > 1e-3).all()
+    assert known[["low", "high", "p"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("kind", ["equal logits", "one patient", "one positive", "all positive"])

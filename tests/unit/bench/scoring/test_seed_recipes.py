@@ -168,7 +168,8 @@ def test_the_interval_of_a_share_lies_between_0_and_1_and_near_the_plain_one_far
 def test_an_interval_ends_at_the_bounds_of_its_metric_and_contains_its_value(metric: str) -> None:
     """Runs that scatter widely near both bounds: in the column `metric`, or named for tables without it."""
     least, most = bounds_of(metric)
-    low, high = max(least, most - 1), most  # a metric without a least value is tried within one unit of its greatest
+    high = min(most, 1.0)  # a metric without one bound is tried within one unit of the other
+    low = max(least, high - 1)
     groups, rows, drawn = study(np.random.default_rng(13), [3, 3], [0.2] * 2)
     recipes, range_ = Recipes.of(groups, values(drawn)), high - low
     for value in (low + 0.01 * range_, high - 0.01 * range_, low, high):

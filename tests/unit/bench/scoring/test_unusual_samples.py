@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.config.settings import Settings
+from bench.scoring.calibration_metrics import measured
 from bench.scoring.column import Column
 from bench.scoring.influence import error_of, half_width
 from bench.scoring.metrics_of_split import AUROC, Key, measure
@@ -67,6 +68,15 @@ def test_a_largest_error_of_a_bin_with_one_patient_has_no_interval() -> None:
         .isna()
         .all()
     )
+
+
+@pytest.mark.parametrize("num", [20, 120])
+def test_calibration_errors_do_not_depend_on_the_order_and_an_ace_needs_five_patients_in_each_bin(num: int) -> None:
+    prob, label = np.tile([0.2, 0.95], num // 2), np.tile([1, 1, 0, 0, 0, 1, 0, 0, 0, 0], num // 10) == 1
+    orders = [np.random.default_rng(seed).permutation(num) for seed in range(6)]
+    errors = [error_of(measured(label[o], prob[o] - 1e-9 * (num < 100) * o, 15, o, num).influence) for o in orders]
+    np.testing.assert_allclose(errors, errors[:1] * 6, rtol=1e-6)
+    assert np.isnan(errors[0][3]) == (num < 100)
 
 
 def test_images_without_a_label_have_no_influence() -> None:
