@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.visit import Visit, wait_until
+from tests.browser.visit import Visit, record_copies, wait_until
 from tests.synthetic import Invented, page_of
 
 pytestmark = pytest.mark.browser
@@ -65,9 +65,7 @@ def test_another_run_in_the_open_drawer_adds_no_entry(visit):
 
 
 def test_the_copied_link_opens_the_run_in_a_new_window(browser, visit):
-    visit.page.evaluate(
-        "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
-    )
+    record_copies(visit.page)
     address, run = visit.page.url, opened(visit)
     visit.page.click("#drawer [data-link]")
     wait_until(visit.page, "window.copied.length")

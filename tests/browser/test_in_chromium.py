@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from tests.browser.visit import CONTRAST, Visit
+from tests.browser.visit import CONTRAST, Visit, record_copies
 from tests.synthetic import Invented, page_of
 
 pytestmark = pytest.mark.browser
@@ -165,9 +165,7 @@ def test_beyond_forty_runs_the_drawer_unpacks_what_it_shows(browser, tmp_path):
 
 def test_copied_csv_has_plain_numbers_and_defuses_formulas(browser, pages):
     with Visit(browser, pages / "hostile.html") as visit:
-        visit.page.evaluate(
-            "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
-        )
+        record_copies(visit.page)
         for kind in ("csv", "md", "tex"):
             visit.page.click("summary:text-is('Copy')")
             visit.page.click(f'[data-copy="{kind}"]')
@@ -187,9 +185,7 @@ def test_a_cell_that_begins_like_a_formula_is_quoted_in_csv(browser, tmp_path):
     file = tmp_path / "page.html"
     file.write_text(page_of(Invented(runs=2, name="=cmd|' /C calc'!A0")), encoding="utf-8")
     with Visit(browser, file) as visit:
-        visit.page.evaluate(
-            "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
-        )
+        record_copies(visit.page)
         visit.page.click("summary:text-is('Copy')")
         visit.page.click('[data-copy="csv"]')
         assert ",'=cmd" in visit.page.evaluate("copied")[0]
@@ -219,9 +215,7 @@ def test_copied_latex_and_markdown_escape_what_would_be_markup_and_part_the_grou
         page_of(Invented(runs=6, name="a_b & 50 % {x} ~ ^ \\c $1 #2 | *d* <e>\n`f` &lt;")), encoding="utf-8"
     )
     with Visit(browser, file) as visit:
-        visit.page.evaluate(
-            "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
-        )
+        record_copies(visit.page)
         for kind in ("tex", "md"):
             visit.page.click("summary:text-is('Copy')")
             visit.page.click(f'[data-copy="{kind}"]')

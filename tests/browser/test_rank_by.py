@@ -11,7 +11,7 @@ import pytest
 from reports.formatting import places
 from reports.page import render
 from reports.tables import Tables
-from tests.browser.visit import Visit, wait_until
+from tests.browser.visit import Visit, record_copies, wait_until
 from tests.synthetic import Invented, ranked_ids, rescored, tables
 from tests.unit.reports.test_derived_and_published import with_derived
 
@@ -206,9 +206,7 @@ def test_downloads_and_copies_follow_the_choice(visit, made):
     content = json.loads(text)
     assert content["ranked by"] == ranked_by
     assert content["rows"][0]["scores"]["by"]["value"] == pytest.approx(expected["value"].iloc[0], abs=0.00051)
-    visit.page.evaluate(
-        "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
-    )
+    record_copies(visit.page)
     for kind in ("csv", "md", "tex"):
         visit.page.click("summary:text-is('Copy')")
         visit.page.click(f"[data-copy={kind}]")

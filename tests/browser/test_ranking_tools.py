@@ -6,7 +6,7 @@ import pytest
 
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.page import render
-from tests.browser.visit import Visit
+from tests.browser.visit import Visit, record_copies
 from tests.synthetic import Invented, page_of, tables
 
 pytestmark = pytest.mark.browser
@@ -86,7 +86,7 @@ def test_a_column_can_be_hidden_and_another_shown_and_copies_follow(visit):
     page.check("#choose input[value=best]")
     assert page.locator("td.c-best").first.is_visible()
     assert page.locator("td.c-worst").first.is_hidden()
-    page.evaluate("() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }")
+    record_copies(page)
     page.click("summary:text-is('Copy')")
     page.click('[data-copy="csv"]')
     head = page.evaluate("copied")[0].splitlines()[0].split(",")
@@ -100,9 +100,7 @@ def test_copies_of_a_synthetic_study_say_that_it_is_synthetic(browser, tmp_path)
         file = tmp_path / f"{phantom}.html"
         file.write_text(page_of(Invented(runs=3, phantom=phantom)), encoding="utf-8")
         with Visit(browser, file) as visit:
-            visit.page.evaluate(
-                "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
-            )
+            record_copies(visit.page)
             for kind in ("csv", "md", "tex"):
                 visit.page.click("summary:text-is('Copy')")
                 visit.page.click(f'[data-copy="{kind}"]')

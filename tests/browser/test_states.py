@@ -6,7 +6,7 @@ import io
 import pytest
 
 from reports.page import render
-from tests.browser.visit import CONTRAST, Visit, wait_until
+from tests.browser.visit import CONTRAST, Visit, record_copies, wait_until
 from tests.synthetic import Invented, page_of, tables
 from tests.unit.reports.test_derived_and_published import with_derived
 from tests.unit.reports.test_page import STATES
@@ -48,9 +48,7 @@ def test_what_is_made_of_runs_is_copied_after_them_and_what_has_no_rank_is_said_
     file = tmp_path / "page.html"
     file.write_text(render(with_derived(tables(Invented(runs=6, failed=2)))), encoding="utf-8")
     with Visit(browser, file) as visit:
-        visit.page.evaluate(
-            "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
-        )
+        record_copies(visit.page)
         for kind in ("csv", "md", "tex"):
             visit.page.click("summary:text-is('Copy')")
             visit.page.click(f'[data-copy="{kind}"]')

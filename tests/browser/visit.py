@@ -78,6 +78,11 @@ def wait_until(page, state: str) -> None:
     page.evaluate(f"new Promise(done => {{ const ask = () => ({state}) ? done() : setTimeout(ask, 10); ask(); }})")
 
 
+def record_copies(page) -> None:
+    """Make a page append each text that it copies to `window.copied`, in place of the clipboard."""
+    page.evaluate("() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }")
+
+
 class Visit:
     """An open page that remembers what it said and asked for."""
 

@@ -105,20 +105,14 @@ def contract(name: str) -> list[Callable[..., None]]:
     ]
 
 
-@pytest.mark.parametrize("name", ["hinge", "squared"])
-def test_the_losses_of_the_document_keep_the_contract(name: str, registry: Registry) -> None:
-    promises = contract("losses")
+@pytest.mark.parametrize(
+    ("kind", "name"), [("losses", "hinge"), ("losses", "squared"), ("optimizers", "signs"), ("optimizers", "twice")]
+)
+def test_the_entries_of_the_document_keep_the_contract(kind: str, name: str, registry: Registry) -> None:
+    promises = contract(kind)
     assert promises
     for promise in promises:
-        promise(registry.find("losses", name, "here"))
-
-
-@pytest.mark.parametrize("name", ["signs", "twice"])
-def test_the_optimizers_of_the_document_keep_the_contract(name: str, registry: Registry) -> None:
-    promises = contract("optimizers")
-    assert promises
-    for promise in promises:
-        promise(registry.find("optimizers", name, "here"))
+        promise(registry.find(kind, name, "here"))
 
 
 def test_the_step_of_the_document_asks_for_gradients_twice(registry: Registry) -> None:

@@ -380,26 +380,14 @@ def test_every_section_is_in_a_group_of_the_menu_and_most_are_in_its_list():
 def test_the_module_writes_a_page_and_reports_a_missing_folder(tmp_path):
     tables(Invented(runs=2)).save(tmp_path / "tables")
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "reports"]
-    done = subprocess.run(
-        [*command, tmp_path / "tables", "-o", tmp_path / "page.html"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    folders = {"page.html": tmp_path / "tables", "none.html": tmp_path / "absent"}
+    commands = ([sys.executable, "-m", "reports", of, "-o", tmp_path / name] for name, of in folders.items())
+    done, absent = (subprocess.run(c, cwd=root, capture_output=True, text=True, check=False) for c in commands)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    done = subprocess.run(
-        [*command, tmp_path / "absent", "-o", tmp_path / "none.html"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "where:" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert absent.returncode == 1
+    assert "where:" in absent.stderr
+    assert "Traceback" not in absent.stderr
 
 
 @pytest.mark.slow
