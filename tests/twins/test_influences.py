@@ -236,7 +236,7 @@ def test_the_influences_of_all_patients_sum_to_zero(rows: list[tuple[int, bool, 
     for key, of_patients in nonempty(split.influence.items()):
         total = of_patients.sum()  # NaN: unknown
         assert np.isnan(total) or abs(total) < 1e-9, key
-        assert not np.isnan(total) or key.metric in {"mce", "spread"} or np.isnan(split.value[key][0]), key
+        assert not np.isnan(total) or key.metric in {"mce", "ace", "spread"} or np.isnan(split.value[key][0]), key
 
 
 @settings(max_examples=60)
