@@ -71,9 +71,9 @@ const downloads = (() => {
   };
   const slug = text => text.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
   const tables = details => {
-    const title = block => slug(block.querySelector('summary').textContent), section = details.closest('section');
+    const title = block => slug(block.querySelector('summary').textContent), section = details.closest('section, .open');
     const same = [...section.querySelectorAll('details.data')].filter(block => title(block) === title(details));
-    const name = [grid, section.id, title(details), ...(same.length > 1 ? [same.indexOf(details) + 1] : [])].join('-');
+    const name = [grid, section.id || 'opening', title(details), ...(same.length > 1 ? [same.indexOf(details) + 1] : [])].join('-');
     save([...details.querySelectorAll('table')].map(table => copying.csv(lines(table))).join('\r\n\r\n'), 'text/csv', `${name}.csv`);
   };
   const offer = details => { // a button in an opened block of tables

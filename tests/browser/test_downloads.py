@@ -12,7 +12,7 @@ from reports.page import render
 from reports.report_data import report_data
 from reports.tables import Tables
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, page_of, tables
 from tests.unit.reports.test_derived_and_published import with_derived
 
 pytestmark = pytest.mark.browser
@@ -41,7 +41,7 @@ def visit(browser, page):
 
 
 def saved(visit, click):
-    with visit.page.expect_download() as download:
+    with visit.page.expect_download(timeout=20_000) as download:
         click()
     return download.value.suggested_filename, Path(download.value.path()).read_text(encoding="utf-8")
 
@@ -128,3 +128,11 @@ def test_every_table_that_can_be_opened_has_a_button_and_a_rectangular_file(visi
         for part in text.split("\r\n\r\n"):
             assert len({len(row) for row in csv.reader(io.StringIO(part))}) == 1
     assert len(names) == folded.count()
+
+
+def test_the_table_of_the_first_figure_that_is_in_no_section_is_a_file(browser, tmp_path):
+    (tmp_path / "few.html").write_text(page_of(Invented(runs=3)), encoding="utf-8")
+    with Visit(browser, tmp_path / "few.html") as visit:
+        visit.page.evaluate("document.querySelectorAll('.open details').forEach(e => { e.open = true; })")
+        name, _ = saved(visit, visit.page.locator(".open [data-tables]").click)
+    assert name.endswith("-opening-numbers-behind-this-figure.csv")

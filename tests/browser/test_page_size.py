@@ -94,6 +94,7 @@ def test_the_six_groups_fit_the_bar_and_are_a_menu_on_a_phone(browser, few):
         visit.show(360, "light")
         assert not bar.is_visible()
         visit.page.locator(".mast .narrow summary").click()
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360
         visit.page.locator(".mast .narrow a").nth(3).click()
         assert not visit.page.locator(".mast .narrow nav").is_visible()
         assert visit.said == []
