@@ -197,7 +197,9 @@ def evidence_notes(table: Any) -> list[str]:
 
     if not table["verdict"].notna().any():
         return ["no calls: nothing is known of the run at other hospitals"]
-    notes = ["at a new hospital: expected AUROC with its 95 % prediction interval, from the page of the grid"]
+    notes = []
+    if table["auroc"].notna().any():
+        notes.append("at a new hospital: expected AUROC with its 95 % prediction interval, from the page of the grid")
     if not (table["verdict"] == USEFUL).all():
         notes.append("no call: the page does not show that the finding is useful at a new hospital")
     return notes

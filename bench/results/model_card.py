@@ -97,6 +97,7 @@ def card(manifest: Manifest, run: PlannedRun, grid_facts: GridFacts | None = Non
         run=run,
         name=run_label(run),
         metadata=yaml.safe_dump(hub_metadata(manifest, run, scores), sort_keys=False, allow_unicode=True),
+        children=any(cohort.of_children for cohort in manifest.external_to(run)),
         synthetic=f"{TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.phantom else "",
         predicted=predicted,
         internal=manifest.internal_name(run).title,

@@ -74,7 +74,7 @@ def _data(data: ReportData) -> dict[str, Any]:
         },
         "left": f"Paired differences are stored for the first {plural(compared, data.unit)} of the ranking; the others have none here."
         if compared
-        else "No paired differences are stored in these tables.",
+        else "No paired differences of these means are stored in these tables.",
     }
 
 

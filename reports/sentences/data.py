@@ -259,14 +259,14 @@ def few_validated(num_findings: int, total: int) -> str:
     """State for how many of `total` findings the validation split has enough patients; "" if for all.
 
     >>> few_validated(4, 9)
-    'Only 4 of 9 findings have enough patients in the validation split; the others have no threshold, no calibrator and no part in the choice of the epoch.'
+    'Only 4 of 9 findings have enough patients in each validation split; without them, a finding has no threshold and no part in the choice of the epoch.'
     >>> few_validated(9, 9)
     ''
     """
     if num_findings >= total:
         return ""
-    rest = "the others have no threshold, no calibrator and no part in the choice of the epoch."
-    return f"Only {of_all(num_findings, total, 'finding')} have enough patients in the validation split; {rest}"
+    rest = "without them, a finding has no threshold and no part in the choice of the epoch."
+    return f"Only {of_all(num_findings, total, 'finding')} have enough patients in each validation split; {rest}"
 
 
 # analysis -> its name on the page

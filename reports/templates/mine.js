@@ -28,7 +28,7 @@ const mine = (() => {
         ppv: ok ? se * p / (se * p + (1 - sp) * (1 - p)) : NaN, npv: ok ? sp * (1 - p) / (sp * (1 - p) + (1 - se) * p) : NaN };
     }).sort((a, b) => mean(b.auroc) - mean(a.auroc));
     $('mine-rows').replaceChildren(...rows.slice(0, SHOWN).map(line));
-    $('mine-used').textContent = !ticked.length ? 'Tick a hospital that scores this finding.' : `${ticked.length} of ${boxes.filter(box => box.checked).length} ticked hospitals score this finding; ${Math.min(SHOWN, rows.length)} of ${recipes.length} ${ranking.unit}s shown.`;
+    $('mine-used').textContent = !ticked.length ? 'No ticked hospital scores this finding.' : `${ticked.length} of ${boxes.filter(box => box.checked).length} ticked hospitals score this finding; ${Math.min(SHOWN, rows.length)} of ${recipes.length} ${ranking.unit}s shown.`;
   };
   panel.addEventListener('input', () => show().then(view.keep));
   panel.addEventListener('toggle', () => { if (panel.open) show(); view.keep(); });

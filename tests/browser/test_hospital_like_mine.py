@@ -117,7 +117,7 @@ def test_one_hospital_has_no_range_and_none_has_words(browser, page):
         wait_until(visit.page, "document.querySelectorAll('#mine-rows tr').length")
         assert len(row(visit)) == 1  # the mean over findings has no sensitivity
         boxes.nth(0).uncheck()
-        assert visit.page.locator("#mine-used").inner_text() == "Tick a hospital that scores this finding."
+        assert visit.page.locator("#mine-used").inner_text() == "No ticked hospital scores this finding."
         assert visit.said == []
 
 

@@ -169,7 +169,7 @@ def test_the_ranking_states_that_nothing_was_searched_and_for_how_many_findings_
     made = Tables(made.meta | facts, {**made.frames, "scores": pd.concat([scores, few], ignore_index=True)})
     page = told(ranking(read(made)).html)
     assert NOT_SEARCHED not in page
-    assert "Only 4 of 9 findings have enough patients in the validation split" in page
+    assert "Only 4 of 9 findings have enough patients in each validation split" in page
     of_bundles = Tables(made.meta | {"bundles": {"a": [{"file": "a.zip", "signed_by": ""}]}, "search": {}}, made.frames)
     assert NOT_SEARCHED not in told(ranking(read(of_bundles)).html)
 
