@@ -187,8 +187,9 @@ def test_only_a_finding_that_is_useful_at_a_new_hospital_has_a_call() -> None:
     assert worth_of(row | {"verdict": verdicts.USEFUL}) == "useful at a new hospital: 0.80 [0.72, 0.90]"
     wrong = {"verdict": verdicts.WRONG, "hospital": "Hospital B", "auroc": 0.2, "auroc_low": 0.1, "auroc_high": 0.3}
     assert worth_of(row | wrong) == "wrong way round at Hospital B: 0.20 [0.10, 0.30]"
-    table = pd.DataFrame({"verdict": [verdicts.USEFUL, verdicts.CHANCE]})
+    table = pd.DataFrame({"verdict": [verdicts.USEFUL, verdicts.CHANCE], "auroc": [0.8, np.nan]})
     assert evidence_notes(table)[1].startswith("no call: ")
+    assert "expected AUROC" not in " ".join(evidence_notes(table.assign(auroc=np.nan)))
     (unknown,) = evidence_notes(table.assign(verdict=np.nan))
     assert "nothing is known" in unknown
 
